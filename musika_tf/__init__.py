@@ -1,0 +1,1 @@
+"""Musika in TensorFlow: fast, endless, controllable music generation."""

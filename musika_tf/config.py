@@ -1,0 +1,291 @@
+"""What a system is: audio format, network sizes, latent coordinates. No TensorFlow here.
+
+A `Config` is frozen, checks itself when it is made, and travels as JSON with shards, latents, checkpoints and
+exported models; wherever two of them meet, `require_equal` names every field in which they differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+CONFIG_VERSION = 1
+
+# The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
+N_CHANNELS = 2
+
+
+def _require_positive(section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if not values or any(v <= 0 for v in values):
+            raise ValueError(f"{name}={value} must be positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """Audio format and short-time Fourier transform (paper §4.1, §5)."""
+
+    # Samples per second.
+    sample_rate_hz: int = 22_050
+    # Hann window of the STFT that the encoder reads and the decoder writes, in samples.
+    window_size: int = 1024
+    # Samples between two frames.
+    hop_size: int = 256
+    # Frames that are decoded together, independently of their neighbours: 0.76 s of audio.
+    excerpt_n_frames: int = 64
+
+    def __post_init__(self):
+        _require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
+        if self.window_size % self.hop_size or self.window_size < 4 * self.hop_size:
+            raise ValueError(
+                f"window_size={self.window_size} must be a multiple of hop_size={self.hop_size} and at least 4 times "
+                "as long, or the inverse STFT cannot rebuild the waveform"
+            )
+
+    @property
+    def n_bins(self) -> int:
+        """Frequency bins of a frame."""
+        return self.window_size // 2 + 1
+
+    @property
+    def overlap_size(self) -> int:
+        """Samples by which a frame reaches past its own hop: what streaming carries from chunk to chunk."""
+        return self.window_size - self.hop_size
+
+    @property
+    def excerpt_n_samples(self) -> int:
+        """Samples that one excerpt adds to the waveform."""
+        return self.excerpt_n_frames * self.hop_size
+
+    @property
+    def multi_scale_hop_sizes(self) -> tuple[int, ...]:
+        """Hop sizes of the multi-scale spectral distance; its windows are four hops long (paper §4.1)."""
+        return tuple(self.hop_size * quarter // 4 for quarter in (1, 2, 4, 8))
+
+    @property
+    def discriminator_window_size(self) -> int:
+        """Window of the spectrogram that the autoencoder's discriminator sees: six hops (paper §4.1)."""
+        return 6 * self.hop_size
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig:
+    """Sizes of the two stacked autoencoders and of their discriminator (paper §3.1, §4.1)."""
+
+    # Channels of a level-1 latent; one latent a frame.
+    level1_latent_depth: int = 128
+    # Hidden widths of the level-1 encoder, a stack of 1x1 convolutions.
+    level1_encoder_widths: tuple[int, ...] = (768, 768, 768)
+    # Widths of the level-1 decoder, a U-Net along time: full frame rate first, each next one at half the rate.
+    level1_decoder_widths: tuple[int, ...] = (512, 512, 512)
+    # Width of the level-1 decoder's last hidden layer, shared by magnitude and phase.
+    level1_decoder_head_width: int = 768
+    # Channels of a level-2 latent: what the latent GAN models.
+    level2_latent_depth: int = 32
+    # Time compression of each level-2 encoder stage; their product is the compression over level 1.
+    level2_strides: tuple[int, ...] = (4, 4)
+    # Widths of the level-2 encoder, one a stage.
+    level2_encoder_widths: tuple[int, ...] = (512, 768)
+    # Widths of the level-2 decoder: before the first upsampling, then one after each.
+    level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
+    # Channels of the 2-D convolutions of the discriminator on spectrograms.
+    discriminator_widths: tuple[int, ...] = (32, 64, 96, 128, 192, 256)
+
+    def __post_init__(self):
+        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        if len(self.level2_encoder_widths) != len(self.level2_strides):
+            raise ValueError(
+                f"level2_encoder_widths={self.level2_encoder_widths} must hold one width for each of "
+                f"level2_strides={self.level2_strides}"
+            )
+        if len(self.level2_decoder_widths) != len(self.level2_strides) + 1:
+            raise ValueError(
+                f"level2_decoder_widths={self.level2_decoder_widths} must hold one width more than "
+                f"level2_strides={self.level2_strides}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GanConfig:
+    """Latent coordinate system and latent GAN (paper §3.2, §4.2)."""
+
+    # Dimension of an anchor and of every coordinate between two anchors.
+    anchor_depth: int = 64
+    # Dimension of the style vector shared by a whole piece.
+    style_depth: int = 64
+    # Latents that one call of the generator makes: a patch.
+    seq_len: int = 64
+    # Generator channels at each resolution: coarsest first, each next one at twice the rate, the last at seq_len.
+    generator_widths: tuple[int, ...] = (768, 768, 768, 512, 512)
+    # Discriminator channels: full rate first, each next one at half the rate.
+    discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
+
+    def __post_init__(self):
+        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        for name, length in (
+            ("generator_widths", self.seq_len),
+            ("discriminator_widths", 2 * self.seq_len),
+        ):
+            halvings = len(getattr(self, name)) - 1
+            if length % 2**halvings or length // 2**halvings < 2:
+                raise ValueError(
+                    f"{name} holds {halvings + 1} widths, so {length} steps would be halved {halvings} times: "
+                    "not to a whole number of at least 2; use fewer widths or a longer seq_len"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a system is trained (paper §4.1, §4.2). Not part of its identity: it may differ from run to run."""
+
+    # Pairs of adjacent excerpts (autoencoder) or latent sequences (GAN) a step.
+    batch_size: int = 32
+    # Steps of each phase of the level-1 autoencoder.
+    level1_n_steps: int = 1_000_000
+    # Steps of each phase of the level-2 autoencoder.
+    level2_n_steps: int = 400_000
+    # Steps of the latent GAN.
+    gan_n_steps: int = 1_500_000
+    # Learning rate of Adam, all stages.
+    learning_rate: float = 1e-4
+    # First-moment decay of Adam.
+    adam_beta_1: float = 0.5
+    # Weight of the L1 distance of log magnitudes in phase 2.
+    reconstruction_weight: float = 1.0
+    # Weight of the multi-scale spectral distance in phase 2.
+    multi_scale_weight: float = 4.0
+    # Weight of the R1 gradient penalty of the latent GAN.
+    r1_weight: float = 1.0
+    # Decay of the moving average of generator weights.
+    average_decay: float = 0.999
+    # Everything random in a training follows from this number and the step.
+    seed: int = 0
+
+    def __post_init__(self):
+        _require_positive(
+            self, "batch_size", "level1_n_steps", "level2_n_steps", "gan_n_steps", "learning_rate"
+        )
+        for name in ("adam_beta_1", "average_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        for name in ("reconstruction_weight", "multi_scale_weight", "r1_weight", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One system: everything that its shards, latents, checkpoints and exported model must agree on."""
+
+    audio: AudioConfig = AudioConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    gan: GanConfig = GanConfig()
+
+    def __post_init__(self):
+        n_halvings = len(self.autoencoder.level1_decoder_widths) - 1
+        for name, factor in (
+            ("level2_strides multiply to", self.level2_ratio),
+            ("level1_decoder_widths halve the rate by", 2**n_halvings),
+        ):
+            if self.audio.excerpt_n_frames % factor:
+                raise ValueError(
+                    f"{name} {factor}, which must divide excerpt_n_frames={self.audio.excerpt_n_frames}"
+                )
+        if self.gan.seq_len % self.excerpt_n_latents:
+            raise ValueError(
+                f"seq_len={self.gan.seq_len} must be a multiple of the {self.excerpt_n_latents} latents of an excerpt"
+            )
+
+    @property
+    def level2_ratio(self) -> int:
+        """Level-1 latents to one level-2 latent: 16 (piano) or 8 (universal)."""
+        return math.prod(self.autoencoder.level2_strides)
+
+    @property
+    def latent_hop_size(self) -> int:
+        """Samples to one level-2 latent: the total time compression r of the paper."""
+        return self.audio.hop_size * self.level2_ratio
+
+    @property
+    def excerpt_n_latents(self) -> int:
+        """Level-2 latents of one excerpt."""
+        return self.audio.excerpt_n_frames // self.level2_ratio
+
+    @property
+    def stereo_latent_depth(self) -> int:
+        """Channels of the latents that the generator makes: left's, then right's."""
+        return N_CHANNELS * self.autoencoder.level2_latent_depth
+
+    @property
+    def patch_n_samples(self) -> int:
+        """Samples decoded from one generator call: seq_len·r, 11.9 s in the paper."""
+        return self.gan.seq_len * self.latent_hop_size
+
+    @property
+    def anchor_hop_size(self) -> int:
+        """Samples between two anchors: 2·seq_len·r, 23.8 s in the paper."""
+        return 2 * self.patch_n_samples
+
+    def to_json(self) -> str:
+        """The whole config as JSON text; `from_json` takes it back."""
+        return json.dumps({"version": CONFIG_VERSION, **dataclasses.asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Reads what `to_json` wrote. Raises ValueError on another version or unknown fields."""
+        values = json.loads(text)
+        version = values.pop("version", None)
+        if version != CONFIG_VERSION:
+            raise ValueError(
+                f"this config has version {version}; this program reads version {CONFIG_VERSION}: "
+                "use the release that wrote it"
+            )
+        return cls(
+            audio=section_from_dict(AudioConfig, values.pop("audio")),
+            autoencoder=section_from_dict(AutoencoderConfig, values.pop("autoencoder")),
+            gan=section_from_dict(GanConfig, values.pop("gan")),
+            **values,
+        )
+
+
+def section_from_dict(section: type, values: dict[str, Any]) -> Any:
+    """Builds one of the config dataclasses from what JSON made of it (lists become tuples).
+
+    Raises:
+      ValueError: a field that the section does not have.
+    """
+    unknown = set(values) - {field.name for field in dataclasses.fields(section)}
+    if unknown:
+        raise ValueError(f"{section.__name__} has no field named {', '.join(sorted(unknown))}")
+    return section(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> None:
+    """Compares two config sections field by field.
+
+    Args:
+      ours, theirs: two instances of the same config dataclass.
+      ours_name, theirs_name: where each comes from, for the message.
+
+    Raises:
+      ValueError: they differ; the message names every field with both values.
+    """
+    differences = list(_differences(dataclasses.asdict(ours), dataclasses.asdict(theirs)))
+    if differences:
+        listed = "; ".join(
+            f"{name} is {a} in {ours_name} and {b} in {theirs_name}" for name, a, b in differences
+        )
+        raise ValueError(f"{ours_name} and {theirs_name} do not fit together: {listed}")
+
+
+def _differences(ours: dict, theirs: dict, prefix: str = ""):
+    for name in ours:
+        a, b = ours[name], theirs[name]
+        if isinstance(a, dict):
+            yield from _differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            yield f"{prefix}{name}", a, b
