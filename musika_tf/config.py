@@ -1,7 +1,8 @@
 """What a system is: audio format, network sizes, latent coordinates. No TensorFlow here.
 
-A `Config` is frozen, checks itself when it is made, and travels as JSON with shards, latents, checkpoints and
-exported models; wherever two of them meet, `require_equal` names every field in which they differ.
+A `Config` is frozen, checks itself when it is made, and travels as JSON with shards, latents,
+checkpoints and exported models; wherever two of them meet, `require_equal` names every field in
+which they differ.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class AudioConfig:
         _require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
         if self.window_size % self.hop_size or self.window_size < 4 * self.hop_size:
             raise ValueError(
-                f"window_size={self.window_size} must be a multiple of hop_size={self.hop_size} and at least 4 times "
-                "as long, or the inverse STFT cannot rebuild the waveform"
+                f"window_size={self.window_size} must be a multiple of "
+                f"hop_size={self.hop_size} and at least 4 times as long, or the "
+                "inverse STFT cannot rebuild the waveform"
             )
 
     @property
@@ -53,7 +55,7 @@ class AudioConfig:
 
     @property
     def overlap_size(self) -> int:
-        """Samples by which a frame reaches past its own hop: what streaming carries from chunk to chunk."""
+        """Samples by which a frame reaches past its own hop: what streaming carries over."""
         return self.window_size - self.hop_size
 
     @property
@@ -63,12 +65,12 @@ class AudioConfig:
 
     @property
     def multi_scale_hop_sizes(self) -> tuple[int, ...]:
-        """Hop sizes of the multi-scale spectral distance; its windows are four hops long (paper §4.1)."""
+        """Hop sizes of the multi-scale spectral distance; windows are four hops (paper §4.1)."""
         return tuple(self.hop_size * quarter // 4 for quarter in (1, 2, 4, 8))
 
     @property
     def discriminator_window_size(self) -> int:
-        """Window of the spectrogram that the autoencoder's discriminator sees: six hops (paper §4.1)."""
+        """Window of the spectrogram that the discriminator sees: six hops (paper §4.1)."""
         return 6 * self.hop_size
 
 
@@ -80,7 +82,7 @@ class AutoencoderConfig:
     level1_latent_depth: int = 128
     # Hidden widths of the level-1 encoder, a stack of 1x1 convolutions.
     level1_encoder_widths: tuple[int, ...] = (768, 768, 768)
-    # Widths of the level-1 decoder, a U-Net along time: full frame rate first, each next one at half the rate.
+    # Widths of the level-1 decoder, a U-Net along time: frame rate first, then halved each time.
     level1_decoder_widths: tuple[int, ...] = (512, 512, 512)
     # Width of the level-1 decoder's last hidden layer, shared by magnitude and phase.
     level1_decoder_head_width: int = 768
@@ -93,19 +95,19 @@ class AutoencoderConfig:
     # Widths of the level-2 decoder: before the first upsampling, then one after each.
     level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
     # Channels of the 2-D convolutions of the discriminator on spectrograms.
-    discriminator_widths: tuple[int, ...] = (32, 64, 96, 128, 192, 256)
+    spectral_discriminator_widths: tuple[int, ...] = (32, 64, 96, 128, 192, 256)
 
     def __post_init__(self):
         _require_positive(self, *(field.name for field in dataclasses.fields(self)))
         if len(self.level2_encoder_widths) != len(self.level2_strides):
             raise ValueError(
-                f"level2_encoder_widths={self.level2_encoder_widths} must hold one width for each of "
-                f"level2_strides={self.level2_strides}"
+                f"level2_encoder_widths={self.level2_encoder_widths} must hold one width "
+                f"for each of level2_strides={self.level2_strides}"
             )
         if len(self.level2_decoder_widths) != len(self.level2_strides) + 1:
             raise ValueError(
-                f"level2_decoder_widths={self.level2_decoder_widths} must hold one width more than "
-                f"level2_strides={self.level2_strides}"
+                f"level2_decoder_widths={self.level2_decoder_widths} must hold one width "
+                f"more than level2_strides={self.level2_strides}"
             )
 
 
@@ -119,28 +121,29 @@ class GanConfig:
     style_depth: int = 64
     # Latents that one call of the generator makes: a patch.
     seq_len: int = 64
-    # Generator channels at each resolution: coarsest first, each next one at twice the rate, the last at seq_len.
+    # Generator channels at each resolution: coarsest first, doubled in rate up to seq_len.
     generator_widths: tuple[int, ...] = (768, 768, 768, 512, 512)
     # Discriminator channels: full rate first, each next one at half the rate.
-    discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
+    latent_discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
 
     def __post_init__(self):
         _require_positive(self, *(field.name for field in dataclasses.fields(self)))
         for name, length in (
             ("generator_widths", self.seq_len),
-            ("discriminator_widths", 2 * self.seq_len),
+            ("latent_discriminator_widths", 2 * self.seq_len),
         ):
             halvings = len(getattr(self, name)) - 1
             if length % 2**halvings or length // 2**halvings < 2:
                 raise ValueError(
-                    f"{name} holds {halvings + 1} widths, so {length} steps would be halved {halvings} times: "
-                    "not to a whole number of at least 2; use fewer widths or a longer seq_len"
+                    f"{name} holds {halvings + 1} widths, so {length} steps would be halved "
+                    f"{halvings} times: not to a whole number of at least 2; use fewer widths "
+                    "or a longer seq_len"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a system is trained (paper §4.1, §4.2). Not part of its identity: it may differ from run to run."""
+    """How a system is trained (paper §4.1, §4.2); may differ from run to run."""
 
     # Pairs of adjacent excerpts (autoencoder) or latent sequences (GAN) a step.
     batch_size: int = 32
@@ -179,7 +182,7 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One system: everything that its shards, latents, checkpoints and exported model must agree on."""
+    """One system: what its shards, latents, checkpoints and exported model must agree on."""
 
     audio: AudioConfig = AudioConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -193,11 +196,13 @@ class Config:
         ):
             if self.audio.excerpt_n_frames % factor:
                 raise ValueError(
-                    f"{name} {factor}, which must divide excerpt_n_frames={self.audio.excerpt_n_frames}"
+                    f"{name} {factor}, which must divide "
+                    f"excerpt_n_frames={self.audio.excerpt_n_frames}"
                 )
         if self.gan.seq_len % self.excerpt_n_latents:
             raise ValueError(
-                f"seq_len={self.gan.seq_len} must be a multiple of the {self.excerpt_n_latents} latents of an excerpt"
+                f"seq_len={self.gan.seq_len} must be a multiple of the "
+                f"{self.excerpt_n_latents} latents of an excerpt"
             )
 
     @property
