@@ -1,0 +1,21 @@
+"""The flags of a whole system: audio format, autoencoders, latent GAN."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from flags import audio, autoencoder, gan
+from musika_tf.config import Config
+
+
+def config(saved: Config | None = None, flag_values: flags.FlagValues = flags.FLAGS) -> Config:
+    """The system that the flags ask for; unset flags follow `saved` where it is given.
+
+    Raises:
+      ValueError: The values are out of range or do not fit each other.
+    """
+    return Config(
+        audio=audio.config(saved and saved.audio, flag_values),
+        autoencoder=autoencoder.config(saved and saved.autoencoder, flag_values),
+        gan=gan.config(saved and saved.gan, flag_values),
+    )
