@@ -1,0 +1,114 @@
+"""Training batches: pure functions of a seed and the step, so that step n always sees batch n."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from musika_tf.shards import Shards
+
+# int16 samples are k / 32768 with -32768 <= k <= 32767.
+INT16_SCALE = 32_768
+
+
+class ArraySpec(NamedTuple):
+    """Shape and dtype of one array of a batch, the same at every step."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class _Batches:
+    """What waveform and latent batches share: the draw of crops from the training split."""
+
+    _dtype_kind: str
+    _content: str
+
+    def __init__(self, shards: Shards, batch_size: int, crop_n_rows: int, seed: int):
+        if shards.dtype.kind != self._dtype_kind:
+            raise ValueError(
+                f"these shards hold {shards.dtype.name}, which are not {self._content}: musika-"
+                "prepare makes waveform shards, musika-encode makes latent shards"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if seed < 0:
+            raise ValueError(f"seed={seed} must not be negative")
+        self._shards = shards
+        self._batch_size = batch_size
+        self._crop_n_rows = crop_n_rows
+        self._seed = seed
+        self(0)  # Tells at once, not in the middle of a pipeline, if no source is long enough.
+
+    def __call__(self, step: int) -> tuple[np.ndarray, ...]:
+        """The batch of one step, whatever was asked for before.
+
+        Args:
+          step: number of the training step, from 0.
+
+        Returns:
+          A tuple of arrays as in `array_specs`.
+        """
+        rng = np.random.default_rng([self._seed, int(step)])
+        crops = self._shards.random_crops(rng, self._batch_size, self._crop_n_rows)
+        return (self._finish(crops, rng),)
+
+    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+
+class WaveformBatches(_Batches):
+    """Mono waveforms for the autoencoders, float32 [batch, crop_n_samples] in [-1, 1].
+
+    Each crop is one channel, drawn at random, of a random place of the training split.
+    """
+
+    _dtype_kind = "i"
+    _content = "waveforms"
+
+    def __init__(self, shards: Shards, batch_size: int, crop_n_samples: int, seed: int):
+        """Checks that the batches can be made.
+
+        Args:
+          shards: waveform shards, int16.
+          batch_size: crops a batch, at least 1.
+          crop_n_samples: samples of each crop.
+          seed: not negative; batches of another seed are independent.
+
+        Raises:
+          ValueError: latent shards, bad sizes, or no training source as long as a crop.
+        """
+        super().__init__(shards, batch_size, crop_n_samples, seed)
+        self.array_specs = (ArraySpec((batch_size, crop_n_samples), np.dtype(np.float32)),)
+
+    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        channels = rng.integers(crops.shape[2], size=len(crops))
+        mono = crops[np.arange(len(crops)), :, channels]  # [batch, crop_n_samples]
+        return mono.astype(np.float32) / INT16_SCALE
+
+
+class LatentBatches(_Batches):
+    """Latent sequences for the latent GAN, float32 [batch, crop_n_latents, depth]."""
+
+    _dtype_kind = "f"
+    _content = "latents"
+
+    def __init__(self, shards: Shards, batch_size: int, crop_n_latents: int, seed: int):
+        """Checks that the batches can be made.
+
+        Args:
+          shards: latent shards, float16 or float32.
+          batch_size: crops a batch, at least 1.
+          crop_n_latents: latents of each crop.
+          seed: not negative; batches of another seed are independent.
+
+        Raises:
+          ValueError: waveform shards, bad sizes, or no training source as long as a crop.
+        """
+        super().__init__(shards, batch_size, crop_n_latents, seed)
+        shape = (batch_size, crop_n_latents, shards.n_channels)
+        self.array_specs = (ArraySpec(shape, np.dtype(np.float32)),)
+
+    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return crops.astype(np.float32)
