@@ -1,0 +1,57 @@
+"""Flags of the programs that train: where, how long, how often to write."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from musika_tf.training.loop import LoopSettings
+
+RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run folder of one system: its config and a folder a stage.", required=True
+)
+N_STEPS = flags.DEFINE_integer(
+    "n_steps", None, "Length of this stage in steps, in place of the preset's.", lower_bound=1
+)
+MAX_MINUTES = flags.DEFINE_float(
+    "max_minutes",
+    LoopSettings.max_minutes,
+    "Stop after so many minutes, with a checkpoint; the same command goes on from there.",
+    lower_bound=0.0,
+)
+N_STEPS_PER_CALL = flags.DEFINE_integer(
+    "n_steps_per_call",
+    LoopSettings.n_steps_per_call,
+    "Steps inside one compiled call; curves have one point a call.",
+    lower_bound=1,
+)
+CHECKPOINT_N_STEPS = flags.DEFINE_integer(
+    "checkpoint_n_steps",
+    LoopSettings.checkpoint_n_steps,
+    "Steps between two checkpoints.",
+    lower_bound=1,
+)
+SAMPLE_N_STEPS = flags.DEFINE_integer(
+    "sample_n_steps",
+    LoopSettings.sample_n_steps,
+    "Steps between two validations with audio and pictures.",
+    lower_bound=1,
+)
+JIT_COMPILE = flags.DEFINE_bool(
+    "jit_compile", LoopSettings.jit_compile, "Compile the training step with XLA."
+)
+
+
+def settings(preset_n_steps: int) -> LoopSettings:
+    """The loop settings that the flags ask for.
+
+    Args:
+      preset_n_steps: length of the stage where `--n_steps` does not give another.
+    """
+    return LoopSettings(
+        n_steps=N_STEPS.value or preset_n_steps,
+        max_minutes=MAX_MINUTES.value,
+        n_steps_per_call=N_STEPS_PER_CALL.value,
+        checkpoint_n_steps=CHECKPOINT_N_STEPS.value,
+        sample_n_steps=SAMPLE_N_STEPS.value,
+        jit_compile=JIT_COMPILE.value,
+    )

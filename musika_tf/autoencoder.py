@@ -1,0 +1,213 @@
+"""The two stacked audio autoencoders and the discriminator that trains them (paper §3.1, §4.1).
+
+Networks are 1-D convolutions over time with frequency bins or latent channels as channels. The
+encoders never pad and never overlap, so a latent depends on its own frames alone. The decoders see
+one excerpt at a time and may pad inside it:
+
+    frames     |<- excerpt: 64 ->|<------ 64 ------>|<------ 64 ------>|
+    level 1    1 latent a frame, [128]
+    level 2    1 latent in 16 (piano) or 8 (universal) level-1 latents
+    decoding   |   on its own    |    on its own    |    on its own    |   then one inverse STFT
+                                                                           over all frames
+
+That no seam is heard where excerpts meet is what the discriminator teaches: it always sees two
+adjacent excerpts.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from musika_tf import spectral
+from musika_tf.config import Config
+from musika_tf.spectral_norm import SpectralConv2D
+
+LEAKY_RELU_SLOPE = 0.2
+
+
+def _activate(x):
+    return layers.LeakyReLU(negative_slope=LEAKY_RELU_SLOPE)(x)
+
+
+def _conv(x, width: int, kernel_size: int, name: str, stride: int = 1):
+    """Strided convolutions have kernel = stride (nothing overlaps); the others pad."""
+    padding = "valid" if kernel_size == stride else "same"
+    return layers.Conv1D(width, kernel_size, strides=stride, padding=padding, name=name)(x)
+
+
+def _residual(x, name: str):
+    return layers.Add()([x, _activate(_conv(x, x.shape[-1], 3, name))])
+
+
+def _upsample(x, width: int, factor: int, name: str):
+    """A transposed convolution with kernel = stride = factor, written as product and reshape."""
+    return layers.Reshape((-1, width))(_conv(x, factor * width, 1, name))
+
+
+def build_encoder1(config: Config) -> keras.Model:
+    """Scaled log magnitudes [batch, n_frames, n_bins] → latents [batch, n_frames, depth]."""
+    sizes = config.autoencoder
+    inputs = keras.Input((None, config.audio.n_bins))
+    x = inputs
+    for index, width in enumerate(sizes.level1_encoder_widths):
+        x = _activate(_conv(x, width, 1, f"conv{index}"))
+    latents = _conv(x, sizes.level1_latent_depth, 1, "latents")
+    return keras.Model(inputs, keras.ops.tanh(latents), name="encoder1")
+
+
+def build_decoder1(config: Config) -> keras.Model:
+    """Level-1 latents of one excerpt → its scaled log magnitudes and phase directions.
+
+    Input [batch, excerpt_n_frames, depth]; outputs [batch, excerpt_n_frames, n_bins] and
+    [batch, excerpt_n_frames, 2·n_bins]: for every bin the two coordinates of a direction whose
+    angle is the phase (all first coordinates, then all second ones).
+    """
+    sizes = config.autoencoder
+    inputs = keras.Input((config.audio.excerpt_n_frames, sizes.level1_latent_depth))
+    full_width, *half_widths = sizes.level1_decoder_widths
+    x = _activate(_conv(inputs, full_width, 3, "stem"))
+    skips = []
+    for index, width in enumerate(half_widths):
+        skips.append(x)
+        x = _residual(_activate(_conv(x, width, 2, f"down{index}", stride=2)), f"down{index}_conv")
+    x = _residual(x, "middle_conv")
+    for index, skip in reversed(list(enumerate(skips))):
+        x = layers.Add()([skip, _activate(_upsample(x, skip.shape[-1], 2, f"up{index}"))])
+        x = _residual(x, f"up{index}_conv")
+    x = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
+    log_magnitudes = _conv(x, config.audio.n_bins, 1, "magnitude")
+    directions = _conv(x, 2 * config.audio.n_bins, 1, "phase")
+    return keras.Model(inputs, [log_magnitudes, directions], name="decoder1")
+
+
+def build_encoder2(config: Config) -> keras.Model:
+    """Level-1 latents [batch, k·level2_ratio, depth 1] → level-2 latents [batch, k, depth 2]."""
+    sizes = config.autoencoder
+    inputs = keras.Input((None, sizes.level1_latent_depth))
+    x = inputs
+    stages = zip(sizes.level2_encoder_widths, sizes.level2_strides, strict=True)
+    for index, (width, stride) in enumerate(stages):
+        x = _activate(_conv(x, width, stride, f"down{index}", stride=stride))
+        x = layers.Add()([x, _activate(_conv(x, width, 1, f"down{index}_conv"))])
+    latents = _conv(x, sizes.level2_latent_depth, 1, "latents")
+    return keras.Model(inputs, keras.ops.tanh(latents), name="encoder2")
+
+
+def build_decoder2(config: Config) -> keras.Model:
+    """Level-2 latents of one excerpt → its level-1 latents, in (-1, 1)."""
+    sizes = config.autoencoder
+    inputs = keras.Input((config.excerpt_n_latents, sizes.level2_latent_depth))
+    first_width, *widths = sizes.level2_decoder_widths
+    x = _residual(_activate(_conv(inputs, first_width, 3, "stem")), "stem_conv")
+    stages = zip(widths, reversed(sizes.level2_strides), strict=True)
+    for index, (width, stride) in enumerate(stages):
+        x = _activate(_upsample(x, width, stride, f"up{index}"))
+        x = _residual(_residual(x, f"up{index}_conv0"), f"up{index}_conv1")
+    latents = _conv(x, sizes.level1_latent_depth, 1, "latents")
+    return keras.Model(inputs, keras.ops.tanh(latents), name="decoder2")
+
+
+def build_discriminator(config: Config, n_frames: int) -> keras.Model:
+    """Scaled log magnitudes [batch, n_frames, n_bins] → logits [batch, time, frequency].
+
+    2-D convolutions, spectrally normalised (paper §4.1); the first one only thins out frequency.
+    """
+    n_bins = config.audio.discriminator_window_size // 2 + 1
+    first_width, *widths = config.autoencoder.spectral_discriminator_widths
+    inputs = keras.Input((n_frames, n_bins))
+    x = layers.Reshape((n_frames, n_bins, 1))(inputs)
+    x = _activate(SpectralConv2D(first_width, (3, 9), strides=(1, 4), name="conv0")(x))
+    for index, width in enumerate(widths, start=1):
+        x = _activate(SpectralConv2D(width, (3, 3), strides=(2, 2), name=f"conv{index}")(x))
+    logits = SpectralConv2D(1, (3, 3), name="logits")(x)
+    return keras.Model(inputs, logits[..., 0], name="discriminator")
+
+
+def direction_to_spectrum(log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
+    """Scaled log magnitudes and phase directions → complex spectrum.
+
+    A direction (a, b) stands for the phase whose cosine and sine are a/√(a²+b²) and b/√(a²+b²):
+    no wrap-around to learn, no trigonometry at run time.
+
+    Args:
+      log_magnitudes: float32 [..., n_bins].
+      directions: float32 [..., 2·n_bins].
+
+    Returns:
+      complex64 [..., n_bins].
+    """
+    a, b = tf.split(directions, 2, axis=-1)
+    scale = spectral.magnitude_from_log(log_magnitudes) * tf.math.rsqrt(a * a + b * b + 1e-8)
+    return tf.complex(scale * a, scale * b)
+
+
+def by_excerpt(network: keras.Model, inputs: tf.Tensor, excerpt_length: int):
+    """Applies a network to every excerpt on its own and joins the results along time.
+
+    Args:
+      network: takes [batch, excerpt_length, channels]; gives one tensor or several.
+      inputs: [batch, n_excerpts·excerpt_length, channels].
+
+    Returns:
+      The network's outputs with the excerpts of a row one after another.
+    """
+    batch_size = tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0]
+    folded = tf.reshape(inputs, (-1, excerpt_length, inputs.shape[-1]))
+    return tf.nest.map_structure(
+        lambda output: tf.reshape(output, (batch_size, -1, output.shape[-1])), network(folded)
+    )
+
+
+class Autoencoder:
+    """Both levels as one codec for mono audio; holds no variables besides its networks'.
+
+    Attributes:
+      networks: encoder1 and decoder1; with two levels also encoder2 and decoder2.
+    """
+
+    def __init__(self, config: Config, n_levels: int = 2):
+        self.config = config
+        self.networks = {"encoder1": build_encoder1(config), "decoder1": build_decoder1(config)}
+        if n_levels == 2:
+            self.networks["encoder2"] = build_encoder2(config)
+            self.networks["decoder2"] = build_decoder2(config)
+
+    def log_spectrogram(self, waveforms: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, n_samples] → scaled log magnitudes [batch, n_frames, n_bins]."""
+        audio = self.config.audio
+        return spectral.log_spectrogram(waveforms, audio.window_size, audio.hop_size)
+
+    def encode1(self, log_magnitudes: tf.Tensor) -> tf.Tensor:
+        """Scaled log magnitudes → level-1 latents, one a frame."""
+        return self.networks["encoder1"](log_magnitudes)
+
+    def encode2(self, level1_latents: tf.Tensor) -> tf.Tensor:
+        """Level-1 latents [batch, k·level2_ratio, …] → level-2 latents [batch, k, …]."""
+        return self.networks["encoder2"](level1_latents)
+
+    def encode(self, waveforms: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, n_samples] → level-2 latents [batch, n, level2_latent_depth].
+
+        n_samples must span a whole number of latents: n·latent_hop_size + overlap_size.
+        """
+        return self.encode2(self.encode1(self.log_spectrogram(waveforms)))
+
+    def decode2(self, latents: tf.Tensor) -> tf.Tensor:
+        """Level-2 latents of whole excerpts → level-1 latents."""
+        return by_excerpt(self.networks["decoder2"], latents, self.config.excerpt_n_latents)
+
+    def decode1(self, level1_latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Level-1 latents of whole excerpts → scaled log magnitudes and phase directions."""
+        excerpt_n_frames = self.config.audio.excerpt_n_frames
+        return tuple(by_excerpt(self.networks["decoder1"], level1_latents, excerpt_n_frames))
+
+    def decode_spectrum(self, latents: tf.Tensor) -> tf.Tensor:
+        """Level-2 latents of whole excerpts → complex spectrum [batch, n_frames, n_bins]."""
+        return direction_to_spectrum(*self.decode1(self.decode2(latents)))
+
+    def inverse_stft(self, spectrum: tf.Tensor) -> tf.Tensor:
+        """complex64 [batch, n_frames, n_bins] → [batch, n_frames·hop_size + overlap_size]."""
+        audio = self.config.audio
+        return spectral.inverse_stft(spectrum, audio.window_size, audio.hop_size)

@@ -1,0 +1,91 @@
+"""Log-mel pictures of waveforms, as arrays and as labelled PNG files."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import librosa
+import librosa.display
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+# Range of the colour scale under the loudest point of a picture.
+DYNAMIC_RANGE_DB = 80.0
+N_MELS = 128
+FFT_SIZE = 2048
+
+
+def log_mel(waveform: np.ndarray, sample_rate_hz: int, hop_size: int = 512) -> np.ndarray:
+    """Log-mel spectrogram of the mean of all channels.
+
+    Args:
+      waveform: float32 [n_samples, n_channels].
+      sample_rate_hz: of the waveform.
+      hop_size: samples between two columns.
+
+    Returns:
+      float32 [N_MELS, n_columns] in dB relative to the loudest point, at least
+      -DYNAMIC_RANGE_DB. Silence is all floor.
+    """
+    power = librosa.feature.melspectrogram(
+        y=np.mean(waveform, axis=1),
+        sr=sample_rate_hz,
+        n_fft=FFT_SIZE,
+        hop_length=hop_size,
+        n_mels=N_MELS,
+    )
+    if not power.max() > 1e-10:
+        return np.full(power.shape, -DYNAMIC_RANGE_DB, np.float32)
+    return librosa.power_to_db(power, ref=np.max, top_db=DYNAMIC_RANGE_DB).astype(np.float32)
+
+
+def mel_picture(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Log-mel spectrogram as an RGB image, low frequencies at the bottom.
+
+    Args:
+      waveform: float32 [n_samples, n_channels].
+
+    Returns:
+      uint8 [2·N_MELS, 2·n_columns, 3].
+    """
+    level = 1.0 + log_mel(waveform, sample_rate_hz)[::-1] / DYNAMIC_RANGE_DB
+    image = matplotlib.colormaps["magma"](level, bytes=True)[..., :3]
+    return np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+
+
+def save_picture(
+    path: str | os.PathLike, waveform: np.ndarray, sample_rate_hz: int, title: str
+) -> None:
+    """Writes a PNG: waveform above, log-mel spectrogram with labelled axes below.
+
+    Args:
+      path: of the PNG; written under a temporary name, then renamed.
+      waveform: float32 [n_samples, n_channels].
+      sample_rate_hz: of the waveform.
+      title: shown on top.
+    """
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    seconds = np.arange(len(waveform)) / sample_rate_hz
+    for channel, label in zip(waveform.T, ("left", "right"), strict=False):
+        top.plot(seconds[::16], channel[::16], linewidth=0.4, label=label)
+    top.set(title=title, ylabel="amplitude", ylim=(-1, 1))
+    hop_size = 512
+    picture = librosa.display.specshow(
+        log_mel(waveform, sample_rate_hz, hop_size),
+        sr=sample_rate_hz,
+        hop_length=hop_size,
+        x_axis="time",
+        y_axis="mel",
+        fmax=sample_rate_hz / 2,
+        cmap="magma",
+        ax=bottom,
+    )
+    bottom.set(xlabel="time in s", ylabel="frequency in Hz")
+    figure.colorbar(picture, ax=bottom, format="%+.0f dB")
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, dpi=100, format="png")
+    temporary.replace(path)

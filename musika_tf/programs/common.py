@@ -1,0 +1,42 @@
+"""What every program does alike: start, one-line errors, flags kept beside results."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import app
+
+from flags import saving
+
+FLAGS_FILE = "flags.txt"
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a program; user mistakes (ValueError) end it with one line and exit status 1."""
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except (ValueError, FileNotFoundError) as error:
+            if os.environ.get("MUSIKA_TRACEBACK"):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(guarded)
+
+
+def reject_arguments(argv: list[str]) -> None:
+    """Refuses words that are not flags: they are typos, or an indented comment of a flagfile."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+
+
+def save_flags(folder: str | os.PathLike) -> None:
+    """Keeps the flags that a program runs with beside its results; `--flagfile` takes them back."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FLAGS_FILE).write_text(saving.flags_into_string())

@@ -1,0 +1,49 @@
+"""Trains one stage of the audio autoencoder; run again to go on.
+
+    musika-train-autoencoder --flagfile=flags/presets/small.flags --run_dir=runs/piano \
+        --data_dir=data/piano --level=1 --phase=1
+
+The stages in their order: level 1 phase 1, level 1 phase 2, level 2 phase 1, level 2 phase 2.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from flags import run as run_flags
+from flags import system as system_flags
+from flags import training as training_flags
+from musika_tf.programs import common
+from musika_tf.training import runs, stages
+
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Waveform shards.", required=True)
+LEVEL = flags.DEFINE_integer("level", None, "Autoencoder to train.", 1, 2, required=True)
+PHASE = flags.DEFINE_integer("phase", None, "1: magnitudes; 2: waveforms.", 1, 2, required=True)
+
+
+def main(argv: list[str]) -> None:
+    """Trains the stage that the flags name."""
+    common.reject_arguments(argv)
+    run_dir = run_flags.RUN_DIR.value
+    training = training_flags.config()
+    stage = stages.autoencoder_stage(LEVEL.value, PHASE.value)
+    common.save_flags(stages.stage_dir(run_dir, stage.name))
+    n_steps = training.level1_n_steps if LEVEL.value == 1 else training.level2_n_steps
+    runs.train_autoencoder(
+        run_dir=run_dir,
+        data_dir=DATA_DIR.value,
+        config=system_flags.config(stages.saved_config(run_dir)),
+        training=training,
+        settings=run_flags.settings(n_steps),
+        level=LEVEL.value,
+        phase=PHASE.value,
+    )
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,106 @@
+"""Short-time Fourier transform, its inverse, and the scaled log magnitude. Pure functions.
+
+Frames are not centred: frame i covers samples [i·hop, i·hop + window), so that what is computed
+from a piece of audio depends on that piece alone.
+
+    samples   0    hop   2·hop  3·hop  4·hop  5·hop
+    frame 0   |---------- window ----------|
+    frame 1        |---------- window ----------|
+    frame 2               |---------- window ----------|
+
+n frames span n·hop + (window - hop) samples. The first and last (window - hop) of them lie under
+fewer frames than the rest; only those between can be rebuilt from the frames alone.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+# Scaled log magnitude x = ln(power) / LOG_POWER_SCALE, floored at -1 (paper §3.1; scaling is ours).
+# With a window of 1024 a full-scale sine has ln(power) = 11.1, so that music lies within [-1, 1]
+# and the floor, e^-10 in power, is 92 dB under a full-scale sine.
+LOG_POWER_SCALE = 10.0
+POWER_FLOOR = float(np.exp(-LOG_POWER_SCALE))
+# No decoder may ask for more than this: far above any recording, far below overflow.
+LOG_MAGNITUDE_CEILING = 1.5
+
+
+def n_frames_of(n_samples: int, window_size: int, hop_size: int) -> int:
+    """Whole frames in `n_samples` samples."""
+    return max(0, 1 + (n_samples - window_size) // hop_size)
+
+
+def n_samples_of(n_frames: int, window_size: int, hop_size: int) -> int:
+    """Samples that `n_frames` frames span."""
+    return (n_frames - 1) * hop_size + window_size
+
+
+def stft(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
+    """Short-time Fourier transform with a periodic Hann window, no padding.
+
+    Args:
+      waveform: float32 [..., n_samples].
+      window_size, hop_size: in samples.
+
+    Returns:
+      complex64 [..., n_frames, window_size // 2 + 1].
+    """
+    return tf.signal.stft(
+        waveform, window_size, hop_size, fft_length=window_size, window_fn=tf.signal.hann_window
+    )
+
+
+def inverse_stft(spectrum: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
+    """Inverse of `stft` by windowed overlap-add.
+
+    Args:
+      spectrum: complex64 [..., n_frames, window_size // 2 + 1].
+      window_size, hop_size: in samples; the window at least four hops long.
+
+    Returns:
+      float32 [..., n_frames·hop_size + window_size - hop_size]. The first and last
+      window_size - hop_size samples lack frames: they fade in and out.
+    """
+    frames = tf.signal.irfft(spectrum, fft_length=[window_size])
+    return tf.signal.overlap_and_add(frames * synthesis_window(window_size, hop_size), hop_size)
+
+
+@functools.lru_cache(maxsize=8)
+def synthesis_window(window_size: int, hop_size: int) -> np.ndarray:
+    """Hann window over the sum of its own squares, which is constant where frames are complete.
+
+    Returns:
+      float32 [window_size]; analysis window times this one, overlap-added, is one everywhere.
+    """
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window_size) / window_size)
+    squares = np.sum(np.square(window).reshape(-1, hop_size), axis=0)
+    return (window / np.tile(squares, window_size // hop_size)).astype(np.float32)
+
+
+def power(spectrum: tf.Tensor) -> tf.Tensor:
+    """Squared magnitude; unlike the magnitude its gradient is finite at zero."""
+    return tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+
+
+def magnitude(spectrum: tf.Tensor) -> tf.Tensor:
+    """Magnitude, floored at sqrt(POWER_FLOOR·1e-3) so that its gradient stays finite in silence."""
+    return tf.sqrt(tf.maximum(power(spectrum), 1e-3 * POWER_FLOOR))
+
+
+def log_magnitude(spectrum: tf.Tensor) -> tf.Tensor:
+    """Scaled log magnitude: ln(max(power, floor)) / LOG_POWER_SCALE, about [-1, 1]."""
+    return tf.math.log(tf.maximum(power(spectrum), POWER_FLOOR)) / LOG_POWER_SCALE
+
+
+def magnitude_from_log(log_magnitudes: tf.Tensor) -> tf.Tensor:
+    """Inverse of `log_magnitude`; values above LOG_MAGNITUDE_CEILING are cut to it."""
+    half_log_power = 0.5 * LOG_POWER_SCALE * tf.minimum(log_magnitudes, LOG_MAGNITUDE_CEILING)
+    return tf.exp(half_log_power)
+
+
+def log_spectrogram(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
+    """Scaled log magnitudes [..., n_frames, n_bins] of a waveform [..., n_samples]."""
+    return log_magnitude(stft(waveform, window_size, hop_size))

@@ -1,0 +1,111 @@
+"""Checkpoints: one file of named arrays each, whole or absent.
+
+A checkpoint is a safetensors file, which holds arrays and text only, so that reading one never
+runs code. It is written under a temporary name, flushed to the disk and renamed: a killed
+training leaves the previous checkpoints as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import safetensors.numpy
+import tensorflow as tf
+
+_NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
+
+
+def save(
+    folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, n_kept: int = 2
+) -> pathlib.Path:
+    """Writes `checkpoint-<step>.safetensors` and removes all but the newest `n_kept`."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"checkpoint-{step:08d}.safetensors"
+    save_arrays(path, {name: variable.numpy() for name, variable in variables.items()})
+    for old in all_checkpoints(folder)[:-n_kept]:
+        old.unlink()
+    return path
+
+
+def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays to `path` under a temporary name, then renames."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def all_checkpoints(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Checkpoints in a folder, oldest first."""
+    folder = pathlib.Path(folder)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if _NAME.fullmatch(path.name))
+
+
+def latest(folder: str | os.PathLike) -> pathlib.Path | None:
+    """The newest checkpoint in a folder, or None."""
+    found = all_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:
+    """Gives every variable its value in the checkpoint.
+
+    Raises:
+      ValueError: a variable or an array has no counterpart, or shapes differ; nothing is assigned.
+    """
+    arrays = _read(path)
+    _assign(path, arrays, variables, unused=set(arrays) - set(variables))
+
+
+def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> None:
+    """Gives networks the weights that a checkpoint holds under the same names.
+
+    Raises:
+      ValueError: a weight is missing or has another shape; nothing is assigned.
+    """
+    variables = {
+        f"networks/{name}/{variable.path}": variable.value
+        for name, network in networks.items()
+        for variable in network.variables
+    }
+    _assign(path, _read(path), variables, unused=set())
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except Exception as error:  # safetensors raises its own error type, with bare messages
+        raise ValueError(f"{path} is not a readable checkpoint ({error})") from error
+
+
+def _assign(path, arrays, variables: Mapping[str, tf.Variable], unused: set[str]) -> None:
+    missing = set(variables) - set(arrays)
+    if missing or unused:
+        raise ValueError(
+            f"{path} does not fit this model: missing {_first(missing)}, not needed "
+            f"{_first(unused)}; train and load with the same configuration and release"
+        )
+    for name, variable in variables.items():
+        if tuple(variable.shape) != arrays[name].shape:
+            raise ValueError(
+                f"{path}: {name} has shape {arrays[name].shape}, this model needs "
+                f"{tuple(variable.shape)}; use the configuration that it was trained with"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def _first(names: set[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") or (
+        "nothing"
+    )
