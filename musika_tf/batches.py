@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musika_tf.audio import INT16_SCALE
 from musika_tf.shards import Shards
-
-# int16 samples are k / 32768 with -32768 <= k <= 32767.
-INT16_SCALE = 32_768
 
 
 class ArraySpec(NamedTuple):

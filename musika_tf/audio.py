@@ -1,0 +1,256 @@
+"""Audio files in and out: any rate and format to float32, and WAV or FLAC back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+import soxr
+
+# A 16-bit sample k stands for k / 32768, from -1 to just below 1.
+INT16_SCALE = 32_768
+
+# Suffixes that can be written, with the name that libsndfile has for the format.
+WRITABLE_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+# The size field of a WAV file has 32 bits; a little is left for the header.
+_WAV_MAX_N_BYTES = 2**32 - 2**12
+_BLOCK_N_SAMPLES = 2**20
+_RESAMPLING_QUALITY = "HQ"
+
+
+@dataclasses.dataclass(frozen=True)
+class Audio:
+    """A waveform together with its rate.
+
+    Attributes:
+      samples: float32 [n_samples, n_channels], nominally in [-1, 1].
+      sample_rate_hz: samples per second of each channel.
+    """
+
+    samples: np.ndarray
+    sample_rate_hz: int
+
+    def __post_init__(self):
+        if self.samples.ndim != 2 or self.samples.dtype != np.float32:
+            raise ValueError(
+                f"samples are {self.samples.dtype.name} {self.samples.shape}; they must be float32 "
+                "[n_samples, n_channels]"
+            )
+        if self.sample_rate_hz <= 0:
+            raise ValueError(f"sample_rate_hz={self.sample_rate_hz} must be positive")
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of each channel."""
+        return self.samples.shape[0]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels: 1 mono, 2 stereo."""
+        return self.samples.shape[1]
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long it sounds."""
+        return self.n_samples / self.sample_rate_hz
+
+
+def read(path: str | os.PathLike, sample_rate_hz: int | None = None) -> Audio:
+    """Reads a whole audio file: WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF.
+
+    Args:
+      path: the file.
+      sample_rate_hz: rate to resample to; by default the file's own.
+
+    Returns:
+      All channels of the file.
+
+    Raises:
+      ValueError: the file cannot be read, or holds NaN or infinite samples.
+    """
+    blocks = list(read_blocks(path, sample_rate_hz))
+    return Audio(np.concatenate([b.samples for b in blocks]), blocks[0].sample_rate_hz)
+
+
+def read_blocks(
+    path: str | os.PathLike,
+    sample_rate_hz: int | None = None,
+    block_n_samples: int = _BLOCK_N_SAMPLES,
+) -> Iterator[Audio]:
+    """Reads like `read`, but in blocks that together are the file: for very long files.
+
+    Yields at least one block, empty if the file is.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            resampler = _BlockResampler(file.samplerate, sample_rate_hz, file.channels)
+            while True:
+                samples = file.read(block_n_samples, dtype="float32", always_2d=True)
+                if not np.isfinite(samples).all():
+                    raise ValueError(f"cannot use {path}: it holds NaN or infinite samples")
+                is_last = len(samples) < block_n_samples
+                yield resampler(samples, is_last)
+                if is_last:
+                    return
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error))
+        raise ValueError(f"cannot read {path}: {reason}") from error
+
+
+class _BlockResampler:
+    """Resamples a file block by block; keeps the filter's state in between."""
+
+    def __init__(self, from_hz: int, to_hz: int | None, n_channels: int):
+        self._rate_hz = from_hz if to_hz is None else to_hz
+        self._stream = None
+        if self._rate_hz != from_hz:
+            self._stream = soxr.ResampleStream(
+                from_hz, to_hz, n_channels, dtype="float32", quality=_RESAMPLING_QUALITY
+            )
+
+    def __call__(self, samples: np.ndarray, is_last: bool) -> Audio:
+        if self._stream:
+            samples = self._stream.resample_chunk(samples, last=is_last)
+        return Audio(samples, self._rate_hz)
+
+
+def resample(audio: Audio, sample_rate_hz: int) -> Audio:
+    """Resamples with the high-quality setting of the SoX resampler.
+
+    Args:
+      audio: any number of channels.
+      sample_rate_hz: the new rate.
+
+    Returns:
+      Audio of the same duration, rounded to a whole sample.
+    """
+    if sample_rate_hz == audio.sample_rate_hz:
+        return audio
+    samples = soxr.resample(
+        audio.samples, audio.sample_rate_hz, sample_rate_hz, quality=_RESAMPLING_QUALITY
+    )
+    return Audio(samples, sample_rate_hz)
+
+
+def to_stereo(audio: Audio) -> Audio:
+    """Two channels: mono is doubled; of more than two channels the first two are kept."""
+    samples = audio.samples
+    if audio.n_channels == 1:
+        samples = np.repeat(samples, 2, axis=1)
+    return Audio(samples[:, :2], audio.sample_rate_hz)
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Rounds samples to 16 bits, limited to the range that they have.
+
+    Args:
+      samples: floats of any shape; full scale is [-1, 1].
+
+    Returns:
+      int16 of the same shape; divided by 32768 they are within 2^-16 of samples in range.
+    """
+    scaled = np.rint(np.asarray(samples, np.float32) * INT16_SCALE)
+    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+
+
+def write(path: str | os.PathLike, audio: Audio) -> None:
+    """Writes a WAV (16-bit PCM) or FLAC (16-bit) file, by suffix; beyond [-1, 1] is limited.
+
+    The file appears under its name only when it is complete.
+
+    Raises:
+      ValueError: an unknown suffix, NaN or infinite samples, or too long for a WAV file.
+    """
+    with AudioWriter(
+        path, audio.sample_rate_hz, audio.n_channels, keep_interrupted=False
+    ) as writer:
+        writer.write(audio.samples)
+
+
+class AudioWriter:
+    """Writes a WAV or FLAC file chunk by chunk, in constant memory; use it in a `with` statement.
+
+    Until the end the file is called NAME.partial.wav (or .flac); a WAV file is valid and playable
+    after every chunk. If the `with` block is left by an exception (Ctrl-C too), what was written so
+    far becomes a complete, shorter file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        sample_rate_hz: int,
+        n_channels: int = 2,
+        keep_interrupted: bool = True,
+    ):
+        """Checks the request; the `with` block makes the file and folders that are missing.
+
+        Args:
+          path: file to write; the suffix is .wav or .flac.
+          sample_rate_hz: samples per second.
+          n_channels: channels of every chunk.
+          keep_interrupted: whether an exception keeps what was written, or discards it.
+
+        Raises:
+          ValueError: an unknown suffix.
+        """
+        self._path = pathlib.Path(path)
+        self._format = _format_of(self._path)
+        self._partial = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
+        self._sample_rate_hz = sample_rate_hz
+        self._n_channels = n_channels
+        self._keep_interrupted = keep_interrupted
+        self._n_samples = 0
+
+    def __enter__(self) -> AudioWriter:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = soundfile.SoundFile(
+            self._partial, "w", self._sample_rate_hz, self._n_channels, "PCM_16", None, self._format
+        )
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        self._file.close()
+        if exception_type is None or (self._keep_interrupted and self._n_samples):
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink()
+
+    def write(self, samples: np.ndarray) -> None:
+        """Appends samples.
+
+        Args:
+          samples: float [n_samples, n_channels]; values beyond [-1, 1] are limited.
+
+        Raises:
+          ValueError: another shape, NaN or infinite values, or a WAV file would grow over 4 GiB.
+        """
+        if samples.ndim != 2 or samples.shape[1] != self._n_channels:
+            raise ValueError(
+                f"samples have shape {samples.shape}; they must be [n_samples, {self._n_channels}]"
+            )
+        if not np.isfinite(samples).all():
+            raise ValueError(f"samples for {self._path} hold NaN or infinite values")
+        self._require_room(len(samples))
+        self._file.write(to_int16(samples))
+        # Brings the header up to date: even a killed program leaves a playable WAV file.
+        self._file.flush()
+        self._n_samples += len(samples)
+
+    def _require_room(self, n_more: int) -> None:
+        n_bytes = 2 * self._n_channels * (self._n_samples + n_more)
+        if self._format == "WAV" and n_bytes > _WAV_MAX_N_BYTES:
+            raise ValueError(f"{self._path} would grow over the 4 GiB of a WAV file: write .flac")
+
+
+def _format_of(path: pathlib.Path) -> str:
+    try:
+        return WRITABLE_FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise ValueError(
+            f"cannot write {path}: the suffix must be one of {', '.join(WRITABLE_FORMATS)}"
+        ) from None
