@@ -19,7 +19,8 @@ def flags_into_string(flag_values: flags.FlagValues = flags.FLAGS) -> str:
     for module, module_flags in sorted(flag_values.flags_by_module_dict().items()):
         if _is_own(module):
             lines = [flag.serialize() for flag in module_flags if flag.value is not None]
-            blocks.append("\n".join([f"# {module}", *sorted(lines), ""]))
+            title = "# the program's own" if module == sys.argv[0] else f"# {module}"
+            blocks.append("\n".join([title, *sorted(lines), ""]))
     return "\n".join(blocks)
 
 

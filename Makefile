@@ -1,0 +1,67 @@
+# Needs Python 3.11 and make; everything else is installed into VENV from requirements.lock.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+# Test processes; tests/conftest.py divides the cores between them.
+TEST_PROCESSES ?= 2
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The venv's own interpreter starts every tool, so nothing depends on an activated environment.
+PYTEST := $(BIN)/python -m pytest -q
+# Tests of one file stay in one process: they share what TensorFlow has traced.
+PARALLEL := -n $(TEST_PROCESSES) --dist loadfile
+
+.PHONY: help setup test test-large lint format demo lock clean
+
+help:
+	@echo "make setup       install everything into $(VENV)"
+	@echo "make test        lint, then the default tests"
+	@echo "make test-large  the default tests and the large ones"
+	@echo "make lint        check style and formatting"
+	@echo "make format      correct style and formatting"
+	@echo "make demo        run the whole chain on generated audio, into demo/"
+	@echo "make lock        renew requirements.lock from setup.py"
+	@echo "make clean       remove $(VENV) and caches; data and runs stay"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock setup.py
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) was not found: install Python 3.11, or name it: make PYTHON=/path/to/python3.11"; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "$(PYTHON) is not Python 3.11, which tempocnn and keras both need"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(PYTEST) $(PARALLEL)
+
+test-large: lint
+	$(PYTEST) $(PARALLEL) --run_large
+
+demo: setup
+	$(BIN)/python -m musika_tf.programs.demo_chain
+
+# In an environment of its own: pip-tools is no part of the project's.
+lock:
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet pip-tools && \
+	CUSTOM_COMPILE_COMMAND="make lock" "$$scratch/bin/pip-compile" --quiet --generate-hashes \
+		--allow-unsafe --strip-extras --extra test --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --no-emit-options --output-file requirements.lock setup.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

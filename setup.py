@@ -1,0 +1,48 @@
+"""Installs musika_tf and its commands."""
+
+from setuptools import setup
+
+_PROGRAMS = ("prepare", "train_autoencoder", "encode", "train_gan", "export", "generate")
+
+setup(
+    name="musika_tf",
+    version="0.1.0",
+    description="Musika (ISMIR 2022) in TensorFlow: fast generation of stereo music of any length",
+    # Named one by one: a search would install the tests as a top-level package too.
+    packages=["musika_tf", "musika_tf.programs", "musika_tf.training", "flags", "export"],
+    package_data={"flags": ["presets/*.flags"]},
+    # tempocnn ends at Python 3.11, keras 3.15 starts there.
+    python_requires=">=3.11,<3.12",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "keras>=3.15,<4",
+        "librosa>=0.10.2,<0.12",
+        "matplotlib>=3.8,<4",
+        "numpy>=1.26,<2",
+        "safetensors>=0.4.3,<1",
+        "soundfile>=0.12.1,<1",
+        "soxr>=0.4,<2",
+        # Pins tensorflow exactly; tensorflow-io loads with that version and not with later ones.
+        "tempocnn==0.0.8",
+        "tensorboard>=2.17,<2.18",
+        "tensorflow==2.17.*",
+        "tensorflow-io==0.37.1",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.100,<7",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            # Formatting changes between minor versions: both the lint and the lock name one.
+            "ruff>=0.17,<0.18",
+            "scipy>=1.13,<2",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            f"musika-{program.replace('_', '-')}=musika_tf.programs.{program}:run"
+            for program in _PROGRAMS
+        ],
+    },
+)

@@ -1,0 +1,93 @@
+"""What all tests share: two tiers, one quiet and repeatable TensorFlow, tiny configs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import pathlib
+import random
+import sys
+from collections.abc import Callable
+
+# Read by TensorFlow when it is imported, which the test modules do after this file.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+# Values are checked against the CPU's; a device would answer in other roundings.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Each of several test processes takes its share of the cores.
+_N_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_N_THREADS = str(max(1, (os.cpu_count() or 1) // _N_WORKERS))
+for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ[_name] = _N_THREADS
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from absl import flags  # noqa: E402
+
+from flags import audio, autoencoder, gan, system, training  # noqa: E402
+from musika_tf.config import Config, TrainingConfig  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLAG_MODULES = (audio, autoencoder, gan, training)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--run_large",
+        action="store_true",
+        help="Run also the tests marked large: minutes each, or with trained weights.",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "large: takes minutes; runs only with --run_large")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--run_large"):
+        skip = pytest.mark.skip(reason="large: runs with --run_large")
+        for item in items:
+            if "large" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    random.seed(0)
+    np.random.seed(0)
+    # Importing Keras takes seconds: tests that do not need it should not pay for it.
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def parse_flags() -> Callable[..., flags.FlagValues]:
+    """Parses command-line words with a fresh copy of the config flags, from the project's root."""
+
+    def parse(*words: str) -> flags.FlagValues:
+        flag_values = flags.FlagValues()
+        by_module = flags.FLAGS.flags_by_module_dict()
+        for module in FLAG_MODULES:
+            for shared in by_module[module.__name__]:
+                flag = copy.deepcopy(shared)
+                flag.unparse()
+                flags.DEFINE_flag(flag, flag_values, module_name=module.__name__)
+        # Flagfiles name each other relative to the working directory.
+        with contextlib.chdir(ROOT):
+            flag_values(["program", *words])
+        return flag_values
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def tiny_config(parse_flags) -> Config:
+    """The system of flags/presets/tiny.flags."""
+    return system.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
+
+
+@pytest.fixture(scope="session")
+def tiny_training(parse_flags) -> TrainingConfig:
+    """The training of flags/presets/tiny.flags."""
+    return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
