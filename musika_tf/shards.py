@@ -140,7 +140,8 @@ class ShardWriter:
         """Puts a small .csv or .json file beside the shards; it appears together with them."""
         if pathlib.Path(file_name).name != file_name or not _is_own_file(file_name):
             raise ValueError(f"file name {file_name!r} must end in .csv or .json, without a folder")
-        (self._partial / file_name).write_text(text, encoding="utf-8")
+        path = self._partial / file_name
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def _require_rows(self, name: str, rows: np.ndarray) -> None:
         if rows.ndim != 2 or rows.shape[1] != self._n_channels or not len(rows):

@@ -1,0 +1,36 @@
+"""Flags of `musika-prepare`: which audio becomes which shards."""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+flags.DEFINE_string(
+    "audio_dir",
+    None,
+    "Folder with the audio files; its subfolders are searched too.",
+    required=True,
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the waveform shards. It must be new, empty, or with --overwrite an earlier one.",
+    required=True,
+)
+flags.DEFINE_float(
+    "validation_share",
+    0.05,
+    "Share of the files that is held out, above 0 and at most 0.5; at least one file always is.",
+)
+flags.DEFINE_integer(
+    "n_workers",
+    os.cpu_count() or 1,
+    "Processes that read and resample at once; fewer take less memory.",
+    lower_bound=1,
+)
+flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the shards that an earlier run left in --data_dir.",
+)

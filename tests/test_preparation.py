@@ -1,0 +1,235 @@
+"""Preparation: every file of a mixed folder is used with the right values or named with a reason."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from musika_tf import preparation
+from musika_tf.config import AudioConfig
+from musika_tf.shards import Shards
+
+CONFIG = AudioConfig()
+REPOSITORY = pathlib.Path(__file__).parent.parent
+
+
+def _write_sine(path, sample_rate_hz, n_channels, seconds=2.0, frequency_hz=441.0, amplitude=0.5):
+    """A sine on the left, one at twice the frequency on the right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    phase = 2 * np.pi * frequency_hz * np.arange(int(seconds * sample_rate_hz)) / sample_rate_hz
+    channels = [amplitude * np.sin((1 + channel) * phase) for channel in range(n_channels)]
+    subtype = "FLOAT" if amplitude > 1 else None
+    soundfile.write(path, np.stack(channels, axis=1), sample_rate_hz, subtype)
+
+
+@pytest.fixture(scope="module")
+def audio_dir(tmp_path_factory):
+    """Ten files that can be used, in a nested tree, among much that cannot."""
+    root = tmp_path_factory.mktemp("mixed") / "audio"
+    for n_channels in (1, 2):
+        _write_sine(root / f"a_{n_channels}.wav", 22_050, n_channels)
+        _write_sine(root / "deep" / f"b_{n_channels}.flac", 44_100, n_channels)
+        _write_sine(root / "deep" / "er" / f"c_{n_channels}.ogg", 48_000, n_channels)
+        _write_sine(root / "deep" / f"d_{n_channels}.mp3", 32_000, n_channels)
+    _write_sine(root / "E.AIFF", 96_000, 2)
+    _write_sine(root / "loud.wav", 22_050, 2, amplitude=1.5)
+    _write_sine(root / "short.wav", 22_050, 2, seconds=1.5)
+    _write_sine(root / "quiet.flac", 22_050, 2, amplitude=0.0009)
+    (root / "text.wav").write_text("this is no audio")
+    (root / "nothing.mp3").write_bytes(b"")
+    soundfile.write(root / "headers.wav", np.zeros((0, 2)), 22_050)
+    (root / "deep" / "phone.m4a").write_bytes(b"\0\0\0 ftypM4A ")
+    (root / "deep" / "notes.txt").write_text("not even called audio")
+    return root
+
+
+USED = {
+    "a_1.wav", "a_2.wav", "deep/b_1.flac", "deep/b_2.flac", "deep/er/c_1.ogg", "deep/er/c_2.ogg",
+    "deep/d_1.mp3", "deep/d_2.mp3", "E.AIFF", "loud.wav",
+}  # fmt: skip
+SKIPPED = {
+    "short.wav": "too short: 1.50 s, a training pair takes 1.52 s",
+    "quiet.flac": "silent",
+    "text.wav": "unreadable: .* Format not recognised",
+    "nothing.mp3": "unreadable",
+    "headers.wav": "empty",
+    "deep/phone.m4a": "unreadable",
+}
+
+
+def test_every_file_is_used_or_named_with_its_reason(audio_dir, tmp_path):
+    report = preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
+    assert {file.file for file in report.files if file.split} == USED
+    reasons = {file.file: file.skipped_because for file in report.skipped}
+    assert set(reasons) == set(SKIPPED)
+    for name, reason in SKIPPED.items():
+        assert re.match(reason, reasons[name])
+    assert {file.file for file in report.files if file.n_limited_samples} == {"loud.wav"}
+    assert report.other_suffixes == {".txt": 1}
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_sources_hold_the_audio(audio_dir, tmp_path, n_workers):
+    preparation.prepare(audio_dir, tmp_path / "data", CONFIG, n_workers=n_workers)
+    shards = Shards.open(tmp_path / "data")
+    assert (shards.n_channels, shards.dtype) == (2, np.int16)
+    assert {source.name for source in shards.sources} == USED
+    seconds = np.arange(44_100) / 22_050
+    for source in shards.sources:
+        assert source.n_rows == pytest.approx(44_100, abs=2500)  # MP3 pads with silence.
+        middle = shards.rows(source)[10_000:32_050].astype(float)
+        peaks_hz = np.abs(np.fft.rfft(middle, axis=0)).argmax(axis=0)  # One bin a hertz.
+        is_mono = "_1" in source.name
+        np.testing.assert_array_equal(peaks_hz, [441, 441] if is_mono else [441, 882])
+        if source.name in ("a_2.wav", "deep/b_2.flac", "E.AIFF"):
+            # Exactly rounded; one bit is left for the resampler and the file's own 16 bits.
+            expected = 16_384 * np.sin(2 * np.pi * 441 * seconds)[10_000:32_050]
+            assert np.abs(middle[:, 0] - expected).max() < 1.6
+
+
+def test_samples_are_rounded_not_truncated(tmp_path):
+    (tmp_path / "audio").mkdir()
+    samples = np.full((200_000, 2), 100.7 / 32_768, np.float32)
+    samples[:, 1] *= -1
+    soundfile.write(tmp_path / "audio" / "a.wav", samples, 22_050, "FLOAT")
+    preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    shards = Shards.open(tmp_path / "data")
+    np.testing.assert_array_equal(np.unique(shards.rows(shards.sources[0]), axis=0), [[101, -101]])
+
+
+def test_metadata_tells_the_format(audio_dir, tmp_path):
+    preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
+    metadata = Shards.open(tmp_path / "data").metadata
+    assert metadata["kind"] == "waveform"
+    assert AudioConfig(**metadata["audio"]) == CONFIG
+
+
+def test_the_split_follows_from_the_names(audio_dir, tmp_path):
+    splits = []
+    for name, n_workers in (("one", 1), ("two", 2)):
+        preparation.prepare(
+            audio_dir, tmp_path / name, CONFIG, validation_share=0.3, n_workers=n_workers
+        )
+        splits.append(Shards.open(tmp_path / name).sources)
+    assert splits[0] == splits[1]
+    assert sum(source.split == "validation" for source in splits[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("n_files", "share", "n_validation"), [(2, 0.05, 1), (2, 0.5, 1), (7, 0.3, 2), (60, 0.05, 3)]
+)
+def test_both_splits_have_files(tmp_path, n_files, share, n_validation):
+    for index in range(n_files):
+        _write_sine(tmp_path / "audio" / f"{index}.wav", 22_050, 1, seconds=1.6)
+    report = preparation.prepare(
+        tmp_path / "audio", tmp_path / "data", CONFIG, validation_share=share
+    )
+    splits = [file.split for file in report.files]
+    assert (splits.count("train"), splits.count("validation")) == (
+        n_files - n_validation, n_validation
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "validation_seconds"), [(30, 3.0), (4, 33_536 / 22_050)])
+def test_a_single_file_gives_its_end_for_validation(tmp_path, seconds, validation_seconds):
+    _write_sine(tmp_path / "audio" / "only.wav", 22_050, 2, seconds=seconds)
+    report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    assert report.files[0].validation_seconds == pytest.approx(validation_seconds)
+    shards = Shards.open(tmp_path / "data")
+    assert [source.split for source in shards.sources] == ["train", "validation"]
+    rows = np.concatenate([shards.rows(source) for source in shards.sources])
+    stored, _ = soundfile.read(tmp_path / "audio" / "only.wav", dtype="int16")
+    np.testing.assert_array_equal(rows, stored)
+
+
+def test_a_single_file_must_have_room_for_both(tmp_path):
+    _write_sine(tmp_path / "audio" / "only.wav", 22_050, 2, seconds=2)
+    with pytest.raises(ValueError, match="only.wav, is 2.00 s long; .* need 3.04 s"):
+        preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_report_is_saved_and_told(audio_dir, tmp_path):
+    report = preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
+    with open(tmp_path / "data" / "report.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == sorted(USED | set(SKIPPED))
+    assert [row["skipped_because"] for row in rows] == [f.skipped_because for f in report.files]
+    text = report.to_text()
+    for line in ("train              9     0.005", "validation         1     0.001"):
+        assert line in text
+    for line in ("skipped            6", "too loud           1", "no audio           1  1 .txt"):
+        assert line in text
+    assert all(f"skipped {name}: " in text for name in SKIPPED)
+
+
+def test_folders_without_audio(tmp_path):
+    with pytest.raises(ValueError, match="is no folder"):
+        preparation.prepare(tmp_path / "missing", tmp_path / "data", CONFIG)
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "song.mid").write_bytes(b"MThd")
+    with pytest.raises(ValueError, match="no audio file .* among 1 files: looked for .wav"):
+        preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    (tmp_path / "audio" / "a.wav").write_text("no audio")
+    (tmp_path / "audio" / "b.wav").write_text("no audio")
+    with pytest.raises(ValueError, match="none of the 2 audio files .*: 2 unreadable"):
+        preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["audio"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, -1.0])
+def test_bad_shares_are_refused(audio_dir, tmp_path, share):
+    with pytest.raises(ValueError, match="above 0 and at most 0.5"):
+        preparation.prepare(audio_dir, tmp_path / "data", CONFIG, validation_share=share)
+
+
+def test_linked_folders_are_searched_once(audio_dir, tmp_path):
+    (tmp_path / "linked").mkdir()
+    os.symlink(audio_dir / "deep", tmp_path / "linked" / "there")
+    os.symlink(tmp_path / "linked", tmp_path / "linked" / "itself")
+    names, _ = preparation.find_audio_files(tmp_path / "linked")
+    assert len(names) == 7
+    assert all(name.startswith("there/") for name in names)
+
+
+def _run_program(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "musika_tf.programs.prepare", *arguments],
+        cwd=REPOSITORY, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_program_prepares_piano(tmp_path):
+    result = _run_program(
+        f"--audio_dir={REPOSITORY / 'tests' / 'data' / 'piano'}",
+        f"--data_dir={tmp_path / 'data'}",
+        "--flagfile=flags/presets/piano.flags",
+        "--sample_rate_hz=11025",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "train              3     0.067" in result.stdout
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["metadata"]["audio"]["sample_rate_hz"] == 11_025
+    assert sum(s["n_rows"] for s in manifest["sources"]) == pytest.approx(292.2 * 11_025, rel=1e-3)
+
+
+def test_the_program_ends_with_one_line(tmp_path):
+    result = _run_program(f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"musika-prepare: {tmp_path / 'no'} is no folder: give the folder that holds the audio "
+        "files\n"
+    )
+
+
+def test_the_program_rejects_stray_arguments(tmp_path):
+    result = _run_program("--audio_dir=a", "--data_dir=b", "stray")
+    assert result.returncode != 0
+    assert "stray arguments: stray" in result.stderr + result.stdout
