@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import layers
 
 from musika_tf import spectral
-from musika_tf.config import Config
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.spectral_norm import SpectralConv2D
 
 LEAKY_RELU_SLOPE = 0.2
@@ -160,6 +160,19 @@ def by_excerpt(network: keras.Model, inputs: tf.Tensor, excerpt_length: int):
     )
 
 
+def join_channels(latents: tf.Tensor) -> tf.Tensor:
+    """Latents of each channel [batch, n_channels, n, depth] → [batch, n, n_channels·depth].
+
+    Left's latents come first, then right's (paper §4.2).
+    """
+    return tf.concat(tf.unstack(latents, axis=1), axis=-1)
+
+
+def split_channels(latents: tf.Tensor) -> tf.Tensor:
+    """Inverse of `join_channels`."""
+    return tf.stack(tf.split(latents, N_CHANNELS, axis=-1), axis=1)
+
+
 class Autoencoder:
     """Both levels as one codec for mono audio; holds no variables besides its networks'.
 
@@ -211,3 +224,29 @@ class Autoencoder:
         """complex64 [batch, n_frames, n_bins] → [batch, n_frames·hop_size + overlap_size]."""
         audio = self.config.audio
         return spectral.inverse_stft(spectrum, audio.window_size, audio.hop_size)
+
+    def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Stereo latents of whole excerpts → their part of the waveform, exactly streamable.
+
+            inverse STFT   |<------- n_samples: this chunk's waveform ------->|<- overlap ->|
+            added to it    |<- overlap ->| of the chunk before
+
+        Args:
+          latents: float32 [batch, k, n_channels·level2_latent_depth].
+          overlap: float32 [batch, overlap_size, n_channels]: what the chunk before left over;
+            zeros before the first chunk.
+
+        Returns:
+          The waveform [batch, k·latent_hop_size, n_channels], not clipped, and the overlap for the
+          next chunk.
+        """
+        latents = split_channels(latents)
+        mono = tf.reshape(latents, (-1, tf.shape(latents)[2], latents.shape[-1]))
+        waveforms = self.inverse_stft(self.decode_spectrum(mono))
+        waveforms = tf.reshape(waveforms, (-1, N_CHANNELS, tf.shape(waveforms)[-1]))
+        waveforms = tf.transpose(waveforms, (0, 2, 1))
+        overlap_size = self.config.audio.overlap_size
+        head = waveforms[:, :overlap_size] + overlap
+        n_samples = tf.shape(waveforms)[1] - overlap_size
+        waveforms = tf.concat([head, waveforms[:, overlap_size:]], axis=1)
+        return waveforms[:, :n_samples], waveforms[:, n_samples:]

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from absl import app
+from absl import app, flags
 
 from flags import saving
 
@@ -40,3 +40,9 @@ def save_flags(folder: str | os.PathLike) -> None:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FLAGS_FILE).write_text(saving.flags_into_string())
+
+
+def require(flag: flags.FlagHolder, meaning: str) -> None:
+    """Raises UsageError if a flag that this call needs was not given."""
+    if flag.value is None:
+        raise app.UsageError(f"--{flag.name} is missing: {meaning}")

@@ -1,0 +1,91 @@
+"""Waveform and latent shards of a system: what they say about themselves, checked against it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from musika_tf.batches import INT16_SCALE
+from musika_tf.config import (
+    AudioConfig,
+    AutoencoderConfig,
+    Config,
+    require_equal,
+    section_from_dict,
+)
+from musika_tf.shards import Shards
+
+WAVEFORM_KIND = "waveform"
+LATENT_KIND = "latents"
+
+
+def waveform_metadata(audio: AudioConfig) -> dict[str, Any]:
+    """Metadata of waveform shards."""
+    return {"kind": WAVEFORM_KIND, "audio": dataclasses.asdict(audio)}
+
+
+def latent_metadata(
+    config: Config, encoder_fingerprint: str, n_samples: dict[str, int]
+) -> dict[str, Any]:
+    """Metadata of latent shards.
+
+    Args:
+      config: of the run that encoded them.
+      encoder_fingerprint: identifies the encoders' weights: latents of others mean other sounds.
+      n_samples: length of every source before it was encoded.
+    """
+    return {
+        "kind": LATENT_KIND,
+        "audio": dataclasses.asdict(config.audio),
+        "autoencoder": dataclasses.asdict(config.autoencoder),
+        "encoder_fingerprint": encoder_fingerprint,
+        "n_samples": n_samples,
+    }
+
+
+def open_waveforms(data_dir: str | os.PathLike, config: Config) -> Shards:
+    """Opens waveform shards.
+
+    Raises:
+      ValueError: no shards, other shards, or prepared with another audio format; says what to do.
+    """
+    shards = _open(data_dir, WAVEFORM_KIND, "musika-prepare")
+    prepared = section_from_dict(AudioConfig, shards.metadata["audio"])
+    require_equal(config.audio, prepared, "the run", str(data_dir))
+    return shards
+
+
+def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerprint: str) -> Shards:
+    """Opens latent shards that the given encoders made.
+
+    Raises:
+      ValueError: no shards, other shards, or latents of another autoencoder; says what to do.
+    """
+    shards = _open(latent_dir, LATENT_KIND, "musika-encode")
+    for ours, section in ((config.audio, AudioConfig), (config.autoencoder, AutoencoderConfig)):
+        name = section.__name__.removesuffix("Config").lower()
+        theirs = section_from_dict(section, shards.metadata[name])
+        require_equal(ours, theirs, "the run", str(latent_dir))
+    if shards.metadata["encoder_fingerprint"] != encoder_fingerprint:
+        raise ValueError(
+            f"the latents in {latent_dir} were made by other encoder weights than this run's, "
+            "whose decoders would turn them to noise: encode again with musika-encode"
+        )
+    return shards
+
+
+def held_out_waveforms(shards: Shards, n_excerpts: int, n_samples: int) -> np.ndarray:
+    """Left channel of always the same validation excerpts: float32 [n_excerpts, n_samples]."""
+    crops = shards.fixed_crops(n_excerpts, n_samples)
+    return crops[:, :, 0].astype(np.float32) / INT16_SCALE
+
+
+def _open(folder: str | os.PathLike, kind: str, program: str) -> Shards:
+    shards = Shards.open(folder)
+    found = shards.metadata.get("kind")
+    if found != kind:
+        raise ValueError(f"{folder} holds {found} shards, not {kind} shards: {program} makes them")
+    return shards

@@ -1,0 +1,43 @@
+"""Encodes waveform shards to latent shards; with --decode turns latents back to audio files.
+
+musika-encode --run_dir=runs/piano --data_dir=data/piano --latent_dir=data/piano_latents
+musika-encode --decode --run_dir=runs/piano --latent_dir=data/piano_latents --out_dir=decoded
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from musika_tf import encoding
+from musika_tf.programs import common
+
+RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run folder with a trained autoencoder.", required=True
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Waveform shards to encode.")
+LATENT_DIR = flags.DEFINE_string(
+    "latent_dir", None, "Latent shards: written, or with --decode read.", required=True
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace latent shards that are there.")
+DECODE = flags.DEFINE_bool("decode", False, "Turn latents back to audio files.")
+OUT_DIR = flags.DEFINE_string("out_dir", None, "With --decode: folder of the WAV files.")
+
+
+def main(argv: list[str]) -> None:
+    """Encodes, or decodes."""
+    common.reject_arguments(argv)
+    if DECODE.value:
+        common.require(OUT_DIR, "where the audio files go")
+        encoding.decode_shards(RUN_DIR.value, LATENT_DIR.value, OUT_DIR.value)
+    else:
+        common.require(DATA_DIR, "the waveform shards to encode")
+        encoding.encode_shards(RUN_DIR.value, DATA_DIR.value, LATENT_DIR.value, OVERWRITE.value)
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

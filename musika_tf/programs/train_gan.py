@@ -1,0 +1,41 @@
+"""Trains the latent GAN of a run on latent shards; run again to go on.
+
+    musika-train-gan --flagfile=flags/presets/small.flags --run_dir=runs/piano \
+        --latent_dir=data/piano_latents
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from flags import run as run_flags
+from flags import system as system_flags
+from flags import training as training_flags
+from musika_tf.programs import common
+from musika_tf.training import runs, stages
+
+LATENT_DIR = flags.DEFINE_string("latent_dir", None, "Latent shards.", required=True)
+
+
+def main(argv: list[str]) -> None:
+    """Trains with the settings that the flags give."""
+    common.reject_arguments(argv)
+    run_dir = run_flags.RUN_DIR.value
+    training = training_flags.config()
+    common.save_flags(stages.stage_dir(run_dir, "gan"))
+    runs.train_gan(
+        run_dir=run_dir,
+        latent_dir=LATENT_DIR.value,
+        config=system_flags.config(stages.saved_config(run_dir)),
+        training=training,
+        settings=run_flags.settings(training.gan_n_steps),
+    )
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()
