@@ -112,13 +112,14 @@ def build_decoder2(config: Config) -> keras.Model:
 def build_discriminator(config: Config, n_frames: int) -> keras.Model:
     """Scaled log magnitudes [batch, n_frames, n_bins] → logits [batch, time, frequency].
 
-    2-D convolutions, spectrally normalised (paper §4.1); the first one only thins out frequency.
+    2-D convolutions, spectrally normalised (paper §4.1). The first one strides by 4 in frequency,
+    where neighbouring bins share most of their window: half of all multiply-adds would be there.
     """
     n_bins = config.audio.discriminator_window_size // 2 + 1
     first_width, *widths = config.autoencoder.spectral_discriminator_widths
     inputs = keras.Input((n_frames, n_bins))
     x = layers.Reshape((n_frames, n_bins, 1))(inputs)
-    x = _activate(SpectralConv2D(first_width, (3, 9), strides=(1, 4), name="conv0")(x))
+    x = _activate(SpectralConv2D(first_width, (3, 9), strides=(2, 4), name="conv0")(x))
     for index, width in enumerate(widths, start=1):
         x = _activate(SpectralConv2D(width, (3, 3), strides=(2, 2), name=f"conv{index}")(x))
     logits = SpectralConv2D(1, (3, 3), name="logits")(x)

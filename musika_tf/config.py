@@ -95,7 +95,7 @@ class AutoencoderConfig:
     # Widths of the level-2 decoder: before the first upsampling, then one after each.
     level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
     # Channels of the 2-D convolutions of the discriminator on spectrograms.
-    spectral_discriminator_widths: tuple[int, ...] = (32, 64, 96, 128, 192, 256)
+    spectral_discriminator_widths: tuple[int, ...] = (32, 64, 128, 192, 256)
 
     def __post_init__(self):
         _require_positive(self, *(field.name for field in dataclasses.fields(self)))
