@@ -86,8 +86,10 @@ def read_blocks(
 
     Yields at least one block, empty if the file is.
     """
+    # As bytes where the system has them: old collections hold names that are no UTF-8.
+    native_path = os.fsencode(path) if os.name == "posix" else path
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(native_path) as file:
             resampler = _BlockResampler(file.samplerate, sample_rate_hz, file.channels)
             while True:
                 samples = file.read(block_n_samples, dtype="float32", always_2d=True)

@@ -1,10 +1,11 @@
-"""Preparation: every file of a mixed folder is used with the right values or named with a reason."""
+"""Preparation: every file is used with the right values, or named with a reason."""
 
 import csv
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -197,6 +198,33 @@ def test_linked_folders_are_searched_once(audio_dir, tmp_path):
     names, _ = preparation.find_audio_files(tmp_path / "linked")
     assert len(names) == 7
     assert all(name.startswith("there/") for name in names)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_old_file_names_that_are_no_utf8(tmp_path):
+    _write_sine(tmp_path / "audio" / "a.wav", 22_050, 1)
+    name = os.fsdecode(b"caf\xe9.wav")  # Latin-1
+    os.rename(tmp_path / "audio" / "a.wav", tmp_path / "audio" / name)
+    (tmp_path / "audio" / os.fsdecode(b"na\xefve.wav")).write_text("no audio")
+    _write_sine(tmp_path / "audio" / "b.wav", 22_050, 1)
+    report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
+    assert {source.name for source in Shards.open(tmp_path / "data").sources} == {name, "b.wav"}
+    assert r"skipped na\udcefve.wav: unreadable" in report.to_text()
+    assert r"caf\udce9.wav" in (tmp_path / "data" / "report.csv").read_text()
+
+
+def test_an_interrupted_program_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "musika_tf.programs.prepare", "--n_workers=2"]
+        + [f"--audio_dir={REPOSITORY / 'tests' / 'data' / 'piano'}", "--sample_rate_hz=96000"]
+        + [f"--data_dir={tmp_path / 'data'}"],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    process.stderr.read(10)  # The progress bar: it is reading.
+    os.killpg(process.pid, signal.SIGINT)  # What Ctrl-C does: to the workers too.
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not list(tmp_path.iterdir())
 
 
 def _run_program(*arguments: str) -> subprocess.CompletedProcess:
