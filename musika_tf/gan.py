@@ -1,0 +1,148 @@
+"""The latent GAN: FastGAN in one dimension with SA-AdaIN (paper §3.2, §4.2).
+
+Layers carry explicit names, which checkpoints use: `steps16_…` works on 16 steps a patch (in the
+generator) or a pair of patches (in the discriminator).
+"""
+
+from __future__ import annotations
+
+import keras
+
+from musika_tf import layers
+from musika_tf.config import Config
+
+# Stages between the features that excite and those excited. FastGAN skips four doublings of an
+# image's side; a patch has four to five doublings in all, so three, or there would be one skip.
+_EXCITATION_N_STAGES = 3
+
+# The rotation of channels before the discriminator.
+_MIXING_SEED = 0
+
+_LEAKY_SLOPE = 0.2
+
+# The decoder behind the discriminator is a regulariser: a quarter of its widths is enough.
+_DECODER_WIDTH_DIVISOR = 4
+
+
+def build_generator(config: Config, name: str = "generator") -> keras.Model:
+    """The generator: coordinates of a patch and the style of the piece → latents of the patch.
+
+    Starts from its modulation signal at the coarsest rate. Each stage doubles the rate and
+    convolves twice; every convolution is followed by SA-AdaIN and, but for the last one, a gated
+    linear unit. The output depends on the inputs alone: no noise, no statistics of the batch.
+
+    Returns:
+      Model of `coordinates` [B, seq_len, anchor_depth] and `style` [B, style_depth], giving
+      float32 latents [B, seq_len, stereo_latent_depth] in (-1, 1): left's channels, then right's.
+    """
+    gan = config.gan
+    coordinates = keras.Input((gan.seq_len, gan.anchor_depth), name="coordinates")
+    style = keras.Input((gan.style_depth,), name="style")
+    modulations = _modulations([coordinates], style, n_rates=len(gan.generator_widths))
+    x, stages = modulations[0], []
+    for index, (width, modulation) in enumerate(
+        zip(gan.generator_widths, modulations, strict=True)
+    ):
+        stage = f"steps{modulation.shape[1]}"
+        if index > 0:
+            x = keras.layers.UpSampling1D(2, name=f"{stage}_upsample")(x)
+        x = _gated_conv(x, modulation, width, f"{stage}_first")
+        x = _gated_conv(x, modulation, width, f"{stage}_second")
+        if index >= _EXCITATION_N_STAGES:
+            low = stages[index - _EXCITATION_N_STAGES]
+            x = layers.SkipLayerExcitation(name=f"{stage}_excitation")(low, x)
+        stages.append(x)
+    x = _modulated_conv(x, modulations[-1], config.stereo_latent_depth, "output")
+    latents = keras.layers.Activation("tanh", dtype="float32", name="latents")(x)
+    return keras.Model([coordinates, style], latents, name=name)
+
+
+def _modulations(
+    signals: list[keras.KerasTensor], style: keras.KerasTensor, n_rates: int
+) -> list[keras.KerasTensor]:
+    """What steers SA-AdaIN at each rate, coarsest first.
+
+    The one place where all that the generator is told comes together: signals along time
+    ([B, seq_len, …] each) side by side with the style, repeated. A coarse step is the mean of the
+    fine steps that it stands for; of coordinates that is the coordinate at its centre.
+    """
+    seq_len = signals[0].shape[1]
+    repeated = keras.layers.RepeatVector(seq_len, name="style_along_time")(style)
+    finest = keras.layers.Concatenate(name=f"steps{seq_len}_modulation")([*signals, repeated])
+    modulations = [finest]
+    for halving in range(1, n_rates):
+        pool = keras.layers.AveragePooling1D(2, name=f"steps{seq_len >> halving}_modulation")
+        modulations.append(pool(modulations[-1]))
+    return modulations[::-1]
+
+
+def _modulated_conv(x, modulation, width: int, name: str):
+    # No bias: the normalisation would take it away again.
+    convolution = keras.layers.Conv1D(
+        width,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
+    return layers.SpatiallyAlignedAdaIN(name=f"{name}_adain")(convolution(x), modulation)
+
+
+def _gated_conv(x, modulation, width: int, name: str):
+    doubled = _modulated_conv(x, modulation, 2 * width, name)
+    return layers.GatedLinearUnit(name=f"{name}_gate")(doubled)
+
+
+def build_discriminator(config: Config, name: str = "discriminator") -> keras.Model:
+    """The discriminator with the light decoder that rebuilds its input (paper §4.2).
+
+    Channels are mixed first; then the rate is halved stage by stage, each time as FastGAN does:
+    the mean of a convolved path and of an average-pooled one. No normalisation.
+
+    Returns:
+      Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, giving
+      `logits` float32 [B, T'], positive for real ones, and `reconstruction` of the input, float32
+      in (-1, 1).
+    """
+    widths = config.gan.latent_discriminator_widths
+    latents = keras.Input((2 * config.gan.seq_len, config.stereo_latent_depth), name="latents")
+    x = layers.CrossChannelMixing(seed=_MIXING_SEED, name="mixing")(latents)
+    x = _leaky_conv(x, widths[0], 3, name="input")
+    for width in widths[1:]:
+        x = _down_block(x, width)
+    hidden = _leaky_conv(x, widths[-1], 3, name="logits_hidden")
+    logits = keras.layers.Conv1D(1, 1, dtype="float32", name="logits_conv")(hidden)
+    logits = keras.layers.Flatten(dtype="float32", name="logits")(logits)
+    reconstruction = _decoder(x, widths, config.stereo_latent_depth)
+    return keras.Model(latents, [logits, reconstruction], name=name)
+
+
+def _leaky_conv(x, width: int, kernel_size: int, name: str, strides: int = 1):
+    convolution = keras.layers.Conv1D(
+        width,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
+    return keras.layers.LeakyReLU(_LEAKY_SLOPE, name=f"{name}_leaky")(convolution(x))
+
+
+def _down_block(x, width: int):
+    stage = f"steps{x.shape[1] // 2}"
+    main = _leaky_conv(x, width, 4, strides=2, name=f"{stage}_first")
+    main = _leaky_conv(main, width, 3, name=f"{stage}_second")
+    direct = keras.layers.AveragePooling1D(2, name=f"{stage}_pool")(x)
+    direct = _leaky_conv(direct, width, 1, name=f"{stage}_direct")
+    return keras.layers.Average(name=f"{stage}_mean")([main, direct])
+
+
+def _decoder(x, widths: tuple[int, ...], depth: int):
+    for width in widths[-2::-1]:
+        stage = f"decoder_steps{2 * x.shape[1]}"
+        x = keras.layers.UpSampling1D(2, name=f"{stage}_upsample")(x)
+        x = _leaky_conv(x, max(1, width // _DECODER_WIDTH_DIVISOR), 3, name=stage)
+    x = keras.layers.Conv1D(depth, 3, padding="same", name="decoder_output_conv")(x)
+    return keras.layers.Activation("tanh", dtype="float32", name="reconstruction")(x)

@@ -1,0 +1,183 @@
+"""Blocks of the latent GAN: SA-AdaIN, skip-layer excitation, cross-channel mixing (paper §4.2)."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# FastGAN squeezes the low-rate features to this many steps before it looks at them.
+_EXCITATION_N_STEPS = 4
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class SpatiallyAlignedAdaIN(keras.layers.Layer):
+    """Instance normalisation over time, then a scale and a shift that follow the coordinates.
+
+    SA-AdaIN of ALIS (Skorokhodov et al. 2021), used after each convolution of the generator
+    (paper §4.2). Every channel of every example is brought to zero mean and unit variance over its
+    own time steps; a linear function of the modulation signal, read at the same time step, gives
+    the new scale and shift:
+
+        y[t] = (1 + m[t] @ S + s) * (x[t] - mean(x)) / sqrt(var(x) + epsilon) + m[t] @ H + h
+
+    Args:
+      epsilon: added to the variance. 1e-4 bounds the gain at 100: a channel that hardly changes
+        over the patch (anchors that are almost equal) stays small instead of becoming noise.
+      modulation_scale: variance that the linear part of scale and of shift has at first, for a
+        modulation signal of unit variance. 0 starts as plain instance normalisation.
+    """
+
+    def __init__(self, epsilon: float = 1e-4, modulation_scale: float = 0.25, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.modulation_scale = modulation_scale
+
+    def build(self, x_shape, modulation_shape):
+        n_outputs = 2 * x_shape[-1]
+        spread = (self.modulation_scale / modulation_shape[-1]) ** 0.5
+        self.kernel = self.add_weight(
+            shape=(modulation_shape[-1], n_outputs),
+            initializer=keras.initializers.RandomNormal(stddev=spread),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(n_outputs,), initializer="zeros", name="bias")
+
+    def call(self, x: tf.Tensor, modulation: tf.Tensor) -> tf.Tensor:
+        """Normalises and modulates.
+
+        Args:
+          x: [B, T, C].
+          modulation: [B, T, M], at the rate of x.
+
+        Returns:
+          [B, T, C].
+        """
+        modulated = tf.matmul(modulation, self.kernel) + self.bias
+        scale, shift = tf.split(modulated, 2, axis=-1)
+        return (1.0 + scale) * self._normalised(x) + shift
+
+    def _normalised(self, x: tf.Tensor) -> tf.Tensor:
+        # Variances in float32: squares of half-precision numbers lose too much.
+        wide = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(wide, axes=[1], keepdims=True)
+        return tf.cast((wide - mean) * tf.math.rsqrt(variance + self.epsilon), x.dtype)
+
+    def compute_output_shape(self, x_shape, modulation_shape):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "modulation_scale": self.modulation_scale,
+        }
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class GatedLinearUnit(keras.layers.Layer):
+    """FastGAN's activation: one half of the channels, times the sigmoid of the other half."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, T, 2·C] → [B, T, C]."""
+        values, gates = tf.split(x, 2, axis=-1)
+        return values * tf.sigmoid(gates)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class SkipLayerExcitation(keras.layers.Layer):
+    """Gates the channels of high-rate features with low-rate ones (FastGAN's SLE; paper §4.2).
+
+    FastGAN (Liu et al. 2021, eq. 1) in one dimension: the low-rate features are averaged to four
+    steps, a convolution over these four leaves one vector, and SiLU, a 1x1 convolution and a
+    sigmoid make one factor a channel of it. Gradients of the fine rates reach the coarse ones by
+    this short way. The one step left has nothing to normalise over, so no SA-AdaIN follows.
+    """
+
+    def build(self, low_shape, high_shape):
+        n_low, n_high = low_shape[-1], high_shape[-1]
+        self.squeeze_kernel = self.add_weight(
+            shape=(_EXCITATION_N_STEPS, n_low, n_high),
+            initializer="he_normal",
+            name="squeeze_kernel",
+        )
+        self.squeeze_bias = self.add_weight(
+            shape=(n_high,), initializer="zeros", name="squeeze_bias"
+        )
+        self.gate_kernel = self.add_weight(
+            shape=(n_high, n_high), initializer="glorot_normal", name="gate_kernel"
+        )
+        self.gate_bias = self.add_weight(shape=(n_high,), initializer="zeros", name="gate_bias")
+        self.pooling = adaptive_pooling_matrix(low_shape[1], _EXCITATION_N_STEPS)
+
+    def call(self, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+        """Multiplies high by the gates that low gives.
+
+        Args:
+          low: [B, T_low, C_low], T_low static.
+          high: [B, T_high, C_high].
+
+        Returns:
+          [B, T_high, C_high].
+        """
+        pooled = tf.einsum("st,btc->bsc", tf.cast(self.pooling, low.dtype), low)
+        # A convolution with as many taps as steps: one matrix product over steps and channels.
+        hidden = tf.einsum("bsc,scd->bd", pooled, self.squeeze_kernel) + self.squeeze_bias
+        gates = tf.sigmoid(tf.matmul(tf.nn.silu(hidden), self.gate_kernel) + self.gate_bias)
+        return high * gates[:, tf.newaxis]
+
+    def compute_output_shape(self, low_shape, high_shape):
+        return high_shape
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class CrossChannelMixing(keras.layers.Layer):
+    """A fixed random mix of channels before the discriminator (Projected GAN's CCM; paper §4.2).
+
+    The mix is a random rotation, so that it hides nothing and keeps distances, and it is a
+    non-trainable weight: checkpoints hold it, and a resumed training sees the same one.
+
+    Args:
+      seed: which rotation.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def build(self, input_shape):
+        self.mix = self.add_weight(
+            shape=(input_shape[-1], input_shape[-1]),
+            initializer=keras.initializers.Orthogonal(seed=self.seed),
+            trainable=False,
+            name="mix",
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Mixes the channels of x, [B, T, C] → [B, T, C]."""
+        return tf.matmul(x, self.mix)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:
+    """Weights of an average pooling to a given number of steps, whatever the number given.
+
+    Output i averages inputs floor(i·n/m) up to ceil((i+1)·n/m), so that every input counts and
+    steps repeat where there are too few.
+
+    Returns:
+      float32 [n_outputs, n_inputs]; rows sum to 1.
+    """
+    weights = np.zeros((n_outputs, n_inputs), np.float32)
+    for i in range(n_outputs):
+        first, end = i * n_inputs // n_outputs, -(-(i + 1) * n_inputs // n_outputs)
+        weights[i, first:end] = 1.0 / (end - first)
+    return weights

@@ -1,0 +1,241 @@
+"""Training of the latent GAN (paper §3.2, §4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from musika_tf import coordinates, gan, losses
+from musika_tf.config import Config, TrainingConfig
+from musika_tf.training.trainer import Samples, Trainer
+
+# A training example is two adjacent patches, so that the discriminator sees where they meet.
+_N_PATCHES = 2
+
+# Pieces to listen to, the same seeds every time, and how they are drawn (as at inference).
+_N_SAMPLE_PIECES = 2
+_SAMPLE_N_ANCHORS = 2
+_SAMPLE_TRUNCATION = 2.0
+
+# Stands where training has the step, which never is negative.
+_HELD_OUT_DRAW = -1
+
+
+class GanTrainer(Trainer):
+    """Trains generator and discriminator, and keeps the moving average of the generator.
+
+    Both networks are updated at once from one forward pass of each: the discriminator with the
+    hinge loss, R1 and its reconstruction of real latents, the generator with the adversarial loss.
+    Anchors, style and crop of a step follow from the seed and the step's number.
+
+    Args:
+      config: the system.
+      training: batch size, learning rate, r1_weight, average_decay, seed.
+      held_out: float32 [n, 2·seq_len, stereo_latent_depth]: real latents that are never trained
+        on; None: `validate` has nothing to tell.
+      decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
+        nothing to play.
+
+    Raises:
+      ValueError: held_out has another shape.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        training: TrainingConfig,
+        held_out: np.ndarray | None,
+        decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ):
+        keras.utils.set_random_seed(training.seed)
+        self.config, self.training = config, training
+        self.generator = gan.build_generator(config)
+        self.generator_average = gan.build_generator(config, name="generator_average")
+        self.generator_average.set_weights(self.generator.get_weights())
+        self.discriminator = gan.build_discriminator(config)
+        self.networks = {
+            "generator": self.generator,
+            "generator_average": self.generator_average,
+            "discriminator": self.discriminator,
+        }
+        self.optimizers = {
+            "generator": self._optimizer(self.generator),
+            "discriminator": self._optimizer(self.discriminator),
+        }
+        self.state = {"step": tf.Variable(0, dtype=tf.int64, name="step")}
+        self._held_out = None if held_out is None else self._checked(held_out)
+        self._decode = decode
+        self._predict = tf.function(self._held_out_outputs, autograph=False)
+
+    def _optimizer(self, network: keras.Model) -> keras.optimizers.Optimizer:
+        optimizer = keras.optimizers.Adam(
+            self.training.learning_rate, beta_1=self.training.adam_beta_1
+        )
+        optimizer.build(network.trainable_variables)
+        return optimizer
+
+    def _checked(self, held_out: np.ndarray) -> np.ndarray:
+        expected = (_N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth)
+        if held_out.ndim != 3 or held_out.shape[1:] != expected or not len(held_out):
+            raise ValueError(
+                f"held_out has shape {list(held_out.shape)}; it must be [n, {expected[0]}, "
+                f"{expected[1]}]: n crops of two patches of stereo latents"
+            )
+        return np.asarray(held_out, np.float32)
+
+    # Forward
+
+    def _draw(self, number: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Coordinates of pairs of patches [2·B, seq_len, D], first patches first, and styles."""
+        shape = self.config.gan
+        seed = tf.stack([tf.constant(self.training.seed, tf.int64), tf.cast(number, tf.int64)])
+        seeds = tf.unstack(tf.random.split(seed, 3, alg="philox"))
+        anchor_shape = [batch_size, 3, shape.anchor_depth]
+        anchors = tf.random.stateless_normal(anchor_shape, seeds[0], alg="philox")
+        style_shape = [batch_size, shape.style_depth]
+        style = tf.random.stateless_normal(style_shape, seeds[1], alg="philox")
+        n_starts = coordinates.n_crop_starts(shape.seq_len)
+        starts = tf.random.stateless_uniform(
+            [batch_size], seeds[2], 0, n_starts, tf.int32, alg="philox"
+        )
+        pair = coordinates.training_coordinates(anchors, starts, shape.seq_len)
+        return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
+
+    def _generate(self, generator: keras.Model, number: tf.Tensor, batch_size: int) -> tf.Tensor:
+        """Pairs of adjacent patches of one style, joined: [B, 2·seq_len, depth] (paper §3.2)."""
+        patches = generator(list(self._draw(number, batch_size)))
+        return tf.concat(tf.split(patches, _N_PATCHES), axis=1)
+
+    # Training
+
+    def step(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step on real latents, float32 [batch, 2·seq_len, stereo_latent_depth]."""
+        number = self.state["step"].read_value()
+        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+            fake = self._generate(self.generator, number, latents.shape[0])
+            # The reconstruction of fakes is not used, and so not computed.
+            fake_logits, _ = self.discriminator(fake)
+            adversarial = losses.hinge_generator_loss(fake_logits)
+            terms, real_logits = self._discriminator_terms(latents, fake_logits)
+            discriminator_loss = (
+                terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
+            )
+        self._apply("generator", generator_tape, adversarial)
+        self._apply("discriminator", discriminator_tape, discriminator_loss)
+        self._update_average(number)
+        self.state["step"].assign_add(1)
+        return {f"discriminator/{name}": value for name, value in terms.items()} | {
+            "discriminator/real_logit": tf.reduce_mean(real_logits),
+            "discriminator/fake_logit": tf.reduce_mean(fake_logits),
+            "generator/adversarial": adversarial,
+            "latents/spread_ratio": _spread(fake) / _spread(latents),
+        }
+
+    def _discriminator_terms(
+        self, latents: tf.Tensor, fake_logits: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        with tf.GradientTape() as inner_tape:
+            inner_tape.watch(latents)
+            real_logits, reconstruction = self.discriminator(latents)
+            # Examples do not mix, so the gradient of the sum holds each example's own.
+            critic_sum = tf.reduce_sum(real_logits)
+        terms = {
+            "hinge": losses.hinge_discriminator_loss(real_logits, fake_logits),
+            "reconstruction": losses.l1(latents, reconstruction),
+            "r1": losses.r1_penalty(inner_tape.gradient(critic_sum, latents)),
+        }
+        return terms, real_logits
+
+    def _apply(self, name: str, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        variables = self.networks[name].trainable_variables
+        self.optimizers[name].apply(tape.gradient(loss, variables), variables)
+
+    def _update_average(self, number: tf.Tensor) -> None:
+        # A short memory at first: the early weights are not worth remembering.
+        n_done = tf.cast(number, tf.float32)
+        decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
+        pairs = zip(self.generator_average.weights, self.generator.weights, strict=True)
+        for average, current in pairs:
+            average.assign(decay * average.value + (1.0 - decay) * current.value)
+
+    # Held-out figures and samples
+
+    def _held_out_outputs(self, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        number = tf.constant(_HELD_OUT_DRAW, tf.int64)
+        fake = self._generate(self.generator_average, number, real.shape[0])
+        return fake, self.discriminator(real)[0], self.discriminator(fake)[0]
+
+    def validate(self) -> dict[str, float]:
+        """The averaged generator, at fixed seeds, against held-out latents.
+
+        Returns:
+          held_out/frechet: Fréchet distance of the latents' means and covariances, a time step a
+            draw; lower is better.
+          held_out/spread_ratio_min, …_max: standard deviation of generated over held-out latents,
+            of the channel where it is least and where it is greatest; 1 is perfect.
+          held_out/change_ratio: mean change from step to step, generated over held-out.
+          held_out/seam_ratio: change where two patches meet over change elsewhere; 1: no seam.
+          held_out/real_logit, held_out/fake_logit: beside the training's own they tell whether
+            the discriminator knows its examples by heart.
+        """
+        if self._held_out is None:
+            return {}
+        real = self._held_out.astype(np.float64)
+        fake, real_logits, fake_logits = (x.numpy() for x in self._predict(self._held_out))
+        fake = fake.astype(np.float64)
+        spread_ratio = fake.std(axis=(0, 1)) / np.maximum(real.std(axis=(0, 1)), 1e-6)
+        real_changes, fake_changes = (np.abs(np.diff(x, axis=1)) for x in (real, fake))
+        seam = self.config.gan.seq_len - 1
+        figures = {
+            "frechet": _frechet_distance(real, fake),
+            "spread_ratio_min": spread_ratio.min(),
+            "spread_ratio_max": spread_ratio.max(),
+            "change_ratio": fake_changes.mean() / max(real_changes.mean(), 1e-6),
+            "seam_ratio": fake_changes[:, seam].mean() / max(fake_changes.mean(), 1e-6),
+            "real_logit": real_logits.mean(),
+            "fake_logit": fake_logits.mean(),
+        }
+        return {f"held_out/{name}": float(value) for name, value in figures.items()}
+
+    def sample(self) -> Samples:
+        """Pieces of the averaged generator, drawn from the same seeds every time."""
+        waveforms = {}
+        for piece in range(_N_SAMPLE_PIECES if self._decode else 0):
+            waveform = self._decode(self._piece_latents(piece))
+            waveforms[f"piece{piece}"] = np.asarray(waveform, np.float32)[0]
+        return Samples(waveforms, self.config.audio.sample_rate_hz)
+
+    def _piece_latents(self, piece: int) -> tf.Tensor:
+        """Latents [1, n, stereo_latent_depth] from one anchor to the next."""
+        shape, truncation = self.config.gan, tf.constant([_SAMPLE_TRUNCATION])
+        anchor_seed, style_seed = ([[piece, purpose]] for purpose in range(2))
+        anchors = coordinates.truncated_normal(
+            tf.constant(anchor_seed), [_SAMPLE_N_ANCHORS, shape.anchor_depth], truncation
+        )
+        style = coordinates.truncated_normal(
+            tf.constant(style_seed), [shape.style_depth], truncation
+        )
+        patches = coordinates.patches(anchors, shape.seq_len)[0]
+        latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0)])
+        return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])
+
+
+def _spread(latents: tf.Tensor) -> tf.Tensor:
+    """Standard deviation of a channel over batch and time, mean over the channels."""
+    return tf.reduce_mean(tf.math.reduce_std(latents, axis=(0, 1)))
+
+
+def _frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """‖μ_a - μ_b‖² + tr(C_a + C_b - 2·(C_a·C_b)^½) of the last axis, all others being draws."""
+    a, b = (x.reshape(-1, x.shape[-1]) for x in (a, b))
+    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # The trace of a matrix's square root is the sum of the roots of its eigenvalues, which are
+    # real and positive for a product of covariances, but for rounding.
+    eigenvalues = np.linalg.eigvals(covariance_a @ covariance_b).real
+    cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
+    offset = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    return float(offset + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * cross)

@@ -1,0 +1,149 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from musika_tf import coordinates, gan
+from musika_tf.config import AutoencoderConfig, Config, GanConfig
+
+TINY = Config(
+    autoencoder=AutoencoderConfig(level2_latent_depth=3),
+    gan=GanConfig(
+        anchor_depth=6,
+        style_depth=5,
+        seq_len=32,
+        generator_widths=(12, 10, 8, 8),
+        latent_discriminator_widths=(8, 12, 12, 16),
+    ),
+)
+PIANO = Config(
+    gan=GanConfig(
+        generator_widths=(448, 448, 448, 384, 384),
+        latent_discriminator_widths=(256, 384, 512, 512, 512),
+    )
+)
+TECHNO = Config(
+    autoencoder=AutoencoderConfig(level2_latent_depth=64, level2_strides=(4, 2)),
+    gan=GanConfig(
+        seq_len=128,
+        generator_widths=(448, 384, 384, 384, 320, 320),
+        latent_discriminator_widths=(256, 384, 384, 512, 512, 512),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return gan.build_generator(TINY)
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    return gan.build_discriminator(TINY)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _inputs(rng, n):
+    anchors = rng.normal(size=(1, n // 2 + 1, 6)).astype(np.float32)
+    style = rng.normal(size=(1, 5)).astype(np.float32)
+    return coordinates.patches(anchors, 32)[0], tf.repeat(style, n, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "n_generator", "n_discriminator"),
+    [(PIANO, 13_994_112, 8_058_209), (TECHNO, 14_077_696, 9_340_545)],
+    ids=["piano", "techno"],
+)
+def test_parameter_counts(config, n_generator, n_discriminator):
+    assert gan.build_generator(config).count_params() == n_generator
+    assert gan.build_discriminator(config).count_params() == n_discriminator
+
+
+def test_generator_makes_stereo_latents_of_a_patch(generator, rng):
+    latents = generator(list(_inputs(rng, 4))).numpy()
+    assert latents.shape == (4, 32, 6)
+    assert np.abs(latents).max() < 1.0
+    assert 0.2 < latents.std() < 0.9
+    assert [x.name for x in generator.inputs] == ["coordinates", "style"]
+
+
+def test_generator_is_a_function_of_its_inputs_alone(generator, rng):
+    coords, style = _inputs(rng, 4)
+    np.testing.assert_array_equal(
+        generator([coords, style], training=True), generator([coords, style], training=False)
+    )
+
+
+def test_a_patch_does_not_depend_on_the_patches_beside_it(generator, rng):
+    coords, style = _inputs(rng, 6)
+    together = generator([coords, style])
+    for patch in range(6):
+        alone = generator([coords[patch : patch + 1], style[:1]])
+        np.testing.assert_allclose(alone[0], together[patch], atol=1e-5)
+
+
+def test_every_input_counts(generator, rng):
+    coords, style = _inputs(rng, 2)
+    before = generator([coords, style])
+    assert np.abs(generator([coords + 0.5, style]) - before).max() > 0.01
+    assert np.abs(generator([coords, style + 0.5]) - before).max() > 0.01
+
+
+def test_every_generator_convolution_is_modulated(generator):
+    names = {layer.name for layer in generator.layers}
+    convolutions = [name for name in names if name.endswith("_conv")]
+    assert len(convolutions) == 2 * len(TINY.gan.generator_widths) + 1
+    assert all(name.removesuffix("_conv") + "_adain" in names for name in convolutions)
+
+
+def test_coarse_coordinates_are_those_at_the_centres(generator, rng):
+    """The mean of a block of a straight line is the line at the block's centre."""
+    model = keras.Model(generator.inputs, generator.get_layer("steps4_modulation").output)
+    coords, style = _inputs(rng, 2)
+    modulation = model([coords, style]).numpy()
+    centres = 0.5 * (coords.numpy()[:, 3::8] + coords.numpy()[:, 4::8])
+    np.testing.assert_allclose(modulation[..., :6], centres, atol=1e-6)
+    np.testing.assert_allclose(modulation[..., 6:], np.repeat(style[:, None], 4, axis=1), atol=1e-6)
+
+
+def test_all_generator_weights_get_gradients(generator, rng):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(generator(list(_inputs(rng, 2))) ** 2)
+    gradients = tape.gradient(loss, generator.trainable_variables)
+    assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
+
+
+def test_discriminator_rebuilds_its_whole_input(discriminator, rng):
+    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
+    logits, reconstruction = discriminator(latents)
+    assert logits.shape == (3, 8)
+    assert reconstruction.shape == latents.shape
+    assert np.abs(reconstruction).max() < 1.0
+
+
+def test_discriminator_sees_each_example_alone(discriminator, rng):
+    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
+    together, alone = discriminator(latents), discriminator(latents[1:2])
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a[1:2], b, atol=1e-5)
+
+
+def test_discriminator_mixes_channels_first(discriminator):
+    assert discriminator.layers[1].name == "mixing"
+    assert [w.path for w in discriminator.non_trainable_weights] == ["mixing/mix"]
+
+
+def test_half_precision_networks_speak_single():
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        generator, discriminator = gan.build_generator(TINY), gan.build_discriminator(TINY)
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    outputs = [*generator.outputs, *discriminator.outputs]
+    assert {x.dtype for x in outputs} == {"float32"}
+    assert {w.dtype for w in generator.weights} == {"float32"}

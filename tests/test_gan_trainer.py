@@ -1,0 +1,250 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from musika_tf import losses
+from musika_tf.config import AutoencoderConfig, Config, GanConfig, TrainingConfig
+from musika_tf.training.gan_trainer import GanTrainer, _frechet_distance
+
+CONFIG = Config(
+    autoencoder=AutoencoderConfig(level2_latent_depth=2),
+    gan=GanConfig(
+        anchor_depth=4,
+        style_depth=4,
+        seq_len=8,
+        generator_widths=(8, 8),
+        latent_discriminator_widths=(8, 8),
+    ),
+)
+TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, seed=5)
+METRICS = {
+    "discriminator/hinge",
+    "discriminator/reconstruction",
+    "discriminator/r1",
+    "discriminator/real_logit",
+    "discriminator/fake_logit",
+    "generator/adversarial",
+    "latents/spread_ratio",
+}
+
+
+def _latents(n, seed=0):
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 4)) + np.arange(16)[:, None] * 0.4
+    return np.tanh(np.sin(phase)).astype(np.float32)
+
+
+def _trainer(**training):
+    return GanTrainer(
+        config=CONFIG,
+        training=dataclasses.replace(TRAINING, **training),
+        held_out=_latents(8, seed=1),
+    )
+
+
+def _weights(trainer):
+    return {name: network.get_weights() for name, network in trainer.networks.items()}
+
+
+def _same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """For tests that change nothing."""
+    return _trainer()
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """A trainer after three steps under XLA: weights before and after, metrics, the step."""
+    trainer = _trainer()
+    before = _weights(trainer)
+    step = tf.function(trainer.step, jit_compile=True, autograph=False)
+    metrics = [{k: float(v) for k, v in step(_latents(4)).items()} for _ in range(3)]
+    assert int(trainer.state["step"]) == 3
+    return trainer, before, _weights(trainer), metrics, step
+
+
+def test_average_starts_as_the_generator(untrained):
+    weights = _weights(untrained)
+    assert _same(weights["generator"], weights["generator_average"])
+
+
+def test_compiled_step_reports_finite_metrics(compiled):
+    metrics = compiled[3]
+    assert set(metrics[0]) == METRICS
+    assert all(np.isfinite(list(m.values())).all() for m in metrics)
+    assert metrics[0] != metrics[1]
+
+
+def test_compiled_step_changes_all_networks_but_not_the_mix(compiled):
+    trainer, before, after, *_ = compiled
+    for name in trainer.networks:
+        trainable = trainer.networks[name].trainable_weights
+        assert len(trainable) == len(before[name]) - (name == "discriminator")
+        changed = [not np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
+        assert sum(changed) == len(trainable), name
+    mixes = [w.path for w in trainer.discriminator.non_trainable_weights]
+    assert mixes == ["mixing/mix"]
+
+
+def test_average_follows_with_a_short_memory_at_first():
+    trainer = _trainer()
+    before = trainer.generator.get_weights()
+    trainer.step(tf.constant(_latents(4)))
+    rows = zip(
+        before,
+        trainer.generator.get_weights(),
+        trainer.generator_average.get_weights(),
+        strict=True,
+    )
+    for old, new, average in rows:
+        np.testing.assert_allclose(average, 0.1 * old + 0.9 * new, atol=1e-6)
+
+
+def test_average_has_the_configured_memory_later():
+    trainer = _trainer(average_decay=0.75)
+    trainer.state["step"].assign(1000)
+    before = trainer.generator.get_weights()
+    trainer.step(tf.constant(_latents(4)))
+    rows = zip(
+        before,
+        trainer.generator.get_weights(),
+        trainer.generator_average.get_weights(),
+        strict=True,
+    )
+    for old, new, average in rows:
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, atol=1e-6)
+
+
+def test_same_seed_same_metrics_other_seed_others():
+    latents = tf.constant(_latents(4))
+    runs = []
+    for seed, n_steps in ((5, 2), (5, 2), (6, 1)):
+        step = _trainer(seed=seed).step
+        runs.append([{k: float(v) for k, v in step(latents).items()} for _ in range(n_steps)])
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[2][0]
+
+
+def test_draws_follow_from_seed_and_step(untrained):
+    draws = [untrained._draw(tf.constant(n, tf.int64), 4) for n in (0, 0, 1)]
+    for first, again, other in zip(*draws, strict=True):
+        np.testing.assert_array_equal(first, again)
+        assert np.abs(first - other).max() > 0.1
+
+
+def test_drawn_pairs_are_adjacent_and_share_a_style(untrained):
+    coordinates, style = untrained._draw(tf.constant(0, tf.int64), 64)
+    assert coordinates.shape == (128, 8, 4)
+    np.testing.assert_array_equal(style[:64], style[64:])
+    line = np.concatenate([coordinates[:64], coordinates[64:]], axis=1)
+    # A straight line with at most one corner, at the centre anchor.
+    corners = (np.abs(np.diff(line, n=2, axis=1)).max(axis=-1) > 1e-4).sum(axis=1)
+    assert corners.max() == 1
+
+
+def test_generated_pairs_are_the_patches_side_by_side(untrained):
+    number = tf.constant(3, tf.int64)
+    joined = untrained._generate(untrained.generator, number, 4)
+    coordinates, style = untrained._draw(number, 4)
+    for row in range(4):
+        halves = [
+            untrained.generator([coordinates[i : i + 1], style[i : i + 1]])[0]
+            for i in (row, row + 4)
+        ]
+        np.testing.assert_allclose(joined[row], np.concatenate(halves), atol=1e-5)
+
+
+def test_r1_is_half_the_squared_gradient(untrained):
+    """Against finite differences of the discriminator."""
+    latents, delta = _latents(2), 1e-3
+    nudges = delta * np.eye(16 * 4, dtype=np.float32).reshape(-1, 1, 16, 4)
+
+    def critic(x):
+        logits = untrained.discriminator(x.reshape(-1, 16, 4))[0].numpy()
+        return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
+
+    slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
+    expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
+    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 8]))
+    assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_r1_penalty_of_given_gradients():
+    gradients = tf.constant([[[1.0, 2.0]], [[0.0, 4.0]]])
+    assert float(losses.r1_penalty(gradients)) == pytest.approx(0.5 * (5.0 + 16.0) / 2)
+
+
+def test_training_learns_to_rebuild_real_latents(compiled):
+    *_, metrics, step = compiled
+    for _ in range(300):
+        latest = step(_latents(4))
+    first = metrics[0]["discriminator/reconstruction"]
+    assert float(latest["discriminator/reconstruction"]) < 0.7 * first
+    assert 0.3 < float(latest["latents/spread_ratio"]) < 3.0
+
+
+def test_validation_compares_the_averaged_generator_with_held_out_latents():
+    trainer = _trainer()
+    figures = trainer.validate()
+    assert figures == trainer.validate()
+    assert np.isfinite(list(figures.values())).all()
+    assert figures["held_out/spread_ratio_min"] <= figures["held_out/spread_ratio_max"]
+    trainer.generator_average.set_weights([0 * w for w in trainer.generator_average.get_weights()])
+    silent = trainer.validate()
+    assert silent["held_out/spread_ratio_max"] == 0.0
+    # Of silence: the mean and the variances of the held-out latents.
+    real = _latents(8, seed=1).reshape(-1, 4)
+    expected = np.square(real.mean(axis=0)).sum() + real.var(axis=0, ddof=1).sum()
+    assert silent["held_out/frechet"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_frechet_distance_of_two_normals():
+    rng = np.random.default_rng(0)
+    a = rng.normal(0.0, 1.0, (200, 500, 2))
+    assert _frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
+    # One dimension at a time: (difference of means)² + (difference of deviations)².
+    b = a * [1.0, 3.0] + [0.5, 0.0]
+    assert _frechet_distance(a, b) == pytest.approx(0.25 + 4.0, rel=0.02)
+
+
+def test_samples_are_the_same_pieces_every_time():
+    seen = []
+
+    def decode(latents):
+        seen.append(latents.numpy())
+        return tf.repeat(latents[..., :2], 10, axis=1)
+
+    trainer = GanTrainer(config=CONFIG, training=TRAINING, held_out=None, decode=decode)
+    first, second = trainer.sample(), trainer.sample()
+    assert list(first.waveforms) == ["piece0", "piece1"]
+    assert first.sample_rate_hz == CONFIG.audio.sample_rate_hz
+    assert first.waveforms["piece0"].shape == (160, 2)
+    assert seen[0].shape == (1, 16, 4)
+    np.testing.assert_array_equal(first.waveforms["piece0"], second.waveforms["piece0"])
+    assert np.abs(seen[0] - seen[1]).max() > 0.1
+
+
+def test_without_held_out_latents_and_decoder_there_is_nothing_to_tell():
+    trainer = GanTrainer(config=CONFIG, training=TRAINING, held_out=None)
+    assert trainer.validate() == {}
+    assert trainer.sample().waveforms == {}
+
+
+def test_wrong_held_out_shape_is_named():
+    with pytest.raises(ValueError, match=r"\[3, 8, 4\].*\[n, 16, 4\]"):
+        GanTrainer(config=CONFIG, training=TRAINING, held_out=np.zeros((3, 8, 4), np.float32))
+
+
+def test_all_variables_have_names_of_their_own(untrained):
+    named = untrained.named_variables()
+    n_weights = sum(len(network.weights) for network in untrained.networks.values())
+    assert sum(name.startswith("networks/") for name in named) == n_weights
+    assert "networks/generator/steps8_first_adain/kernel" in named
+    assert "networks/discriminator/mixing/mix" in named
+    assert "state/step" in named

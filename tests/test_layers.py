@@ -1,0 +1,137 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from musika_tf import layers
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _randomise(layer, rng):
+    layer.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in layer.weights])
+
+
+def test_sa_adain_equals_the_formula(rng):
+    x = rng.normal(2.0, 3.0, (2, 8, 3)).astype(np.float32)
+    modulation = rng.normal(size=(2, 8, 5)).astype(np.float32)
+    layer = layers.SpatiallyAlignedAdaIN(epsilon=1e-2)
+    layer(x, modulation)
+    _randomise(layer, rng)
+    kernel, bias = layer.get_weights()
+
+    variance = ((x - x.mean(axis=1, keepdims=True)) ** 2).mean(axis=1, keepdims=True)
+    normalised = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(variance + 1e-2)
+    scale = 1.0 + modulation @ kernel[:, :3] + bias[:3]
+    shift = modulation @ kernel[:, 3:] + bias[3:]
+    np.testing.assert_allclose(
+        layer(x, modulation), scale * normalised + shift, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_sa_adain_without_modulation_is_instance_normalisation(rng):
+    x = rng.normal(2.0, 3.0, (2, 64, 3)).astype(np.float32)
+    modulation = rng.normal(size=(2, 64, 5)).astype(np.float32)
+    y = layers.SpatiallyAlignedAdaIN(modulation_scale=0.0)(x, modulation).numpy()
+    np.testing.assert_allclose(y.mean(axis=1), 0.0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=1), 1.0, atol=1e-3)
+
+
+def test_sa_adain_scale_varies_as_much_as_its_argument_says(rng):
+    x = rng.normal(size=(1, 64, 200)).astype(np.float32)
+    modulation = rng.normal(size=(1, 64, 128)).astype(np.float32)
+    layer = layers.SpatiallyAlignedAdaIN(modulation_scale=0.25)
+    layer(x, modulation)
+    assert np.var(modulation @ layer.get_weights()[0]) == pytest.approx(0.25, rel=0.1)
+
+
+def test_sa_adain_keeps_a_constant_channel_small():
+    x = np.full((1, 8, 1), 5.0, np.float32) + 1e-5 * np.arange(8, dtype=np.float32)[:, None]
+    y = layers.SpatiallyAlignedAdaIN()(x, np.zeros((1, 8, 2), np.float32))
+    assert np.abs(y).max() < 0.01
+
+
+def test_sa_adain_normalises_half_precision_in_single(rng):
+    x = (1000.0 + rng.normal(size=(1, 64, 4))).astype(np.float32)
+    layer = layers.SpatiallyAlignedAdaIN(dtype="mixed_bfloat16", modulation_scale=0.0)
+    y = layer(x.astype(np.float32), np.zeros((1, 64, 2), np.float32))
+    assert y.dtype == tf.bfloat16
+    assert np.isfinite(y.numpy().astype(np.float32)).all()
+
+
+def test_gated_linear_unit_equals_the_formula(rng):
+    x = rng.normal(size=(2, 3, 6)).astype(np.float32)
+    layer = layers.GatedLinearUnit()
+    np.testing.assert_allclose(layer(x), x[..., :3] / (1 + np.exp(-x[..., 3:])), atol=1e-6)
+    assert layer(keras.Input((3, 6))).shape == (None, 3, 3)
+
+
+def test_excitation_equals_the_formula(rng):
+    low = rng.normal(size=(2, 8, 3)).astype(np.float32)
+    high = rng.normal(size=(2, 16, 5)).astype(np.float32)
+    layer = layers.SkipLayerExcitation()
+    layer(low, high)
+    _randomise(layer, rng)
+    squeeze_kernel, squeeze_bias, gate_kernel, gate_bias = layer.get_weights()
+
+    pooled = low.reshape(2, 4, 2, 3).mean(axis=2)
+    hidden = squeeze_bias + sum(pooled[:, step] @ squeeze_kernel[step] for step in range(4))
+    hidden = hidden / (1.0 + np.exp(-hidden))
+    gates = 1.0 / (1.0 + np.exp(-(hidden @ gate_kernel + gate_bias)))
+    np.testing.assert_allclose(layer(low, high), high * gates[:, None], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "expected"),
+    [
+        (4, np.eye(4)),
+        (8, np.kron(np.eye(4), [0.5, 0.5])),
+        (2, [[1, 0], [1, 0], [0, 1], [0, 1]]),
+        (
+            6,
+            np.array(
+                [[1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1]]
+            )
+            / 2,
+        ),
+    ],
+)
+def test_adaptive_pooling_averages_every_input(n_inputs, expected):
+    np.testing.assert_allclose(layers.adaptive_pooling_matrix(n_inputs, 4), expected)
+
+
+def test_mixing_is_a_fixed_rotation(rng):
+    x = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    layer = layers.CrossChannelMixing(seed=3)
+    mixed = layer(x)
+    (mix,) = layer.get_weights()
+    np.testing.assert_allclose(mix @ mix.T, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(mixed, x @ mix, atol=1e-5)
+    assert not layer.trainable_weights
+    assert len(layer.non_trainable_weights) == 1
+
+
+def test_mixing_follows_from_its_seed_alone(rng):
+    x = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    keras.utils.set_random_seed(1)
+    first = layers.CrossChannelMixing(seed=3)(x)
+    keras.utils.set_random_seed(2)
+    np.testing.assert_array_equal(first, layers.CrossChannelMixing(seed=3)(x))
+    assert np.abs(first - layers.CrossChannelMixing(seed=4)(x)).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SpatiallyAlignedAdaIN(epsilon=0.5, modulation_scale=0.1, name="a"),
+        layers.GatedLinearUnit(name="b"),
+        layers.SkipLayerExcitation(name="c"),
+        layers.CrossChannelMixing(seed=7, name="d"),
+    ],
+)
+def test_layers_come_back_from_their_config(layer):
+    copy = type(layer).from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
