@@ -1,0 +1,156 @@
+"""Autoencoder networks: sizes, independence of excerpts, streaming, phases."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flags import system
+from musika_tf import spectral
+from musika_tf.autoencoder import (
+    Autoencoder,
+    build_discriminator,
+    by_excerpt,
+    direction_to_spectrum,
+    join_channels,
+    split_channels,
+)
+from musika_tf.config import N_CHANNELS
+
+# Measured once; SPEC figures in millions: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
+PARAMETER_COUNTS = {
+    "piano": {
+        "encoder1": 1_674_368,
+        "decoder1": 7_809_539,
+        "encoder2": 2_714_144,
+        "decoder2": 6_716_288,
+    },
+    "techno": {
+        "encoder1": 1_674_368,
+        "decoder1": 7_809_539,
+        "encoder2": 2_690_112,
+        "decoder2": 6_002_560,
+    },
+}
+PAPER_MILLIONS = {"encoder1": 2.0, "decoder1": 7.4, "encoder2": 3.0, "decoder2": 6.7}
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tiny_config) -> Autoencoder:
+    return Autoencoder(tiny_config)
+
+
+def noise(n_samples, batch_size=2) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(batch_size, n_samples)) * 0.1).astype(np.float32)
+
+
+@pytest.mark.parametrize("preset", PARAMETER_COUNTS)
+def test_parameter_counts(preset, parse_flags):
+    config = system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{preset}.flags"))
+    counts = {k: v.count_params() for k, v in Autoencoder(config).networks.items()}
+    assert counts == PARAMETER_COUNTS[preset]
+    for name, millions in PAPER_MILLIONS.items():
+        assert counts[name] / 1e6 == pytest.approx(millions, rel=0.25), name
+
+
+def test_encoding_a_whole_equals_encoding_its_excerpts(autoencoder, tiny_config):
+    audio = tiny_config.audio
+    waveform = noise(5 * audio.excerpt_n_samples + audio.overlap_size)
+    whole = autoencoder.encode(waveform).numpy()
+    assert whole.shape == (2, 5 * tiny_config.excerpt_n_latents, 16)
+    pieces = [
+        autoencoder.encode(waveform[:, start : start + audio.excerpt_n_samples + 768])
+        for start in range(0, 5 * audio.excerpt_n_samples, audio.excerpt_n_samples)
+    ]
+    np.testing.assert_allclose(whole, np.concatenate(pieces, axis=1), atol=1e-5)
+
+
+def test_a_latent_depends_on_its_own_samples_alone(autoencoder, tiny_config):
+    audio, r = tiny_config.audio, tiny_config.latent_hop_size
+    waveform = noise(audio.excerpt_n_samples + audio.overlap_size, 1)
+    latents = autoencoder.encode(waveform).numpy()
+    changed = waveform.copy()
+    changed[:, r + audio.overlap_size : 2 * r] += 0.1
+    difference = np.abs(autoencoder.encode(changed).numpy() - latents).max(axis=(0, 2))
+    np.testing.assert_array_equal(difference > 0, [False, True, False, False])
+
+
+def test_decoding_a_whole_equals_decoding_its_excerpts(autoencoder, tiny_config):
+    latents = np.random.default_rng(0).uniform(-1, 1, (2, 12, 16)).astype(np.float32)
+    whole = autoencoder.decode_spectrum(latents).numpy()
+    pieces = [autoencoder.decode_spectrum(latents[:, i : i + 4]) for i in (0, 4, 8)]
+    np.testing.assert_allclose(whole, np.concatenate(pieces, axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_n_excerpts", [1, 2, 3])
+def test_streaming_equals_one_call(autoencoder, tiny_config, chunk_n_excerpts):
+    rng = np.random.default_rng(0)
+    latents = rng.uniform(-1, 1, (2, 24, 2 * 16)).astype(np.float32)
+    start = np.zeros((2, tiny_config.audio.overlap_size, N_CHANNELS), np.float32)
+    whole, rest = autoencoder.decode(latents, start)
+    assert whole.shape == (2, 24 * tiny_config.latent_hop_size, N_CHANNELS)
+    overlap, chunks, size = start, [], 4 * chunk_n_excerpts
+    for first in range(0, 24, size):
+        chunk, overlap = autoencoder.decode(latents[:, first : first + size], overlap)
+        chunks.append(chunk)
+    np.testing.assert_allclose(np.concatenate(chunks, axis=1), whole, atol=1e-5)
+    np.testing.assert_allclose(overlap, rest, atol=1e-5)
+
+
+def test_each_channel_is_decoded_on_its_own(autoencoder, tiny_config):
+    rng = np.random.default_rng(0)
+    mono = rng.uniform(-1, 1, (2, 8, 16)).astype(np.float32)
+    zeros = np.zeros((1, tiny_config.audio.overlap_size, N_CHANNELS), np.float32)
+    stereo = np.concatenate([mono[:1], mono[1:]], axis=-1)
+    waveform, _ = autoencoder.decode(stereo, zeros)
+    for channel in range(N_CHANNELS):
+        alone = autoencoder.inverse_stft(autoencoder.decode_spectrum(mono[channel : channel + 1]))
+        np.testing.assert_allclose(waveform[0, :, channel], alone[0, :-768], atol=1e-5)
+
+
+def test_channels_join_left_first_and_split_again():
+    latents = np.arange(2 * 2 * 3 * 4, dtype=np.float32).reshape(2, 2, 3, 4)
+    joined = join_channels(latents).numpy()
+    np.testing.assert_array_equal(joined[..., :4], latents[:, 0])
+    np.testing.assert_array_equal(joined[..., 4:], latents[:, 1])
+    np.testing.assert_array_equal(split_channels(joined).numpy(), latents)
+
+
+def test_direction_is_a_phase():
+    rng = np.random.default_rng(0)
+    spectrum = (rng.normal(size=(3, 513)) + 1j * rng.normal(size=(3, 513))).astype(np.complex64)
+    scale = rng.uniform(0.1, 10, (3, 513))
+    directions = np.concatenate([spectrum.real * scale, spectrum.imag * scale], axis=-1)
+    rebuilt = direction_to_spectrum(
+        spectral.log_magnitude(spectrum), tf.constant(directions, tf.float32)
+    )
+    np.testing.assert_allclose(rebuilt, spectrum, atol=1e-3)
+
+
+def test_direction_zero_is_silent_and_differentiable():
+    directions = tf.zeros((1, 2 * 513))
+    with tf.GradientTape() as tape:
+        tape.watch(directions)
+        spectrum = direction_to_spectrum(tf.zeros((1, 513)), directions)
+        total = tf.reduce_sum(tf.math.real(spectrum))
+    assert np.abs(spectrum.numpy()).max() == 0.0
+    assert np.isfinite(tape.gradient(total, directions).numpy()).all()
+
+
+def test_by_excerpt_folds_in_order():
+    def network(excerpts):
+        return excerpts + 100.0 * tf.reduce_max(excerpts, axis=1, keepdims=True)
+
+    inputs = np.arange(12, dtype=np.float32).reshape(2, 6, 1)
+    outputs = by_excerpt(network, inputs, 3).numpy()[..., 0]
+    maxima = [[2, 2, 2, 5, 5, 5], [8, 8, 8, 11, 11, 11]]
+    np.testing.assert_array_equal(outputs, inputs[..., 0] + 100.0 * np.array(maxima))
+
+
+def test_discriminator_sees_every_frame_of_the_pair(tiny_config):
+    discriminator = build_discriminator(tiny_config, 120)
+    views = tf.Variable(tf.random.normal((1, 120, 769)))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(discriminator(views))
+    gradient = np.abs(tape.gradient(total, views).numpy())[0]
+    assert (gradient.max(axis=1) > 0).all()

@@ -1,0 +1,87 @@
+"""STFT, inverse STFT and scaled log magnitudes against librosa, scipy and formulas."""
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+
+from musika_tf import spectral
+
+SIZES = [(1024, 256), (2048, 512), (1536, 256)]
+
+
+@pytest.fixture
+def waveform() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=16_000).astype(np.float32) * 0.2
+
+
+@pytest.mark.parametrize("window_size, hop_size", SIZES)
+def test_stft_is_librosas_without_centring(waveform, window_size, hop_size):
+    expected = librosa.stft(waveform, n_fft=window_size, hop_length=hop_size, center=False).T
+    spectrum = spectral.stft(waveform, window_size, hop_size).numpy()
+    assert spectrum.shape == expected.shape
+    np.testing.assert_allclose(spectrum, expected, atol=1e-4)
+    assert len(spectrum) == spectral.n_frames_of(len(waveform), window_size, hop_size)
+
+
+@pytest.mark.parametrize("window_size, hop_size", [(1024, 256), (2048, 512)])
+def test_inverse_stft_is_scipys_where_frames_are_complete(waveform, window_size, hop_size):
+    spectrum = spectral.stft(waveform, window_size, hop_size).numpy()
+    rebuilt = spectral.inverse_stft(spectrum, window_size, hop_size).numpy()
+    window = scipy.signal.get_window("hann", window_size)
+    _, expected = scipy.signal.istft(
+        spectrum.T / window.sum(),
+        window=window,
+        nperseg=window_size,
+        noverlap=window_size - hop_size,
+        boundary=False,
+    )
+    assert len(rebuilt) == spectral.n_samples_of(len(spectrum), window_size, hop_size)
+    inner = slice(window_size - hop_size, len(rebuilt) - (window_size - hop_size))
+    np.testing.assert_allclose(rebuilt[inner], expected[: len(rebuilt)][inner], atol=1e-4)
+    np.testing.assert_allclose(rebuilt[inner], waveform[: len(rebuilt)][inner], atol=1e-5)
+
+
+def test_inverse_of_a_modified_spectrum_is_the_least_squares_one(waveform):
+    """Also for spectra that no waveform has, as decoders make them."""
+    rng = np.random.default_rng(1)
+    spectrum = spectral.stft(waveform, 1024, 256).numpy()
+    spectrum = (spectrum * np.exp(1j * rng.uniform(0, 6, spectrum.shape))).astype(np.complex64)
+    spectrum[:, [0, -1]] = spectrum[:, [0, -1]].real
+    expected = librosa.istft(spectrum.T, hop_length=256, n_fft=1024, center=False)
+    rebuilt = spectral.inverse_stft(spectrum, 1024, 256).numpy()
+    np.testing.assert_allclose(rebuilt[768:-768], expected[768:-768], atol=1e-4)
+
+
+def test_log_magnitude_by_formula_and_back(waveform):
+    spectrum = spectral.stft(waveform, 1024, 256)
+    scaled = spectral.log_magnitude(spectrum).numpy()
+    expected = np.log(np.maximum(np.abs(spectrum.numpy()) ** 2, np.exp(-10.0))) / 10.0
+    np.testing.assert_allclose(scaled, expected, atol=1e-5)
+    magnitudes = spectral.magnitude_from_log(scaled).numpy()
+    audible = np.abs(spectrum.numpy()) > np.exp(-5.0)
+    assert audible.mean() > 0.99
+    np.testing.assert_allclose(magnitudes[audible], np.abs(spectrum)[audible], rtol=1e-4)
+
+
+def test_scale_spans_silence_to_full_scale():
+    seconds = np.arange(22_050) / 22_050
+    sine = np.sin(2 * np.pi * 1000.0 * seconds).astype(np.float32)
+    assert spectral.log_spectrogram(sine, 1024, 256).numpy().max() == pytest.approx(1.1, abs=0.02)
+    silence = spectral.log_spectrogram(np.zeros(4096, np.float32), 1024, 256).numpy()
+    np.testing.assert_allclose(silence, -1.0, atol=1e-6)
+
+
+def test_magnitudes_beyond_the_ceiling_are_cut():
+    loudest = spectral.magnitude_from_log(tf.constant([1.5, 2.0, 1e6])).numpy()
+    np.testing.assert_allclose(loudest, np.exp(7.5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("view", [spectral.magnitude, spectral.log_magnitude])
+def test_gradients_are_finite_in_silence(view):
+    silence = tf.zeros((4096,))
+    with tf.GradientTape() as tape:
+        tape.watch(silence)
+        total = tf.reduce_sum(view(spectral.stft(silence, 1024, 256)))
+    assert np.isfinite(tape.gradient(total, silence).numpy()).all()
