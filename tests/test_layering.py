@@ -29,6 +29,7 @@ ORDER = (
     ("musika_tf.losses",),
     ("musika_tf.shards",),
     ("musika_tf.batches",),
+    ("musika_tf.datasets",),
     ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.training.trainer",),
@@ -37,8 +38,9 @@ ORDER = (
     ("musika_tf.training.summaries",),
     ("musika_tf.training.loop",),
     ("musika_tf.training.stages",),
-    ("musika_tf.training.runs",),
+    ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
+    ("musika_tf.training.runs",),
     ("export.*",),
     ("flags.*",),
     ("musika_tf.programs.*",),
@@ -165,6 +167,18 @@ CHECKS = (layering_errors, flags_errors, tensorflow_errors, safety_errors)
 @pytest.mark.parametrize("check", CHECKS)
 def test_shipped_code(check):
     assert not list(check(shipped_sources()))
+
+
+def test_setup_installs_every_package():
+    setup_call = next(
+        node
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "setup"
+    )
+    keywords = {keyword.arg: keyword.value for keyword in setup_call.keywords}
+    folders = {path.parent for top in PACKAGES for path in (ROOT / top).rglob("*.py")}
+    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(ast.literal_eval(keywords["packages"])) == packages
 
 
 BROKEN = {
