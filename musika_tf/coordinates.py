@@ -73,8 +73,7 @@ def patches(anchors: tf.Tensor, seq_len: int) -> tf.Tensor:
       seq_len: coordinates of one patch.
 
     Returns:
-      [B, (A-1)·2, seq_len, D]; with A fixed and all but the last anchor the same, all but the last
-      two patches are the same too.
+      [B, (A-1)·2, seq_len, D]; patches 2·i and 2·i + 1 depend on anchors i and i + 1 only.
     """
     line = _up_to_last_anchor(anchors, 2 * seq_len)
     shape = tf.shape(anchors)
