@@ -37,7 +37,7 @@ def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays to `path` under a temporary name, then renames."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "wb") as file:
-        file.write(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        file.write(safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()}))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

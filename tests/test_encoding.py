@@ -1,0 +1,148 @@
+"""Files to latents and back; latent shards and what they are checked against."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from musika_tf import audio, datasets, encoding, spectral
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.shards import Shards, ShardWriter
+from musika_tf.training import checkpoint, stages
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tiny_config) -> Autoencoder:
+    return Autoencoder(tiny_config)
+
+
+@pytest.fixture
+def codec(autoencoder) -> encoding.FileCodec:
+    return encoding.FileCodec(autoencoder)
+
+
+@pytest.fixture
+def run_dir(tmp_path, autoencoder, tiny_config) -> str:
+    """A run whose level 2 is done with phase 1, untrained."""
+    run_dir = tmp_path / "run"
+    stages.bind_config(run_dir, tiny_config)
+    named = {
+        f"networks/{name}/{v.path}": v.value
+        for name, network in autoencoder.networks.items()
+        for v in network.variables
+    }
+    checkpoint.save(run_dir / "level2_phase1", named, step=3)
+    return str(run_dir)
+
+
+def noise(n_samples, seed=0) -> np.ndarray:
+    return (np.random.default_rng(seed).normal(size=(n_samples, 2)) * 0.1).astype(np.float32)
+
+
+def write_waveforms(folder, config, lengths) -> None:
+    metadata = datasets.waveform_metadata(config.audio)
+    with ShardWriter(folder, 2, np.int16, metadata) as writer:
+        for index, n_samples in enumerate(lengths):
+            rows = audio.to_int16(noise(n_samples, index))
+            writer.add(f"folder/{index}.ogg", rows, "validation" if index == 0 else "train")
+
+
+@pytest.mark.parametrize("chunk_n_excerpts", [1, 3])
+def test_chunks_do_not_change_anything(codec, monkeypatch, chunk_n_excerpts):
+    waveform = noise(7 * 16_384 + 123)
+    latents = codec.encode(waveform)
+    decoded = codec.decode(latents)
+    monkeypatch.setattr(encoding, "CHUNK_N_EXCERPTS", chunk_n_excerpts)
+    np.testing.assert_allclose(codec.encode(waveform), latents, atol=1e-5)
+    np.testing.assert_allclose(codec.decode(latents), decoded, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_samples", [1, 15_616, 15_617, 40_000])
+def test_lengths(codec, tiny_config, n_samples):
+    latents = codec.encode(noise(n_samples))
+    assert len(latents) == encoding.n_latents_of(n_samples, tiny_config)
+    # Whole excerpts, and no more than are needed to cover the file after the leading zeros.
+    n_excerpts = len(latents) / tiny_config.excerpt_n_latents
+    assert n_excerpts == np.ceil((n_samples + 768) / 16_384)
+    assert codec.decode(latents, n_samples).shape == (n_samples, 2)
+
+
+def test_a_decoder_that_keeps_the_spectrum_gives_the_file_back_in_place(codec, monkeypatch):
+    """Alignment: with lossless networks the file comes back sample for sample, ends included."""
+    waveform = noise(40_000)
+    spectra = {}
+
+    def encode(padded):
+        spectra["complex"] = spectral.stft(padded, 1024, 256)
+        return np.zeros((2, padded.shape[1] // 4096, 16), np.float32)
+
+    def decode_spectrum(latents):
+        del latents
+        return spectra["complex"]
+
+    monkeypatch.setattr(codec, "_encode", encode)
+    monkeypatch.setattr(codec.autoencoder, "decode_spectrum", decode_spectrum)
+    monkeypatch.setattr(codec, "_decode", codec.autoencoder.decode)
+    decoded = codec.decode(codec.encode(waveform), len(waveform))
+    np.testing.assert_allclose(decoded, waveform, atol=1e-5)
+
+
+def test_left_and_right_are_encoded_on_their_own(codec, autoencoder):
+    waveform = noise(20_000)
+    latents = codec.encode(waveform)
+    swapped = codec.encode(waveform[:, ::-1])
+    np.testing.assert_allclose(latents[:, :16], swapped[:, 16:], atol=1e-6)
+    assert np.abs(latents[:, :16] - latents[:, 16:]).max() > 1e-3
+
+
+def test_shards_to_latents_and_back_to_files(tmp_path, run_dir, tiny_config, codec):
+    write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000])
+    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    shards = Shards.open(tmp_path / "latents")
+    assert [(s.name, s.split) for s in shards.sources] == [
+        ("folder/0.ogg", "validation"),
+        ("folder/1.ogg", "train"),
+    ]
+    waveform = audio.to_int16(noise(70_000, 1)).astype(np.float32) / 32_768
+    expected = codec.encode(waveform)
+    np.testing.assert_allclose(shards.rows(shards.sources[1]), expected, atol=1e-3)
+    encoding.decode_shards(run_dir, tmp_path / "latents", tmp_path / "decoded")
+    decoded = audio.read(tmp_path / "decoded" / "folder" / "1.wav")
+    assert decoded.samples.shape == (70_000, 2)
+    assert decoded.sample_rate_hz == tiny_config.audio.sample_rate_hz
+    whole = codec.decode(expected, 70_000)
+    np.testing.assert_allclose(decoded.samples, whole, atol=0.02 * np.abs(whole).max() + 1e-4)
+
+
+def test_latents_of_other_weights_are_refused(tmp_path, run_dir, tiny_config, codec):
+    write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000])
+    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    own = encoding.fingerprint(codec.autoencoder)
+    datasets.open_latents(tmp_path / "latents", tiny_config, own)
+    other = encoding.fingerprint(Autoencoder(tiny_config))
+    with pytest.raises(ValueError, match="other encoder weights"):
+        datasets.open_latents(tmp_path / "latents", tiny_config, other)
+    sizes = dataclasses.replace(tiny_config.autoencoder, level2_encoder_widths=(8, 8))
+    changed = dataclasses.replace(tiny_config, autoencoder=sizes)
+    with pytest.raises(ValueError, match=r"level2_encoder_widths is \(8, 8\) in the run"):
+        datasets.open_latents(tmp_path / "latents", changed, own)
+
+
+def test_shards_of_another_kind_or_rate_are_refused(tmp_path, tiny_config):
+    write_waveforms(tmp_path / "data", tiny_config, [30_000])
+    with pytest.raises(ValueError, match="musika-encode makes them"):
+        datasets.open_latents(tmp_path / "data", tiny_config, "")
+    faster = dataclasses.replace(tiny_config.audio, sample_rate_hz=44_100)
+    changed = dataclasses.replace(tiny_config, audio=faster)
+    with pytest.raises(ValueError, match="sample_rate_hz is 44100 in the run and 22050"):
+        datasets.open_waveforms(tmp_path / "data", changed)
+
+
+def test_missing_stage_tells_its_command(tmp_path, tiny_config):
+    with pytest.raises(ValueError, match="is not a run folder"):
+        encoding.load_autoencoder(tmp_path)
+    stages.bind_config(tmp_path, tiny_config)
+    with pytest.raises(ValueError, match="musika-train-autoencoder --level=2 --phase=1"):
+        encoding.load_autoencoder(tmp_path)
+    assert os.listdir(tmp_path) == ["config.json"]
