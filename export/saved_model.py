@@ -1,0 +1,185 @@
+"""Run folder → SavedModel: `model_dir/<version>/` with saved_model.pb and metadata.json.
+
+A version is made and checked in a temporary folder beside its place and then renamed, so that a
+model server that watches `model_dir` never sees half a model, or one that does not work.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export import signatures
+from export import verify as verify_lib
+from musika_tf import synthesis
+from musika_tf.config import N_CHANNELS, Config
+from musika_tf.training import checkpoint, stages
+
+METADATA_FILE = "metadata.json"
+METADATA_FORMAT_VERSION = 1
+# Beside the checkpoints of a stage: what it was trained with.
+_FLAGS_FILE = "flags.txt"
+_PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
+
+
+def export(
+    run_dir: str | os.PathLike, model_dir: str | os.PathLike, verify: bool = True
+) -> pathlib.Path:
+    """Writes the next version of a model.
+
+    Args:
+      run_dir: run with a trained autoencoder and latent GAN.
+      model_dir: base folder of the versions; made if missing.
+      verify: load the version in a fresh process and compare before it gets its name; prints the
+        table of differences.
+
+    Returns:
+      Folder of the new version, `model_dir/<integer>`.
+
+    Raises:
+      ValueError: a stage was not trained, or the version did not pass; nothing is left behind.
+    """
+    synthesizer = synthesis.load(run_dir)
+    model_dir = pathlib.Path(model_dir)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
+        unfinished = pathlib.Path(folder, "model")
+        contract = save(synthesizer, unfinished)
+        description = metadata(synthesizer, contract, training_provenance(run_dir))
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
+        if verify:
+            print(verify_lib.verify(unfinished, cases(contract)), end="")
+        return unfinished.rename(model_dir / str(_next_version(model_dir)))
+
+
+def _next_version(model_dir: pathlib.Path) -> int:
+    versions = (int(path.name) for path in model_dir.iterdir() if path.name.isdecimal())
+    return max(versions, default=0) + 1
+
+
+def save(
+    synthesizer: synthesis.Synthesizer, path: str | os.PathLike
+) -> dict[str, signatures.Signature]:
+    """Saves signatures and weights to the folder `path`, without metadata; returns the contract."""
+    contract = signatures.contract(synthesizer)
+    module = tf.Module(name="musika")
+    # The variables under Keras' own: session loaders do not find those that Keras wraps.
+    module.weights = [v.value for network in synthesizer.networks.values() for v in network.weights]
+    functions = {name: signature.traced() for name, signature in contract.items()}
+    tf.saved_model.save(module, str(path), signatures=functions)
+    _publish_input_shapes(pathlib.Path(path, "saved_model.pb"), contract)
+    return contract
+
+
+def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, signatures.Signature]) -> None:
+    """Writes the shapes of the inputs into the signatures, where clients look for them.
+
+    They are for reading only: the graph keeps accepting any shape, so that its checks can answer.
+    """
+    saved_model = saved_model_pb2.SavedModel()
+    saved_model.ParseFromString(path.read_bytes())
+    definitions = saved_model.meta_graphs[0].signature_def
+    for name, signature in contract.items():
+        for input_name, port in signature.inputs.items():
+            shape = definitions[name].inputs[input_name].tensor_shape
+            shape.CopyFrom(port.static_shape.as_proto())
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def cases(contract: Mapping[str, signatures.Signature]) -> verify_lib.Cases:
+    """Fixed inputs of every signature with what the live networks make of them, on the CPU."""
+    found = {}
+    with tf.device("/CPU:0"):
+        for name, signature in contract.items():
+            inputs = signature.example()
+            outputs = signature.unchecked()(**{k: tf.constant(v) for k, v in inputs.items()})
+            found[name] = inputs, {key: value.numpy() for key, value in outputs.items()}
+    return found
+
+
+def metadata(
+    synthesizer: synthesis.Synthesizer,
+    contract: Mapping[str, signatures.Signature],
+    training: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What metadata.json says: everything that a user of the model needs to know about it."""
+    config = synthesizer.config
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "format_version": METADATA_FORMAT_VERSION,
+        "created_utc": now.isoformat(timespec="seconds"),
+        "weights_sha256": weights_sha256(synthesizer.networks),
+        "sample_rate_hz": config.audio.sample_rate_hz,
+        "n_channels": N_CHANNELS,
+        **_durations(config),
+        "signatures": {
+            name: {
+                "inputs": {key: port.as_dict() for key, port in signature.inputs.items()},
+                "outputs": {key: port.as_dict() for key, port in signature.outputs.items()},
+            }
+            for name, signature in contract.items()
+        },
+        "config": json.loads(config.to_json()),
+        "training": training,
+        "packages": {name: _version_of(name) for name in _PACKAGES},
+    }
+
+
+def _durations(config: Config) -> dict[str, float]:
+    n_samples = {
+        "seconds_per_anchor": config.anchor_hop_size,
+        "seconds_per_patch": config.patch_n_samples,
+        "seconds_per_latent": config.latent_hop_size,
+        "seconds_per_excerpt": config.audio.excerpt_n_samples,
+    }
+    return {name: n / config.audio.sample_rate_hz for name, n in n_samples.items()}
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
+        return None
+
+
+def weights_sha256(networks: Mapping[str, keras.Model]) -> str:
+    """SHA-256 over names, shapes and values of all weights, in the order of their names."""
+    weights = {f"{name}/{v.path}": v for name, network in networks.items() for v in network.weights}
+    digest = hashlib.sha256()
+    for name, variable in sorted(weights.items()):
+        array = variable.numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def training_provenance(run_dir: str | os.PathLike) -> dict[str, Any]:
+    """Step and flags of every stage that the run has trained, by stage."""
+    newest = {name: checkpoint.latest(stages.stage_dir(run_dir, name)) for name in stages.STAGES}
+    return {
+        name: {
+            "step": int(path.stem.rpartition("-")[2]),
+            "flags": _saved_flags(path.with_name(_FLAGS_FILE)),
+        }
+        for name, path in newest.items()
+        if path
+    }
+
+
+def _saved_flags(path: pathlib.Path) -> list[str]:
+    """Flags as `--name=value`; of folders only the last part: the model is for giving away."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    pairs = (line.partition("=") for line in lines if line.startswith("--"))
+    return [name + equals + os.path.basename(value.rstrip("/")) for name, equals, value in pairs]

@@ -1,0 +1,21 @@
+"""Flags of `musika-export`."""
+
+from __future__ import annotations
+
+from absl import flags
+
+RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run folder with a trained autoencoder and latent GAN.", required=True
+)
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir",
+    None,
+    "Folder of the exported model; every export adds the next version, MODEL_DIR/1, 2, ...",
+    required=True,
+)
+VERIFY = flags.DEFINE_bool(
+    "verify",
+    True,
+    "Load the new version in a fresh process and compare it with the networks of the run; a "
+    "version that does not pass is not kept.",
+)

@@ -1,0 +1,49 @@
+"""Flags of `musika-generate`."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from musika_tf.generation import Request
+
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir",
+    None,
+    "Exported model: a folder of versions, of which the newest is taken, or one version.",
+    required=True,
+)
+OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "File to write, .wav or .flac; with several samples NAME-0.wav, NAME-1.wav, ...",
+    required=True,
+)
+SECONDS = flags.DEFINE_float("seconds", Request.seconds, "Length of each sample, in seconds.")
+SEED = flags.DEFINE_integer(
+    "seed",
+    Request.seed,
+    "Seed of the draw; the same seed gives the same music, and a longer piece of the same seed "
+    "begins with the shorter one.",
+)
+TRUNCATION = flags.DEFINE_float(
+    "truncation",
+    Request.truncation,
+    "Largest value of anchors and style, which are standard normal draws cut there: smaller is "
+    "more stable, larger more varied.",
+)
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", Request.n_samples, "Samples to make, each another piece."
+)
+PICTURE = flags.DEFINE_bool(
+    "picture", False, "Also draw a log-mel picture of each sample, NAME.png, up to ten minutes."
+)
+
+
+def request() -> Request:
+    """What the flags ask for."""
+    return Request(
+        seconds=SECONDS.value,
+        seed=SEED.value,
+        truncation=TRUNCATION.value,
+        n_samples=NUM_SAMPLES.value,
+    )

@@ -1,0 +1,305 @@
+"""Music of any length from an exported model, streamed to audio files in constant memory.
+
+Needs the SavedModel and its metadata.json, and none of the code that made them: anchors and style
+are drawn here, the model does the rest.
+
+    anchor            0               1               2               3         drawn when needed
+    patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
+    latents, decode   one patch after the other; the overlap of a patch goes into the next one
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from musika_tf import audio as audio_io
+from musika_tf import coordinates, figures
+from musika_tf.config import N_CHANNELS, Config
+
+METADATA_FORMAT_VERSION = 1
+_MAX_SEED = 2**31 - 1
+
+# A picture of a longer piece would show nothing, and the piece may not fit in memory.
+_PICTURE_MAX_SECONDS = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to generate.
+
+    Attributes:
+      seconds: length of each sample.
+      seed: from 0 to 2^31 - 1; sample i draws from the pair (seed, i).
+      truncation: anchors and style are standard normal draws cut at ± this.
+      n_samples: how many samples.
+
+    Raises:
+      ValueError: a value is out of range.
+    """
+
+    seconds: float = 60.0
+    seed: int = 0
+    truncation: float = 2.0
+    n_samples: int = 1
+
+    def __post_init__(self):
+        if not 0.0 < self.seconds < math.inf:
+            raise ValueError(f"seconds={self.seconds} must be above 0, like 60")
+        if not 0.0 < self.truncation < math.inf:
+            raise ValueError(
+                f"truncation={self.truncation} must be above 0: 2 is usual, smaller is more stable"
+            )
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise ValueError(f"seed={self.seed} must be from 0 to {_MAX_SEED}")
+        if self.n_samples < 1:
+            raise ValueError(f"n_samples={self.n_samples} must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of one sample.
+
+    Attributes:
+      path: the file.
+      duration_seconds: of the file.
+      elapsed_seconds: that making it took.
+      peak: largest absolute sample.
+      rms: root of the mean of all squared samples.
+      is_complete: False if the user ended it early.
+    """
+
+    path: pathlib.Path
+    duration_seconds: float
+    elapsed_seconds: float
+    peak: float
+    rms: float
+    is_complete: bool
+
+    def __str__(self) -> str:
+        speed = self.duration_seconds / self.elapsed_seconds
+        rms_dbfs = 20.0 * math.log10(self.rms) if self.rms else -math.inf
+        return (
+            f"{self.path}: {self.duration_seconds:.2f} s{'' if self.is_complete else ' (stopped)'},"
+            f" {speed:.1f} × real time, peak {self.peak:.3f}, RMS {rms_dbfs:.1f} dBFS"
+        )
+
+
+def find_version(model_dir: str | os.PathLike) -> pathlib.Path:
+    """The folder of a version: `model_dir` itself, or the newest version in it.
+
+    Raises:
+      ValueError: there is none.
+    """
+    model_dir = pathlib.Path(model_dir)
+    children = model_dir.iterdir() if model_dir.is_dir() else ()
+    versions = sorted((p for p in children if p.name.isdecimal()), key=lambda p: int(p.name))
+    for folder in (model_dir, *reversed(versions)):
+        if (folder / "saved_model.pb").is_file():
+            return folder
+    raise ValueError(
+        f"{model_dir} holds no exported model: "
+        f"`musika-export --run_dir=RUN --model_dir={model_dir}` makes one"
+    )
+
+
+class Model:
+    """An exported model, loaded.
+
+    Args:
+      model_dir: a version, or a folder of versions, of which the newest is taken.
+
+    Raises:
+      ValueError: there is no model, or it is of another format.
+    """
+
+    def __init__(self, model_dir: str | os.PathLike):
+        self.path = find_version(model_dir)
+        self.metadata = _read_metadata(self.path)
+        self.config = Config.from_json(json.dumps(self.metadata["config"]))
+        # Keeps the weights alive, which the signatures hold only weakly.
+        self._loaded = tf.saved_model.load(str(self.path))
+
+    def latents(self, patch: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+        """Coordinates [B, seq_len, anchor_depth] and style [B, style_depth] → latents."""
+        return self._loaded.signatures["latents"](coordinates=patch, style=style)["latents"]
+
+    def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Latents of whole excerpts → waveform [B, n_samples, 2] in [-1, 1] and next overlap."""
+        outputs = self._loaded.signatures["decode"](latents=latents, overlap=overlap)
+        return outputs["waveform"], outputs["overlap"]
+
+    def stream(self, seed: tuple[int, int], truncation: float) -> Iterator[np.ndarray]:
+        """An endless piece, patch after patch, each computed when it is asked for.
+
+        Args:
+          seed: two integers from 0 to 2^31 - 1.
+          truncation: above 0.
+
+        Yields:
+          float32 [patch_n_samples, 2] in [-1, 1].
+        """
+        gan = self.config.gan
+        seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
+        style = draw_style(seed, gan.style_depth, truncation)
+        overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
+        for index in itertools.count():
+            anchors = draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
+            for patch in tf.unstack(coordinates.patches(anchors, gan.seq_len), axis=1):
+                waveform, overlap = self.decode(self.latents(patch, style), overlap)
+                yield waveform.numpy()[0]
+
+
+def _read_metadata(version_dir: pathlib.Path) -> dict:
+    path = version_dir / "metadata.json"
+    if not path.exists():
+        raise ValueError(
+            f"{version_dir} has no metadata.json: it is no model of `musika-export`, or a part of "
+            "one; copy the whole folder or export again"
+        )
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    if metadata.get("format_version") != METADATA_FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format {metadata.get('format_version')}, this program reads "
+            f"{METADATA_FORMAT_VERSION}: use the release that exported it, or export again"
+        )
+    return metadata
+
+
+def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:
+    """The style of each row: draw 0 of its seed.
+
+    Args:
+      seed: int32 [B, 2].
+      depth: of a style vector.
+      truncation: float32 [B], above 0.
+
+    Returns:
+      float32 [B, depth].
+    """
+    return _draws(seed, 0, 1, depth, truncation)[:, 0]
+
+
+def draw_anchors(
+    seed: tf.Tensor, start: int | tf.Tensor, n_anchors: int | tf.Tensor, depth: int, truncation
+) -> tf.Tensor:
+    """Anchors start … start + n_anchors - 1 of each row; each is a function of seed and index.
+
+    Args:
+      seed: int32 [B, 2].
+      start: index of the first one, from 0.
+      n_anchors: how many.
+      depth: of an anchor.
+      truncation: float32 [B], above 0.
+
+    Returns:
+      float32 [B, n_anchors, depth].
+    """
+    return _draws(seed, 1 + start, n_anchors, depth, truncation)
+
+
+def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:
+    """Draws start … start + n_draws - 1 of the sequence that belongs to each seed."""
+    # One number a row that both halves of its seed go into, and the index beside it.
+    keys = tf.map_fn(
+        lambda row: tf.random.stateless_uniform([], row, None, None, tf.int32, alg="philox"), seed
+    )
+    keys, indices = tf.meshgrid(keys, start + tf.range(n_draws), indexing="ij")
+    seeds = tf.reshape(tf.stack([keys, indices], axis=-1), [-1, 2])  # [B·n_draws, 2]
+    drawn = coordinates.truncated_normal(seeds, [depth], tf.repeat(truncation, n_draws))
+    return tf.reshape(drawn, [-1, n_draws, depth])
+
+
+def generate(
+    model: Model, request: Request, out: str | os.PathLike, with_picture: bool = False
+) -> Iterator[Report]:
+    """Writes the samples of a request one after the other.
+
+    Args:
+      model: exported model.
+      request: what to make.
+      out: .wav or .flac file; several samples get -0, -1, … before the suffix.
+      with_picture: also write a log-mel picture beside each file, .png.
+
+    Yields:
+      A report of each file when it is written. Ctrl-C ends the file that is being written; what
+      it holds stays, its report says so, and no other follows.
+
+    Raises:
+      ValueError: the suffix is unknown.
+      KeyboardInterrupt: the user ended it before there was anything to keep.
+    """
+    for index, path in enumerate(_paths(pathlib.Path(out), request.n_samples)):
+        report = _write_sample(model, request, index, path)
+        if with_picture:
+            _draw_picture(path)
+        yield report
+        if not report.is_complete:
+            return
+
+
+def _paths(out: pathlib.Path, n_samples: int) -> list[pathlib.Path]:
+    if out.suffix.lower() not in audio_io.WRITABLE_FORMATS:
+        known = " or ".join(audio_io.WRITABLE_FORMATS)
+        raise ValueError(f"cannot write {out}: the suffix must be {known}")
+    if n_samples == 1:
+        return [out]
+    return [out.with_stem(f"{out.stem}-{index}") for index in range(n_samples)]
+
+
+def _write_sample(model: Model, request: Request, index: int, path: pathlib.Path) -> Report:
+    """Streams one sample to its file."""
+    rate_hz = model.config.audio.sample_rate_hz
+    n_samples = max(1, round(request.seconds * rate_hz))
+    n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
+    chunks = model.stream((request.seed, index), request.truncation)
+    is_complete = False
+    try:
+        with audio_io.AudioWriter(path, rate_hz) as writer, _progress(request, path) as bar:
+            while n_written < n_samples:
+                chunk = next(chunks)[: n_samples - n_written]
+                writer.write(chunk)
+                n_written += len(chunk)
+                peak = max(peak, float(np.abs(chunk).max()))
+                energy += float(np.sum(np.square(chunk, dtype=np.float64)))
+                bar.update(round(n_written / rate_hz, 1) - bar.n)
+        is_complete = True
+    except KeyboardInterrupt:
+        if not n_written:
+            raise
+    return Report(
+        path=path,
+        duration_seconds=n_written / rate_hz,
+        elapsed_seconds=time.perf_counter() - start,
+        peak=peak,
+        rms=math.sqrt(energy / max(1, n_written * N_CHANNELS)),
+        is_complete=is_complete,
+    )
+
+
+def _progress(request: Request, path: pathlib.Path) -> tqdm.tqdm:
+    total = round(request.seconds, 1)
+    return tqdm.tqdm(total=total, unit=" s of audio", desc=path.name, dynamic_ncols=True)
+
+
+def _draw_picture(path: pathlib.Path) -> None:
+    """Draws the file, read back, so that memory does not grow with a long piece."""
+    blocks, n_seconds = [], 0.0
+    for block in audio_io.read_blocks(path):
+        blocks.append(block.samples)
+        n_seconds += block.duration_seconds
+        if n_seconds >= _PICTURE_MAX_SECONDS:
+            break
+    rate_hz = block.sample_rate_hz
+    waveform = np.concatenate(blocks)[: _PICTURE_MAX_SECONDS * rate_hz]
+    figures.save_picture(path.with_suffix(".png"), waveform, rate_hz, path.name)

@@ -1,0 +1,44 @@
+"""Turns the newest checkpoints of a run into a SavedModel, the next version in --model_dir.
+
+musika-export --run_dir=runs/piano --model_dir=models/piano
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tensorflow as tf
+from absl import logging
+
+from export import saved_model
+from flags import export as export_flags
+from musika_tf import synthesis
+from musika_tf.programs import common
+
+
+def main(argv: list[str]) -> None:
+    """Exports the run that the flags name."""
+    common.reject_arguments(argv)
+    # Saving tells at length about names of tensors and temporary files.
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
+    run_dir = export_flags.RUN_DIR.value
+    version_dir = saved_model.export(
+        run_dir, export_flags.MODEL_DIR.value, verify=export_flags.VERIFY.value
+    )
+    if synthesis.decodes_magnitudes_only(run_dir):
+        print(
+            "warning: level 2 was trained in phase 1 only, so phases come from level 1 alone; "
+            "`musika-train-autoencoder --level=2 --phase=2` makes the model sound better",
+            file=sys.stderr,
+        )
+    print(version_dir)
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

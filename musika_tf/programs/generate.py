@@ -1,0 +1,42 @@
+"""Makes music of any length with an exported model; streams it to WAV or FLAC files.
+
+    musika-generate --model_dir=models/piano --seconds=240 --seed=1 --num_samples=3 \
+        --out=music/piano.flac
+
+Ctrl-C ends early and leaves a complete file of what was made so far.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from flags import generate as generate_flags
+from musika_tf import generation
+from musika_tf.programs import common
+
+# What shells give to programs that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+def main(argv: list[str]) -> None:
+    """Generates what the flags ask for."""
+    common.reject_arguments(argv)
+    request = generate_flags.request()
+    out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
+    try:
+        model = generation.Model(generate_flags.MODEL_DIR.value)
+        for report in generation.generate(model, request, out, with_picture):
+            print(report, flush=True)
+            if not report.is_complete:
+                sys.exit(_INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,146 @@
+"""Anchors and style → stereo waveform: the whole way, or chunk by chunk (paper §3.2, figure 2).
+
+    anchors, style ─coordinates─► patches ─generator─► latents ─both decoders─► waveform
+                                  all at once                   patch after patch
+
+The generator makes all patches in one batch, which is what makes Musika fast. Decoders and inverse
+STFT then take one patch of every row at a time, because what they compute on the way takes about
+ten times the memory of the waveform; they hand on the samples in which neighbours overlap. Doing
+the same from outside, one patch after another through `latents` and `decode`, therefore gives the
+same waveform.
+"""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import tensorflow as tf
+
+from musika_tf import coordinates, encoding, gan
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.config import N_CHANNELS, Config
+from musika_tf.training import checkpoint, stages
+
+
+class Synthesizer:
+    """The trained parts that make sound: generator, decoders of both levels, inverse STFT.
+
+    Every method is a function of its arguments and the weights alone, row by row, and can be traced
+    with a batch size, number of anchors and number of latents that are known only when it runs.
+
+    Args:
+      config: the system.
+      generator: as `gan.build_generator` makes it; by default a new one.
+      autoencoder: both levels; by default a new one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        generator: keras.Model | None = None,
+        autoencoder: Autoencoder | None = None,
+    ):
+        self.config = config
+        self.generator = generator or gan.build_generator(config)
+        self.autoencoder = autoencoder or Autoencoder(config)
+
+    @property
+    def networks(self) -> dict[str, keras.Model]:
+        """The networks that synthesis uses, by name; the encoders are not among them."""
+        decoders = {name: self.autoencoder.networks[name] for name in ("decoder2", "decoder1")}
+        return {"generator": self.generator, **decoders}
+
+    def latents(self, coordinates_: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+        """Latents of one patch a row.
+
+        Args:
+          coordinates_: float32 [B, seq_len, anchor_depth].
+          style: float32 [B, style_depth].
+
+        Returns:
+          float32 [B, seq_len, stereo_latent_depth] in (-1, 1).
+        """
+        return self.generator([coordinates_, style])
+
+    def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Latents of whole excerpts → their part of the waveform.
+
+        Args:
+          latents: float32 [B, k, stereo_latent_depth], k a multiple of excerpt_n_latents.
+          overlap: float32 [B, overlap_size, 2]: what decoding the chunk before left over; zeros
+            before the first chunk.
+
+        Returns:
+          The waveform float32 [B, k·latent_hop_size, 2], limited to [-1, 1], and the overlap for
+          the next chunk, which is not limited: it is only a part of the sum.
+        """
+        waveform, next_overlap = self.autoencoder.decode(latents, overlap)
+        overlap_shape = [None, self.config.audio.overlap_size, N_CHANNELS]
+        return (
+            tf.clip_by_value(waveform, -1.0, 1.0),
+            # As long as the one given, which tracing cannot know.
+            tf.ensure_shape(next_overlap, overlap_shape),
+        )
+
+    def no_overlap(self, batch_size: int | tf.Tensor) -> tf.Tensor:
+        """The overlap before the first chunk, [batch_size, overlap_size, 2]."""
+        return tf.zeros([batch_size, self.config.audio.overlap_size, N_CHANNELS])
+
+    def waveform(self, anchors: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+        """The waveform from the first anchor to the last.
+
+        Args:
+          anchors: float32 [B, A, anchor_depth], A ≥ 2.
+          style: float32 [B, style_depth], one for the whole piece.
+
+        Returns:
+          float32 [B, (A-1)·anchor_hop_size, 2] in [-1, 1]; the first overlap_size samples fade in.
+        """
+        latents = self._latents_of_patches(anchors, style)
+        n_patches, batch_size = tf.unstack(tf.shape(latents)[:2])
+
+        def decode_patch(index, overlap, chunks):
+            chunk, overlap = self.decode(latents[index], overlap)
+            return index + 1, overlap, chunks.write(index, chunk)
+
+        overlap_shape = tf.TensorShape([None, self.config.audio.overlap_size, N_CHANNELS])
+        *_, chunks = tf.while_loop(
+            lambda index, *_: index < n_patches,
+            decode_patch,
+            (0, self.no_overlap(batch_size), tf.TensorArray(tf.float32, n_patches)),
+            shape_invariants=(tf.TensorShape([]), overlap_shape, None),
+            # Patches decoded side by side would need the memory that decoding in turn saves.
+            parallel_iterations=1,
+        )
+        waveform = tf.transpose(chunks.stack(), [1, 0, 2, 3])  # [B, P, patch_n_samples, 2]
+        n_samples = n_patches * self.config.patch_n_samples
+        return tf.reshape(waveform, [batch_size, n_samples, N_CHANNELS])
+
+    def _latents_of_patches(self, anchors: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+        """Latents of all patches, [P, B, seq_len, stereo_latent_depth]: time before batch."""
+        seq_len = self.config.gan.seq_len
+        patches = tf.transpose(coordinates.patches(anchors, seq_len), [1, 0, 2, 3])
+        n_patches, batch_size = tf.unstack(tf.shape(patches)[:2])
+        in_one_batch = tf.reshape(patches, [-1, seq_len, self.config.gan.anchor_depth])
+        latents = self.latents(in_one_batch, tf.tile(style, [n_patches, 1]))
+        depth = self.config.stereo_latent_depth
+        return tf.reshape(latents, [n_patches, batch_size, seq_len, depth])
+
+
+def load(run_dir: str | os.PathLike) -> Synthesizer:
+    """The synthesizer of a run: averaged generator, and the decoders of its newest stage.
+
+    Raises:
+      ValueError: no run, or a stage was not trained yet; the message says what to run.
+    """
+    config = stages.require_config(run_dir)
+    synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
+    path = stages.checkpoint_of(run_dir, "gan")
+    checkpoint.load_networks(path, {"generator_average": synthesizer.generator})
+    return synthesizer
+
+
+def decodes_magnitudes_only(run_dir: str | os.PathLike) -> bool:
+    """Whether level 2 has not begun phase 2, so that its decoder never heard a waveform."""
+    return stages.autoencoder_checkpoint(run_dir).parent.name == "level2_phase1"

@@ -1,0 +1,209 @@
+"""Synthesis: chunks equal the whole, rows and channels keep apart, runs load as they were saved."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from musika_tf import coordinates, gan, synthesis
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.synthesis import Synthesizer
+from musika_tf.training import checkpoint, stages
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def synthesizer(tiny_config) -> Synthesizer:
+    keras.utils.set_random_seed(0)
+    return Synthesizer(tiny_config)
+
+
+def traced(function, *ranks):
+    """The function as one graph for all sizes, the last one fixed."""
+    specs = [tf.TensorSpec([*[None] * (rank - 1), size]) for rank, size in ranks]
+    return tf.function(function, input_signature=specs, autograph=False)
+
+
+@pytest.fixture(scope="module")
+def waveform(synthesizer):
+    shape = synthesizer.config.gan
+    return traced(synthesizer.waveform, (3, shape.anchor_depth), (2, shape.style_depth))
+
+
+@pytest.fixture(scope="module")
+def decode(synthesizer):
+    return traced(synthesizer.decode, (3, synthesizer.config.stereo_latent_depth), (3, 2))
+
+
+def draw(config, batch_size, n_anchors, seed=0):
+    rng = np.random.default_rng(seed)
+    anchors = rng.normal(size=(batch_size, n_anchors, config.gan.anchor_depth))
+    style = rng.normal(size=(batch_size, config.gan.style_depth))
+    return tf.constant(anchors, tf.float32), tf.constant(style, tf.float32)
+
+
+def in_chunks(synthesizer, decode, latents, n_excerpts):
+    """Decodes latents so many excerpts at a time; the last chunk may be shorter."""
+    overlap, chunks = synthesizer.no_overlap(latents.shape[0]), []
+    step = n_excerpts * synthesizer.config.excerpt_n_latents
+    for start in range(0, latents.shape[1], step):
+        chunk, overlap = decode(latents[:, start : start + step], overlap)
+        chunks.append(chunk)
+    return tf.concat(chunks, axis=1)
+
+
+@pytest.mark.parametrize("n_anchors", [2, 4])
+def test_waveform_has_two_patches_an_anchor(synthesizer, waveform, n_anchors):
+    config = synthesizer.config
+    made = waveform(*draw(config, 2, n_anchors)).numpy()
+    n_samples = (n_anchors - 1) * 2 * config.gan.seq_len * config.latent_hop_size
+    assert made.shape == (2, n_samples, 2)
+    assert np.all(np.isfinite(made))
+    assert made.std() > 1e-3
+
+
+def test_pairs_of_anchors_joined_equal_one_call(synthesizer, waveform, decode):
+    anchors, style = draw(synthesizer.config, 2, 3)
+    overlap, chunks = synthesizer.no_overlap(2), []
+    for start in range(anchors.shape[1] - 1):
+        pair = coordinates.patches(anchors[:, start : start + 2], synthesizer.config.gan.seq_len)
+        for patch in tf.unstack(pair, axis=1):
+            chunk, overlap = decode(synthesizer.latents(patch, style), overlap)
+            chunks.append(chunk)
+    np.testing.assert_allclose(
+        tf.concat(chunks, axis=1), waveform(anchors, style), rtol=0, atol=TOLERANCE
+    )
+
+
+def latents_of(synthesizer, anchors, style):
+    patches = coordinates.patches(anchors, synthesizer.config.gan.seq_len)
+    latents = [synthesizer.latents(patch, style) for patch in tf.unstack(patches, axis=1)]
+    return tf.concat(latents, axis=1)
+
+
+@pytest.mark.parametrize("n_excerpts", [1, 2, 3])
+def test_chunks_of_excerpts_equal_one_call(synthesizer, waveform, decode, n_excerpts):
+    anchors, style = draw(synthesizer.config, 1, 2)
+    latents = latents_of(synthesizer, anchors, style)
+    streamed = in_chunks(synthesizer, decode, latents, n_excerpts)
+    np.testing.assert_allclose(streamed, waveform(anchors, style), rtol=0, atol=TOLERANCE)
+
+
+def test_forgetting_the_overlap_is_noticed(synthesizer, waveform, decode):
+    anchors, style = draw(synthesizer.config, 1, 2)
+    latents = latents_of(synthesizer, anchors, style)
+    half = latents.shape[1] // 2
+    forgetful = decode(latents[:, half:], synthesizer.no_overlap(1))[0]
+    n_samples = forgetful.shape[1]
+    whole = waveform(anchors, style)[:, n_samples:]
+    assert np.max(np.abs(forgetful - whole)) > 100 * TOLERANCE
+
+
+def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
+    anchors, style = draw(synthesizer.config, 3, 2)
+    together = waveform(anchors, style)
+    for row in range(3):
+        alone = waveform(anchors[row : row + 1], style[row : row + 1])
+        np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=TOLERANCE)
+
+
+def test_same_inputs_give_the_same_samples(synthesizer, waveform):
+    inputs = draw(synthesizer.config, 1, 2)
+    np.testing.assert_array_equal(waveform(*inputs), waveform(*inputs))
+
+
+class HandMadeAutoencoder(Autoencoder):
+    """No networks: a latent's first number is the amplitude of a constant spectrum."""
+
+    def __init__(self, config):
+        self.config, self.networks = config, {}
+
+    def decode_spectrum(self, latents):
+        frames = tf.repeat(latents[..., :1], self.config.level2_ratio, axis=1)
+        tone = tf.one_hot(10, self.config.audio.n_bins)
+        return tf.cast(frames * tone, tf.complex64)
+
+
+def hand_made_decode(config, left, right, n_excerpts=1):
+    synthesizer = Synthesizer(config, keras.Sequential(), HandMadeAutoencoder(config))
+    depth, k = config.autoencoder.level2_latent_depth, n_excerpts * config.excerpt_n_latents
+    latents = np.zeros((2, k, 2 * depth), np.float32)
+    # The second row is silent.
+    latents[0, :, 0], latents[0, :, depth] = left, right
+    return [x.numpy() for x in synthesizer.decode(latents, synthesizer.no_overlap(2))]
+
+
+def test_left_channels_come_first(tiny_config):
+    waveform, overlap = hand_made_decode(tiny_config, left=500.0, right=0.0)
+    assert np.abs(waveform[0, :, 0]).max() > 0.1
+    assert np.abs(overlap[0, :, 0]).max() > 0.01
+    for silent in (waveform[0, :, 1], overlap[0, :, 1], waveform[1], overlap[1]):
+        assert not silent.any()
+
+
+def test_channels_are_decoded_alike(tiny_config):
+    waveform, overlap = hand_made_decode(tiny_config, left=600.0, right=-300.0)
+    np.testing.assert_allclose(waveform[..., 0], -2.0 * waveform[..., 1], atol=1e-6)
+    np.testing.assert_allclose(overlap[..., 0], -2.0 * overlap[..., 1], atol=1e-6)
+
+
+def test_waveform_is_limited_and_overlap_is_not(tiny_config):
+    quiet, quiet_overlap = hand_made_decode(tiny_config, left=500.0, right=500.0)
+    loud, loud_overlap = hand_made_decode(tiny_config, left=5e4, right=5e4)
+    assert np.abs(quiet).max() < 1.0
+    np.testing.assert_allclose(loud, np.clip(100.0 * quiet, -1.0, 1.0), atol=1e-4)
+    np.testing.assert_allclose(loud_overlap, 100.0 * quiet_overlap, rtol=1e-4, atol=1e-4)
+    assert np.abs(loud_overlap).max() > 1.0
+
+
+def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
+    """A run folder with random weights; returns what it should load as."""
+    autoencoder = Autoencoder(config)
+    average = gan.build_generator(config, name="generator_average")
+    other = gan.build_generator(config)
+    stages.bind_config(run_dir, config)
+    save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
+    save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
+    return Synthesizer(config, average, autoencoder)
+
+
+def save_networks(run_dir, stage, step, networks):
+    variables = {
+        f"networks/{name}/{variable.path}": variable.value
+        for name, network in networks.items()
+        for variable in network.variables
+    }
+    checkpoint.save(stages.stage_dir(run_dir, stage), variables, step)
+
+
+def test_load_takes_averaged_generator_and_decoders(tmp_path, tiny_config):
+    saved = save_random_run(tmp_path, tiny_config)
+    loaded = synthesis.load(tmp_path)
+    assert list(loaded.networks) == ["generator", "decoder2", "decoder1"]
+    for name, network in loaded.networks.items():
+        pairs = zip(network.get_weights(), saved.networks[name].get_weights(), strict=True)
+        assert all(np.array_equal(ours, theirs) for ours, theirs in pairs), name
+    assert not synthesis.decodes_magnitudes_only(tmp_path)
+
+
+def test_load_prefers_phase_2_and_tells_of_phase_1(tmp_path, tiny_config):
+    save_random_run(tmp_path, tiny_config, "level2_phase1")
+    assert synthesis.decodes_magnitudes_only(tmp_path)
+    saved = save_random_run(tmp_path, tiny_config, "level2_phase2")
+    assert not synthesis.decodes_magnitudes_only(tmp_path)
+    ours = synthesis.load(tmp_path).networks["decoder2"].get_weights()
+    assert np.array_equal(ours[0], saved.networks["decoder2"].get_weights()[0])
+
+
+def test_load_says_what_is_missing(tmp_path, tiny_config):
+    with pytest.raises(ValueError, match="not a run folder"):
+        synthesis.load(tmp_path)
+    stages.bind_config(tmp_path, tiny_config)
+    with pytest.raises(ValueError, match="--level=2 --phase=1"):
+        synthesis.load(tmp_path)
+    save_networks(tmp_path, "level2_phase1", 1, Autoencoder(tiny_config).networks)
+    with pytest.raises(ValueError, match="musika-train-gan"):
+        synthesis.load(tmp_path)
