@@ -19,7 +19,7 @@ def test_the_loudest_band_is_the_tones():
     centres_hz = librosa.mel_frequencies(figures.N_MELS + 2, fmax=RATE_HZ / 2)[1:-1]
     loudest_hz = centres_hz[levels.mean(axis=1).argmax()]
     assert abs(loudest_hz - 1000.0) < 60.0
-    assert levels.max() == 0.0
+    assert abs(levels.max()) < 1e-4
     assert levels.min() >= -figures.DYNAMIC_RANGE_DB
 
 

@@ -1,0 +1,122 @@
+"""Every program from the command line, one after the other: audio files in, music out."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from musika_tf import audio
+from musika_tf.shards import Shards
+from musika_tf.training import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PRESET = "--flagfile=flags/presets/tiny.flags"
+STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
+
+
+def program(name: str, *words: str, ok: bool = True) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"musika_tf.programs.{name}", *words]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> pathlib.Path:
+    """Everything that the chain of programs leaves behind."""
+    home = tmp_path_factory.mktemp("chain")
+    run, data, latents = f"--run_dir={home}/run", f"--data_dir={home}/data", f"{home}/latents"
+    program("prepare", PRESET, "--audio_dir=tests/data/piano", data)
+    for level in (1, 2):
+        for phase in (1, 2):
+            stage = (f"--level={level}", f"--phase={phase}")
+            program("train_autoencoder", PRESET, run, data, *stage, "--n_steps_per_call=2")
+    program("encode", run, data, f"--latent_dir={latents}")
+    program("train_gan", PRESET, run, f"--latent_dir={latents}")
+    program("export", run, f"--model_dir={home}/model", "--verify")
+    return home
+
+
+def test_every_stage_leaves_checkpoint_flags_and_logs(home):
+    for stage in STAGES:
+        folder = home / "run" / stage
+        assert checkpoint.latest(folder).name == "checkpoint-00000004.safetensors"
+        assert "--learning_rate=0.0001" in (folder / "flags.txt").read_text()
+        assert list((folder / "logs").glob("events.*"))
+
+
+def test_latents_match_the_audio(home, tiny_config):
+    waveforms, latents = Shards.open(home / "data"), Shards.open(home / "latents")
+    assert [s.name for s in waveforms.sources] == [s.name for s in latents.sources]
+    assert latents.n_channels == tiny_config.stereo_latent_depth
+    for source, encoded in zip(waveforms.sources, latents.sources, strict=True):
+        assert 0 <= encoded.n_rows * tiny_config.latent_hop_size - source.n_rows < 2 * 16_384
+
+
+def test_generate_twice_gives_the_same_music(home):
+    for name in ("a.wav", "b.wav"):
+        words = (f"--model_dir={home}/model", "--seconds=7.5", "--seed=3", f"--out={home}/{name}")
+        shown = program("generate", *words, "--picture")
+        assert "dBFS" in shown.stdout
+    assert (home / "a.wav").read_bytes() == (home / "b.wav").read_bytes()
+    music = audio.read(home / "a.wav")
+    assert music.samples.shape == (round(7.5 * 22_050), 2)
+    assert music.sample_rate_hz == 22_050
+    assert np.sqrt(np.mean(music.samples**2)) > 1e-4
+    assert (home / "a.png").stat().st_size > 10_000
+
+
+def test_flac_of_another_seed_differs(home):
+    words = (f"--model_dir={home}/model", "--seconds=7.5", "--seed=4", f"--out={home}/c.flac")
+    program("generate", *words)
+    other = audio.read(home / "c.flac").samples
+    program("generate", *words[:2], "--seed=3", f"--out={home}/d.flac")
+    assert np.abs(other - audio.read(home / "d.flac").samples).max() > 1e-3
+
+
+def test_metadata_tells_where_the_model_comes_from(home):
+    metadata = json.loads((home / "model" / "1" / "metadata.json").read_text())
+    assert [metadata["training"][stage]["step"] for stage in STAGES] == [4] * 5
+    assert metadata["sample_rate_hz"] == 22_050
+
+
+def test_latents_decode_to_files_as_long_as_they_were(home):
+    words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents", f"--out_dir={home}/decoded")
+    program("encode", "--decode", *words)
+    for source in Shards.open(home / "data").sources:
+        decoded = audio.read((home / "decoded" / source.name).with_suffix(".wav"))
+        assert decoded.n_samples == source.n_rows
+
+
+def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
+    words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents")
+    program("train_gan", PRESET, *words, "--n_steps=6")
+    assert checkpoint.latest(home / "run" / "gan").name == "checkpoint-00000006.safetensors"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("train_gan", "--run_dir={home}/new", "--latent_dir={home}/latents"), "--level=2 --phase"),
+        (("encode", "--run_dir={home}/none", "--data_dir={home}/data", "--latent_dir=x"), "no run"),
+        (("train_gan", "--run_dir={home}/run", "--latent_dir={home}/data"), "musika-encode"),
+        (
+            ("train_gan", "--run_dir={home}/run", "--latent_dir={home}/latents", "--seq_len=32"),
+            "32",
+        ),
+        (("generate", "--model_dir={home}/none", "--out={home}/x.wav"), "musika-export"),
+        (("export", "--run_dir={home}/run", "--model_dir={home}/m", "stray"), "stray"),
+    ],
+)
+def test_mistakes_end_with_one_clear_line(home, words, message):
+    name, *rest = (word.format(home=home) for word in words)
+    done = program(name, *rest, ok=False)
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
