@@ -122,7 +122,7 @@ class GanConfig:
     # Latents that one call of the generator makes: a patch.
     seq_len: int = 64
     # Generator channels at each resolution: coarsest first, doubled in rate up to seq_len.
-    generator_widths: tuple[int, ...] = (768, 768, 768, 512, 512)
+    generator_widths: tuple[int, ...] = (448, 448, 448, 384, 384)
     # Discriminator channels: full rate first, each next one at half the rate.
     latent_discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.batches import INT16_SCALE
+from musika_tf.audio import INT16_SCALE
 from musika_tf.config import (
     AudioConfig,
     AutoencoderConfig,

@@ -17,6 +17,7 @@ import numpy as np
 import tqdm
 
 from musika_tf import audio as audio_lib
+from musika_tf import datasets
 from musika_tf.config import N_CHANNELS, AudioConfig
 from musika_tf.shards import ShardWriter
 
@@ -148,7 +149,7 @@ def prepare(
     if n_workers < 1:
         raise ValueError(f"n_workers={n_workers} must be at least 1")
     names, other_suffixes = find_audio_files(audio_dir)
-    metadata = {"kind": "waveform", "audio": dataclasses.asdict(config)}
+    metadata = datasets.waveform_metadata(config)
     with ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite) as writer:
         loaded = _load_all(audio_dir, _in_hash_order(names), config, n_workers)
         files = _write_all(writer, loaded, config, validation_share)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from flags import system
 from musika_tf import coordinates, gan
 from musika_tf.config import AutoencoderConfig, Config, GanConfig
 
@@ -14,20 +15,6 @@ TINY = Config(
         seq_len=32,
         generator_widths=(12, 10, 8, 8),
         latent_discriminator_widths=(8, 12, 12, 16),
-    ),
-)
-PIANO = Config(
-    gan=GanConfig(
-        generator_widths=(448, 448, 448, 384, 384),
-        latent_discriminator_widths=(256, 384, 512, 512, 512),
-    )
-)
-TECHNO = Config(
-    autoencoder=AutoencoderConfig(level2_latent_depth=64, level2_strides=(4, 2)),
-    gan=GanConfig(
-        seq_len=128,
-        generator_widths=(448, 384, 384, 384, 320, 320),
-        latent_discriminator_widths=(256, 384, 384, 512, 512, 512),
     ),
 )
 
@@ -54,11 +41,12 @@ def _inputs(rng, n):
 
 
 @pytest.mark.parametrize(
-    ("config", "n_generator", "n_discriminator"),
-    [(PIANO, 13_994_112, 8_058_209), (TECHNO, 14_077_696, 9_340_545)],
-    ids=["piano", "techno"],
+    ("preset", "n_generator", "n_discriminator"),
+    [("piano", 13_994_112, 8_058_209), ("techno", 14_077_696, 9_340_545)],
 )
-def test_parameter_counts(config, n_generator, n_discriminator):
+def test_parameter_counts(preset, n_generator, n_discriminator, parse_flags):
+    config = system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{preset}.flags"))
+    assert n_generator == pytest.approx(14e6, rel=0.25)
     assert gan.build_generator(config).count_params() == n_generator
     assert gan.build_discriminator(config).count_params() == n_discriminator
 

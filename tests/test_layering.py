@@ -31,6 +31,7 @@ ORDER = (
     ("musika_tf.batches",),
     ("musika_tf.datasets",),
     ("musika_tf.preparation",),
+    ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
     ("musika_tf.training.trainer",),

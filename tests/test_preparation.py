@@ -252,12 +252,11 @@ def test_the_program_ends_with_one_line(tmp_path):
     result = _run_program(f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
     assert result.returncode == 1
     assert result.stderr == (
-        f"musika-prepare: {tmp_path / 'no'} is no folder: give the folder that holds the audio "
-        "files\n"
+        f"error: {tmp_path / 'no'} is no folder: give the folder that holds the audio files\n"
     )
 
 
 def test_the_program_rejects_stray_arguments(tmp_path):
     result = _run_program("--audio_dir=a", "--data_dir=b", "stray")
     assert result.returncode != 0
-    assert "stray arguments: stray" in result.stderr + result.stdout
+    assert "unexpected arguments: stray" in result.stderr + result.stdout

@@ -105,7 +105,10 @@ def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
     "words, message",
     [
         (("train_gan", "--run_dir={home}/new", "--latent_dir={home}/latents"), "--level=2 --phase"),
-        (("encode", "--run_dir={home}/none", "--data_dir={home}/data", "--latent_dir=x"), "no run"),
+        (
+            ("encode", "--run_dir={home}/none", "--data_dir={home}/data", "--latent_dir=x"),
+            "run folder",
+        ),
         (("train_gan", "--run_dir={home}/run", "--latent_dir={home}/data"), "musika-encode"),
         (
             ("train_gan", "--run_dir={home}/run", "--latent_dir={home}/latents", "--seq_len=32"),

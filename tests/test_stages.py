@@ -96,3 +96,23 @@ def test_a_run_keeps_its_config(tmp_path, tiny_config):
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
     with pytest.raises(ValueError, match="gan.style_depth is 8 in the command line and 16 in"):
         stages.bind_config(tmp_path, dataclasses.replace(tiny_config, gan=gan))
+
+
+def test_an_autoencoder_serves_another_run(tmp_path, data_dir, tiny_config, tiny_training):
+    args = tmp_path, data_dir, tiny_config, tiny_training
+    for level, phase in ((1, 1), (1, 2), (2, 1)):
+        train(*args, level, phase)
+    gan = dataclasses.replace(tiny_config.gan, style_depth=8)
+    stages.bind_config(tmp_path / "other", dataclasses.replace(tiny_config, gan=gan))
+    for _ in range(2):  # again is no mistake
+        stages.adopt_autoencoder(tmp_path / "other", tmp_path / "run")
+    copied = stages.autoencoder_checkpoint(tmp_path / "other")
+    original = stages.autoencoder_checkpoint(tmp_path / "run")
+    assert copied.read_bytes() == original.read_bytes()
+    train(*args, 2, 1, n_steps=3)
+    with pytest.raises(ValueError, match="has an autoencoder of its own"):
+        stages.adopt_autoencoder(tmp_path / "other", tmp_path / "run")
+    sizes = dataclasses.replace(tiny_config.autoencoder, level2_encoder_widths=(8, 8))
+    stages.bind_config(tmp_path / "third", dataclasses.replace(tiny_config, autoencoder=sizes))
+    with pytest.raises(ValueError, match="level2_encoder_widths is"):
+        stages.adopt_autoencoder(tmp_path / "third", tmp_path / "run")

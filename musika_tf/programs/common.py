@@ -15,12 +15,16 @@ FLAGS_FILE = "flags.txt"
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; user mistakes (ValueError) end it with one line and exit status 1."""
+    """Runs a program; mistakes of the user end it with one line and exit status 1.
+
+    They are ValueError and OSError. MUSIKA_TRACEBACK=1 in the environment shows where they come
+    from.
+    """
 
     def guarded(argv: list[str]) -> None:
         try:
             main(argv)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             if os.environ.get("MUSIKA_TRACEBACK"):
                 raise
             print(f"error: {error}", file=sys.stderr)

@@ -9,9 +9,8 @@ why is printed at the end and kept in DATA_DIR/report.csv.
 from __future__ import annotations
 
 import os
-import sys
 
-from absl import app, flags
+from absl import flags
 
 from flags import audio as audio_flags
 from flags import prepare as prepare_flags
@@ -20,6 +19,7 @@ from flags import prepare as prepare_flags
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
 from musika_tf import preparation
+from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(prepare_flags)
@@ -27,26 +27,22 @@ flags.adopt_module_key_flags(audio_flags)
 
 
 def main(argv: list[str]) -> None:
-    """Prepares one data set; a mistake of the user ends it with one line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
-    try:
-        report = preparation.prepare(
-            os.path.expanduser(FLAGS.audio_dir),
-            os.path.expanduser(FLAGS.data_dir),
-            audio_flags.config(),
-            validation_share=FLAGS.validation_share,
-            n_workers=FLAGS.n_workers,
-            overwrite=FLAGS.overwrite,
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"musika-prepare: {error}")
+    """Prepares one data set."""
+    common.reject_arguments(argv)
+    report = preparation.prepare(
+        os.path.expanduser(FLAGS.audio_dir),
+        os.path.expanduser(FLAGS.data_dir),
+        audio_flags.config(),
+        validation_share=FLAGS.validation_share,
+        n_workers=FLAGS.n_workers,
+        overwrite=FLAGS.overwrite,
+    )
     print(report.to_text())
 
 
 def run() -> None:
-    """Entry point of the console command."""
-    app.run(main)
+    """Console entry point."""
+    common.run(main)
 
 
 if __name__ == "__main__":

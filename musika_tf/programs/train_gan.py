@@ -15,6 +15,11 @@ from musika_tf.programs import common
 from musika_tf.training import runs, stages
 
 LATENT_DIR = flags.DEFINE_string("latent_dir", None, "Latent shards.", required=True)
+AUTOENCODER = flags.DEFINE_string(
+    "autoencoder",
+    None,
+    "Another run, whose autoencoder made the latents: it is copied into this run.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -29,6 +34,7 @@ def main(argv: list[str]) -> None:
         config=system_flags.config(stages.saved_config(run_dir)),
         training=training,
         settings=run_flags.settings(training.gan_n_steps),
+        autoencoder_dir=AUTOENCODER.value,
     )
 
 

@@ -71,6 +71,7 @@ def train_gan(
     config: Config,
     training: TrainingConfig,
     settings: LoopSettings,
+    autoencoder_dir: str | os.PathLike | None = None,
 ) -> int:
     """Trains the latent GAN, or goes on with it.
 
@@ -80,6 +81,7 @@ def train_gan(
       config: the system; must be the one that the run was started with.
       training: how to train.
       settings: when to stop and to write.
+      autoencoder_dir: another run whose autoencoder to take over; None: the run has its own.
 
     Returns:
       The step reached.
@@ -88,6 +90,8 @@ def train_gan(
       ValueError: latents, run and config do not fit together, or a stage before is missing.
     """
     stages.bind_config(run_dir, config)
+    if autoencoder_dir:
+        stages.adopt_autoencoder(run_dir, autoencoder_dir)
     codec = encoding.FileCodec(encoding.load_autoencoder(run_dir))
     fingerprint = encoding.fingerprint(codec.autoencoder)
     shards = datasets.open_latents(latent_dir, config, fingerprint)

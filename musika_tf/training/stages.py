@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import os
 import pathlib
+import shutil
 
 from musika_tf.config import Config, require_equal
 from musika_tf.training import checkpoint
@@ -65,6 +67,36 @@ def autoencoder_checkpoint(run_dir: str | os.PathLike) -> pathlib.Path:
     """
     finished = checkpoint.latest(stage_dir(run_dir, "level2_phase2"))
     return finished or checkpoint_of(run_dir, "level2_phase1")
+
+
+def adopt_autoencoder(run_dir: str | os.PathLike, source_dir: str | os.PathLike) -> None:
+    """Copies the trained autoencoder of another run, so that a GAN can be trained on its latents.
+
+    Afterwards the run holds all that belongs to its system, and the other one is not needed.
+
+    Args:
+      run_dir: run with a bound config and no level-2 checkpoint of its own.
+      source_dir: run with a trained autoencoder of the same sizes.
+
+    Raises:
+      ValueError: the runs do not fit together, or `run_dir` has an autoencoder already.
+    """
+    source = autoencoder_checkpoint(source_dir)
+    ours, theirs = require_config(run_dir), require_config(source_dir)
+    for section in ("audio", "autoencoder"):
+        require_equal(
+            getattr(ours, section), getattr(theirs, section), str(run_dir), str(source_dir)
+        )
+    target_dir = stage_dir(run_dir, source.parent.name)
+    present = checkpoint.latest(target_dir)
+    if present and not filecmp.cmp(present, source, shallow=False):
+        raise ValueError(
+            f"{run_dir} has an autoencoder of its own: start a new run folder to use {source_dir}"
+        )
+    target_dir.mkdir(parents=True, exist_ok=True)
+    temporary = target_dir / f".{source.name}.copy"
+    shutil.copyfile(source, temporary)
+    temporary.replace(target_dir / source.name)
 
 
 def saved_config(run_dir: str | os.PathLike) -> Config | None:
