@@ -20,7 +20,7 @@ help:
 	@echo "make test-large  the default tests and the large ones"
 	@echo "make lint        check style and formatting"
 	@echo "make format      correct style and formatting"
-	@echo "make demo        run the whole chain on generated audio, into demo/"
+	@echo "make demo        run the whole chain on real piano audio, into demo/"
 	@echo "make lock        renew requirements.lock from setup.py"
 	@echo "make clean       remove $(VENV) and caches; data and runs stay"
 
@@ -51,8 +51,29 @@ test: lint
 test-large: lint
 	$(PYTEST) $(PARALLEL) --run_large
 
+# The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
+# not how good it gets. Running it again goes on where it stopped.
+DEMO := demo
+DEMO_FLAGS := --flagfile=flags/presets/small.flags --batch_size=4 --learning_rate=4e-4
+DEMO_TRAIN := $(BIN)/musika-train-autoencoder $(DEMO_FLAGS) \
+	--run_dir=$(DEMO)/run --data_dir=$(DEMO)/data
+
 demo: setup
-	$(BIN)/python -m musika_tf.programs.demo_chain
+	$(BIN)/musika-prepare $(DEMO_FLAGS) --audio_dir=tests/data/piano --data_dir=$(DEMO)/data --overwrite
+	$(DEMO_TRAIN) --level=1 --phase=1 --n_steps=1200
+	$(DEMO_TRAIN) --level=1 --phase=2 --n_steps=500
+	$(DEMO_TRAIN) --level=2 --phase=1 --n_steps=900
+	$(DEMO_TRAIN) --level=2 --phase=2 --n_steps=250
+	$(BIN)/musika-encode --run_dir=$(DEMO)/run --data_dir=$(DEMO)/data \
+		--latent_dir=$(DEMO)/latents --overwrite
+	$(BIN)/musika-train-gan $(DEMO_FLAGS) --run_dir=$(DEMO)/run --latent_dir=$(DEMO)/latents --n_steps=300
+	$(BIN)/musika-export --run_dir=$(DEMO)/run --model_dir=$(DEMO)/model
+	$(BIN)/musika-generate --model_dir=$(DEMO)/model --seconds=30 --out=$(DEMO)/music.wav --picture
+	@echo
+	@echo "$(DEMO)/music.wav      30 s of new music by the exported model"
+	@echo "$(DEMO)/music.png      its waveform and log-mel spectrogram"
+	@echo "$(DEMO)/model/         the SavedModel, a folder a version"
+	@echo "$(DEMO)/run/           the training: $(BIN)/tensorboard --logdir=$(DEMO)/run shows and plays it"
 
 # In an environment of its own: pip-tools is no part of the project's.
 lock:
