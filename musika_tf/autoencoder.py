@@ -17,6 +17,7 @@ adjacent excerpts.
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -126,22 +127,38 @@ def build_discriminator(config: Config, n_frames: int) -> keras.Model:
     return keras.Model(inputs, logits[..., 0], name="discriminator")
 
 
-def direction_to_spectrum(log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
+def direction_to_spectrum(
+    log_magnitudes: tf.Tensor, directions: tf.Tensor, carrier: np.ndarray
+) -> tf.Tensor:
     """Scaled log magnitudes and phase directions → complex spectrum.
 
     A direction (a, b) stands for the phase whose cosine and sine are a/√(a²+b²) and b/√(a²+b²):
-    no wrap-around to learn, no trigonometry at run time.
+    no wrap-around to learn, no trigonometry at run time. It is relative to the carrier, so that
+    what a steady tone asks of the decoder changes slowly from frame to frame.
 
     Args:
-      log_magnitudes: float32 [..., n_bins].
-      directions: float32 [..., 2·n_bins].
+      log_magnitudes: float32 [batch, n_frames, n_bins].
+      directions: float32 [batch, n_frames, 2·n_bins].
+      carrier: complex64 [period, n_bins], see `spectral.carrier`; period divides n_frames.
 
     Returns:
-      complex64 [..., n_bins].
+      complex64 [batch, n_frames, n_bins].
     """
     a, b = tf.split(directions, 2, axis=-1)
     scale = spectral.magnitude_from_log(log_magnitudes) * tf.math.rsqrt(a * a + b * b + 1e-8)
-    return tf.complex(scale * a, scale * b)
+    return _modulate(tf.complex(scale * a, scale * b), carrier)
+
+
+def spectrum_to_direction(spectrum: tf.Tensor, carrier: np.ndarray) -> tf.Tensor:
+    """Phase directions of a spectrum, relative to the carrier: [batch, n_frames, 2·n_bins]."""
+    relative = _modulate(spectrum, carrier.conj())
+    return tf.concat([tf.math.real(relative), tf.math.imag(relative)], axis=-1)
+
+
+def _modulate(spectrum: tf.Tensor, carrier: np.ndarray) -> tf.Tensor:
+    """Multiplies [batch, n_frames, n_bins] by a carrier that repeats along the frames."""
+    by_period = tf.reshape(spectrum, (tf.shape(spectrum)[0], -1, *carrier.shape))
+    return tf.reshape(by_period * carrier, tf.shape(spectrum))
 
 
 def by_excerpt(network: keras.Model, inputs: tf.Tensor, excerpt_length: int):
@@ -183,15 +200,20 @@ class Autoencoder:
 
     def __init__(self, config: Config, n_levels: int = 2):
         self.config = config
+        self._carrier = spectral.carrier(config.audio.window_size, config.audio.hop_size)
         self.networks = {"encoder1": build_encoder1(config), "decoder1": build_decoder1(config)}
         if n_levels == 2:
             self.networks["encoder2"] = build_encoder2(config)
             self.networks["decoder2"] = build_decoder2(config)
 
+    def stft(self, waveforms: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, n_samples] → complex64 [batch, n_frames, n_bins]."""
+        audio = self.config.audio
+        return spectral.stft(waveforms, audio.window_size, audio.hop_size)
+
     def log_spectrogram(self, waveforms: tf.Tensor) -> tf.Tensor:
         """float32 [batch, n_samples] → scaled log magnitudes [batch, n_frames, n_bins]."""
-        audio = self.config.audio
-        return spectral.log_spectrogram(waveforms, audio.window_size, audio.hop_size)
+        return spectral.log_magnitude(self.stft(waveforms))
 
     def encode1(self, log_magnitudes: tf.Tensor) -> tf.Tensor:
         """Scaled log magnitudes → level-1 latents, one a frame."""
@@ -219,7 +241,15 @@ class Autoencoder:
 
     def decode_spectrum(self, latents: tf.Tensor) -> tf.Tensor:
         """Level-2 latents of whole excerpts → complex spectrum [batch, n_frames, n_bins]."""
-        return direction_to_spectrum(*self.decode1(self.decode2(latents)))
+        return self.spectrum(*self.decode1(self.decode2(latents)))
+
+    def spectrum(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
+        """What decoder 1 gives → complex spectrum [batch, n_frames, n_bins]."""
+        return direction_to_spectrum(log_magnitudes, directions, self._carrier)
+
+    def directions(self, spectrum: tf.Tensor) -> tf.Tensor:
+        """The phase directions with which `spectrum` would give this spectrum's phases."""
+        return spectrum_to_direction(spectrum, self._carrier)
 
     def inverse_stft(self, spectrum: tf.Tensor) -> tf.Tensor:
         """complex64 [batch, n_frames, n_bins] → [batch, n_frames·hop_size + overlap_size]."""

@@ -80,6 +80,22 @@ def synthesis_window(window_size: int, hop_size: int) -> np.ndarray:
     return (window / np.tile(squares, window_size // hop_size)).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=8)
+def carrier(window_size: int, hop_size: int) -> np.ndarray:
+    """Phase factors exp(2πi·bin·frame·hop_size/window_size) of tones at the centres of the bins.
+
+    The phase of a steady tone advances by about this much from frame to frame in the bins that it
+    fills: by at most an eighth turn more or less in its loudest one, where a hop is a quarter
+    window.
+
+    Returns:
+      complex64 [window_size // hop_size, window_size // 2 + 1]; after these frames it repeats.
+    """
+    frames = np.arange(window_size // hop_size)[:, None]
+    bins = np.arange(window_size // 2 + 1)
+    return np.exp(2j * np.pi * bins * frames * hop_size / window_size).astype(np.complex64)
+
+
 def power(spectrum: tf.Tensor) -> tf.Tensor:
     """Squared magnitude; unlike the magnitude its gradient is finite at zero."""
     return tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))

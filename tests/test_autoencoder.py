@@ -116,22 +116,43 @@ def test_channels_join_left_first_and_split_again():
     np.testing.assert_array_equal(split_channels(joined).numpy(), latents)
 
 
-def test_direction_is_a_phase():
-    rng = np.random.default_rng(0)
-    spectrum = (rng.normal(size=(3, 513)) + 1j * rng.normal(size=(3, 513))).astype(np.complex64)
-    scale = rng.uniform(0.1, 10, (3, 513))
-    directions = np.concatenate([spectrum.real * scale, spectrum.imag * scale], axis=-1)
-    rebuilt = direction_to_spectrum(
-        spectral.log_magnitude(spectrum), tf.constant(directions, tf.float32)
-    )
+def test_directions_give_the_phases_of_a_spectrum(autoencoder):
+    spectrum = autoencoder.stft(noise(4096 + 768)).numpy()
+    scale = np.random.default_rng(0).uniform(0.1, 10, spectrum.shape).astype(np.float32)
+    directions = autoencoder.directions(spectrum) * np.concatenate([scale, scale], axis=-1)
+    rebuilt = autoencoder.spectrum(spectral.log_magnitude(spectrum), directions)
     np.testing.assert_allclose(rebuilt, spectrum, atol=1e-3)
 
 
-def test_direction_zero_is_silent_and_differentiable():
-    directions = tf.zeros((1, 2 * 513))
+def test_direction_by_formula():
+    """Phase = angle of (a, b), plus 2π·bin·frame·hop/window."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 1, 8, 513)).astype(np.float32)
+    directions = np.concatenate([a, b], axis=-1)
+    carrier = spectral.carrier(1024, 256)
+    spectrum = direction_to_spectrum(tf.zeros((1, 8, 513)), directions, carrier).numpy()
+    frames, bins = np.arange(8)[:, None], np.arange(513)
+    phases = np.arctan2(b, a) + 2 * np.pi * bins * frames * 256 / 1024
+    np.testing.assert_allclose(spectrum, np.exp(1j * phases), atol=1e-4)
+
+
+def test_directions_of_a_steady_tone_change_slowly(autoencoder, tiny_config):
+    """What the carrier is for: in the loudest bin at most an eighth turn from frame to frame."""
+    seconds = np.arange(20_000) / tiny_config.audio.sample_rate_hz
+    for pitch_hz in (220.0, 1000.0, 3333.0):
+        tone = np.sin(2 * np.pi * pitch_hz * seconds)[None].astype(np.float32)
+        spectrum = autoencoder.stft(tone)[:, :64]
+        loudest = int(np.abs(spectrum[0, 0]).argmax())
+        a, b = np.split(autoencoder.directions(spectrum).numpy()[0], 2, axis=-1)
+        turns = np.diff(np.unwrap(np.arctan2(b, a)[:, loudest])) / (2 * np.pi)
+        assert np.abs(turns).max() < 0.13
+
+
+def test_direction_zero_is_silent_and_differentiable(autoencoder):
+    directions = tf.zeros((1, 4, 2 * 513))
     with tf.GradientTape() as tape:
         tape.watch(directions)
-        spectrum = direction_to_spectrum(tf.zeros((1, 513)), directions)
+        spectrum = autoencoder.spectrum(tf.zeros((1, 4, 513)), directions)
         total = tf.reduce_sum(tf.math.real(spectrum))
     assert np.abs(spectrum.numpy()).max() == 0.0
     assert np.isfinite(tape.gradient(total, directions).numpy()).all()

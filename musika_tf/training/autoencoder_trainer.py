@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf import losses, spectral, spectral_norm
-from musika_tf.autoencoder import Autoencoder, build_discriminator, direction_to_spectrum
+from musika_tf.autoencoder import Autoencoder, build_discriminator
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.training.trainer import Samples, Trainer
 
@@ -104,7 +104,7 @@ class AutoencoderTrainer(Trainer):
         return self.autoencoder.decode1(level1_latents)
 
     def _waveform(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
-        spectrum = direction_to_spectrum(log_magnitudes, directions)
+        spectrum = self.autoencoder.spectrum(log_magnitudes, directions)
         return self._complete(self.autoencoder.inverse_stft(spectrum))
 
     def _complete(self, waveforms: tf.Tensor) -> tf.Tensor:
@@ -211,9 +211,7 @@ class AutoencoderTrainer(Trainer):
         log_magnitudes = self.autoencoder.log_spectrogram(originals)
         decoded, directions = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
         if self.phase == 1:
-            audio = self.config.audio
-            spectrum = spectral.stft(originals, audio.window_size, audio.hop_size)
-            directions = tf.concat([tf.math.real(spectrum), tf.math.imag(spectrum)], axis=-1)
+            directions = self.autoencoder.directions(self.autoencoder.stft(originals))
         waveforms = {}
         reconstructions = self._waveform(decoded, directions).numpy()
         for index, original in enumerate(self._complete(originals)):
