@@ -24,12 +24,9 @@ from export import signatures
 from export import verify as verify_lib
 from musika_tf import synthesis
 from musika_tf.config import N_CHANNELS, Config
+from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
 from musika_tf.training import checkpoint, stages
 
-METADATA_FILE = "metadata.json"
-METADATA_FORMAT_VERSION = 1
-# Beside the checkpoints of a stage: what it was trained with.
-_FLAGS_FILE = "flags.txt"
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
@@ -171,7 +168,7 @@ def training_provenance(run_dir: str | os.PathLike) -> dict[str, Any]:
     return {
         name: {
             "step": int(path.stem.rpartition("-")[2]),
-            "flags": _saved_flags(path.with_name(_FLAGS_FILE)),
+            "flags": _saved_flags(path.with_name(stages.FLAGS_FILE)),
         }
         for name, path in newest.items()
         if path

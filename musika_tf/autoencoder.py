@@ -23,6 +23,7 @@ from keras import layers
 
 from musika_tf import spectral
 from musika_tf.config import N_CHANNELS, Config
+from musika_tf.layers import PositionModulation
 from musika_tf.spectral_norm import SpectralConv2D
 
 LEAKY_RELU_SLOPE = 0.2
@@ -68,15 +69,15 @@ def build_decoder1(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((config.audio.excerpt_n_frames, sizes.level1_latent_depth))
     full_width, *half_widths = sizes.level1_decoder_widths
-    x = _activate(_conv(inputs, full_width, 3, "stem"))
+    x = PositionModulation(name="stem_position")(_activate(_conv(inputs, full_width, 3, "stem")))
     skips = []
     for index, width in enumerate(half_widths):
         skips.append(x)
         x = _residual(_activate(_conv(x, width, 2, f"down{index}", stride=2)), f"down{index}_conv")
-    x = _residual(x, "middle_conv")
+    x = PositionModulation(name="middle_position")(_residual(x, "middle_conv"))
     for index, skip in reversed(list(enumerate(skips))):
         x = layers.Add()([skip, _activate(_upsample(x, skip.shape[-1], 2, f"up{index}"))])
-        x = _residual(x, f"up{index}_conv")
+        x = PositionModulation(name=f"up{index}_position")(_residual(x, f"up{index}_conv"))
     x = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
     log_magnitudes = _conv(x, config.audio.n_bins, 1, "magnitude")
     directions = _conv(x, 2 * config.audio.n_bins, 1, "phase")

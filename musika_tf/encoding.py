@@ -139,13 +139,13 @@ def encode_shards(
     depth = config.stereo_latent_depth
     with (
         ShardWriter(latent_dir, depth, np.float16, metadata, overwrite=overwrite) as writer,
-        _progress(metadata["n_samples"], config, "encoding") as bar,
+        _progress(metadata["n_samples"], "encoding") as bar,
     ):
         for source in shards.sources:
             waveform = shards.rows(source).astype(np.float32) / INT16_SCALE
             latents = codec.encode(waveform)
             writer.add(source.name, latents.astype(np.float16), source.split)
-            bar.update(source.n_rows / config.audio.sample_rate_hz)
+            bar.update(source.n_rows)
 
 
 def decode_shards(
@@ -165,15 +165,20 @@ def decode_shards(
     config = codec.config
     shards = datasets.open_latents(latent_dir, config, fingerprint(codec.autoencoder))
     n_samples = shards.metadata["n_samples"]
-    with _progress(n_samples, config, "decoding") as bar:
+    with _progress(n_samples, "decoding") as bar:
         for source in shards.sources:
             waveform = codec.decode(shards.rows(source), n_samples[source.name])
             path = pathlib.Path(out_dir, source.name).with_suffix(".wav")
             path.parent.mkdir(parents=True, exist_ok=True)
             audio_io.write(path, audio_io.Audio(waveform, config.audio.sample_rate_hz))
-            bar.update(n_samples[source.name] / config.audio.sample_rate_hz)
+            bar.update(n_samples[source.name])
 
 
-def _progress(n_samples: dict[str, int], config: Config, description: str) -> tqdm.tqdm:
-    total = sum(n_samples.values()) / config.audio.sample_rate_hz
-    return tqdm.tqdm(total=round(total), unit=" s of audio", desc=description, dynamic_ncols=True)
+def _progress(n_samples: dict[str, int], description: str) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        total=sum(n_samples.values()),
+        unit=" samples",
+        unit_scale=True,
+        desc=description,
+        dynamic_ncols=True,
+    )

@@ -72,6 +72,8 @@ def save_picture(
     for channel, label in zip(waveform.T, ("left", "right"), strict=False):
         top.plot(seconds[::16], channel[::16], linewidth=0.4, label=label)
     top.set(title=title, ylabel="amplitude", ylim=(-1, 1))
+    if waveform.shape[1] == 2:
+        top.legend(loc="upper right")
     hop_size = 512
     picture = librosa.display.specshow(
         log_mel(waveform, sample_rate_hz, hop_size),
@@ -83,7 +85,9 @@ def save_picture(
         cmap="magma",
         ax=bottom,
     )
-    bottom.set(xlabel="time in s", ylabel="frequency in Hz")
+    bottom.set(
+        xlabel="time in s", ylabel="frequency in Hz", xlim=(0, len(waveform) / sample_rate_hz)
+    )
     figure.colorbar(picture, ax=bottom, format="%+.0f dB")
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}")

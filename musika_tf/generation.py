@@ -27,6 +27,8 @@ from musika_tf import audio as audio_io
 from musika_tf import coordinates, figures
 from musika_tf.config import N_CHANNELS, Config
 
+# Beside saved_model.pb: what the model is.
+METADATA_FILE = "metadata.json"
 METADATA_FORMAT_VERSION = 1
 _MAX_SEED = 2**31 - 1
 
@@ -161,11 +163,11 @@ class Model:
 
 
 def _read_metadata(version_dir: pathlib.Path) -> dict:
-    path = version_dir / "metadata.json"
+    path = version_dir / METADATA_FILE
     if not path.exists():
         raise ValueError(
-            f"{version_dir} has no metadata.json: it is no model of `musika-export`, or a part of "
-            "one; copy the whole folder or export again"
+            f"{version_dir} has no {METADATA_FILE}: it is no model of `musika-export`, or a part "
+            "of one; copy the whole folder or export again"
         )
     metadata = json.loads(path.read_text(encoding="utf-8"))
     if metadata.get("format_version") != METADATA_FORMAT_VERSION:

@@ -1,4 +1,4 @@
-"""Blocks of the latent GAN: SA-AdaIN, skip-layer excitation, cross-channel mixing (paper §4.2)."""
+"""Blocks of the networks: position in an excerpt; those of the latent GAN (paper §4.2)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ import tensorflow as tf
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.
 _EXCITATION_N_STEPS = 4
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class PositionModulation(keras.layers.Layer):
+    """A learnt scale and shift for every time step of an excerpt and every channel.
+
+        y[t] = (1 + scale[t]) * x[t] + shift[t]
+
+    Convolutions alone answer a steady tone with the same output at every step, or with a pattern
+    that repeats with their strides, whereas the phase of a steady tone advances by an amount that
+    depends on its pitch: a decoder that makes phases has to know how far into the excerpt it is.
+    Starts as the identity.
+    """
+
+    def build(self, input_shape):
+        shape = tuple(input_shape[1:])
+        self.scale = self.add_weight(shape=shape, initializer="zeros", name="scale")
+        self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Modulates x [B, T, C]."""
+        return x * (1.0 + self.scale) + self.shift
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable("musika_tf")

@@ -20,13 +20,13 @@ from musika_tf.config import N_CHANNELS
 PARAMETER_COUNTS = {
     "piano": {
         "encoder1": 1_674_368,
-        "decoder1": 7_809_539,
+        "decoder1": 7_989_763,
         "encoder2": 2_714_144,
         "decoder2": 6_716_288,
     },
     "techno": {
         "encoder1": 1_674_368,
-        "decoder1": 7_809_539,
+        "decoder1": 7_989_763,
         "encoder2": 2_690_112,
         "decoder2": 6_002_560,
     },

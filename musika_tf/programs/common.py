@@ -10,8 +10,7 @@ from collections.abc import Callable
 from absl import app, flags
 
 from flags import saving
-
-FLAGS_FILE = "flags.txt"
+from musika_tf.training import stages
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -43,7 +42,7 @@ def save_flags(folder: str | os.PathLike) -> None:
     """Keeps the flags that a program runs with beside its results; `--flagfile` takes them back."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FLAGS_FILE).write_text(saving.flags_into_string())
+    (folder / stages.FLAGS_FILE).write_text(saving.flags_into_string())
 
 
 def require(flag: flags.FlagHolder, meaning: str) -> None:

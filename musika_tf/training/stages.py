@@ -12,6 +12,8 @@ from musika_tf.config import Config, require_equal
 from musika_tf.training import checkpoint
 
 CONFIG_FILE = "config.json"
+# In the folder of a stage: the flags of its last run, as a flagfile.
+FLAGS_FILE = "flags.txt"
 
 
 @dataclasses.dataclass(frozen=True)
