@@ -156,7 +156,7 @@ def decode_shards(
     Args:
       run_dir: run with the autoencoder that encoded them.
       latent_dir: latent shards.
-      out_dir: folder of the WAV files, with the sources' names.
+      out_dir: folder of the WAV files, each named like its source with .wav appended.
 
     Raises:
       ValueError: run and latents do not fit together.
@@ -168,7 +168,8 @@ def decode_shards(
     with _progress(n_samples, "decoding") as bar:
         for source in shards.sources:
             waveform = codec.decode(shards.rows(source), n_samples[source.name])
-            path = pathlib.Path(out_dir, source.name).with_suffix(".wav")
+            # The whole name: songs of the same stem (a.mp3, a.flac) must not meet in one file.
+            path = pathlib.Path(out_dir, f"{source.name}.wav")
             path.parent.mkdir(parents=True, exist_ok=True)
             audio_io.write(path, audio_io.Audio(waveform, config.audio.sample_rate_hz))
             bar.update(n_samples[source.name])

@@ -40,12 +40,13 @@ def noise(n_samples, seed=0) -> np.ndarray:
     return (np.random.default_rng(seed).normal(size=(n_samples, 2)) * 0.1).astype(np.float32)
 
 
-def write_waveforms(folder, config, lengths) -> None:
+def write_waveforms(folder, config, lengths, names=None) -> None:
     metadata = datasets.waveform_metadata(config.audio)
     with ShardWriter(folder, 2, np.int16, metadata) as writer:
         for index, n_samples in enumerate(lengths):
             rows = audio.to_int16(noise(n_samples, index))
-            writer.add(f"folder/{index}.ogg", rows, "validation" if index == 0 else "train")
+            name = names[index] if names else f"folder/{index}.ogg"
+            writer.add(name, rows, "validation" if index == 0 else "train")
 
 
 @pytest.mark.parametrize("chunk_n_excerpts", [1, 3])
@@ -108,11 +109,22 @@ def test_shards_to_latents_and_back_to_files(tmp_path, run_dir, tiny_config, cod
     expected = codec.encode(waveform)
     np.testing.assert_allclose(shards.rows(shards.sources[1]), expected, atol=1e-3)
     encoding.decode_shards(run_dir, tmp_path / "latents", tmp_path / "decoded")
-    decoded = audio.read(tmp_path / "decoded" / "folder" / "1.wav")
+    decoded = audio.read(tmp_path / "decoded" / "folder" / "1.ogg.wav")
     assert decoded.samples.shape == (70_000, 2)
     assert decoded.sample_rate_hz == tiny_config.audio.sample_rate_hz
     whole = codec.decode(expected, 70_000)
     np.testing.assert_allclose(decoded.samples, whole, atol=0.02 * np.abs(whole).max() + 1e-4)
+
+
+def test_files_that_differ_only_after_the_stem_stay_apart(tmp_path, run_dir, tiny_config):
+    names = ["a.mp3", "a.flac", "song.ogg", "song.ogg (end)"]
+    lengths = [20_000, 21_000, 22_000, 23_000]
+    write_waveforms(tmp_path / "data", tiny_config, lengths, names)
+    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    encoding.decode_shards(run_dir, tmp_path / "latents", tmp_path / "decoded")
+    assert {path.name for path in (tmp_path / "decoded").iterdir()} == {f"{n}.wav" for n in names}
+    for name, n_samples in zip(names, lengths, strict=True):
+        assert audio.read(tmp_path / "decoded" / f"{name}.wav").n_samples == n_samples
 
 
 def test_latents_of_other_weights_are_refused(tmp_path, run_dir, tiny_config, codec):

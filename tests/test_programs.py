@@ -91,7 +91,7 @@ def test_latents_decode_to_files_as_long_as_they_were(home):
     words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents", f"--out_dir={home}/decoded")
     program("encode", "--decode", *words)
     for source in Shards.open(home / "data").sources:
-        decoded = audio.read((home / "decoded" / source.name).with_suffix(".wav"))
+        decoded = audio.read(home / "decoded" / f"{source.name}.wav")
         assert decoded.n_samples == source.n_rows
 
 
