@@ -29,7 +29,21 @@ def run(main: Callable[[list[str]], None]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
+    _show_all_flags(main)
     app.run(guarded)
+
+
+def _show_all_flags(main: Callable[[list[str]], None]) -> None:
+    """Makes `--help` say what the program does and list all flags of this project that it takes.
+
+    By itself absl shows the docstring and the flags of the script that was started: of `python -m`
+    that is the program without the flags of its flag modules, of a console script it is nothing.
+    """
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    for module, module_flags in flags.FLAGS.flags_by_module_dict().items():
+        if saving.is_own(module):
+            for flag in module_flags:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def reject_arguments(argv: list[str]) -> None:

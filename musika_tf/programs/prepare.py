@@ -13,7 +13,7 @@ import os
 from absl import flags
 
 from flags import audio as audio_flags
-from flags import prepare as prepare_flags
+from flags import prepare as _prepare_flags  # noqa: F401
 
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
@@ -22,8 +22,6 @@ from musika_tf import preparation
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(prepare_flags)
-flags.adopt_module_key_flags(audio_flags)
 
 
 def main(argv: list[str]) -> None:
