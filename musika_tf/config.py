@@ -47,6 +47,14 @@ class AudioConfig:
                 f"hop_size={self.hop_size} and at least 4 times as long, or the "
                 "inverse STFT cannot rebuild the waveform"
             )
+        # Phases are relative to a carrier that repeats after this many frames; every excerpt
+        # begins where it begins.
+        carrier_n_frames = self.window_size // self.hop_size
+        if self.excerpt_n_frames % carrier_n_frames:
+            raise ValueError(
+                f"excerpt_n_frames={self.excerpt_n_frames} must be a multiple of "
+                f"window_size // hop_size = {carrier_n_frames}"
+            )
 
     @property
     def n_bins(self) -> int:
@@ -62,6 +70,11 @@ class AudioConfig:
     def excerpt_n_samples(self) -> int:
         """Samples that one excerpt adds to the waveform."""
         return self.excerpt_n_frames * self.hop_size
+
+    @property
+    def pair_n_samples(self) -> int:
+        """Samples under the frames of two adjacent excerpts: what an autoencoder trains on."""
+        return 2 * self.excerpt_n_samples + self.overlap_size
 
     @property
     def multi_scale_hop_sizes(self) -> tuple[int, ...]:
@@ -241,28 +254,40 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Reads what `to_json` wrote. Raises ValueError on another version or unknown fields."""
+        """Reads what `to_json` wrote.
+
+        Raises:
+          ValueError: no JSON object, another version, missing or unknown sections, unknown fields,
+            or values that do not fit.
+        """
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a config is a JSON object, not {text[:40]}")
         version = values.pop("version", None)
         if version != CONFIG_VERSION:
             raise ValueError(
                 f"this config has version {version}; this program reads version {CONFIG_VERSION}: "
                 "use the release that wrote it"
             )
-        return cls(
-            audio=section_from_dict(AudioConfig, values.pop("audio")),
-            autoencoder=section_from_dict(AutoencoderConfig, values.pop("autoencoder")),
-            gan=section_from_dict(GanConfig, values.pop("gan")),
-            **values,
-        )
+        sections = {"audio": AudioConfig, "autoencoder": AutoencoderConfig, "gan": GanConfig}
+        if values.keys() != sections.keys():
+            raise ValueError(
+                f"a config has the sections {', '.join(sections)}, this one has "
+                f"{', '.join(values) or 'none'}: use the release that wrote it"
+            )
+        return cls(**{name: section_from_dict(sections[name], values[name]) for name in sections})
 
 
 def section_from_dict(section: type, values: dict[str, Any]) -> Any:
     """Builds one of the config dataclasses from what JSON made of it (lists become tuples).
 
+    A field that is left out has its default.
+
     Raises:
-      ValueError: a field that the section does not have.
+      ValueError: no dictionary, or a field that the section does not have.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{section.__name__} must be a JSON object of its fields, not {values!r}")
     unknown = set(values) - {field.name for field in dataclasses.fields(section)}
     if unknown:
         raise ValueError(f"{section.__name__} has no field named {', '.join(sorted(unknown))}")

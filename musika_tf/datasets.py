@@ -18,6 +18,9 @@ from musika_tf.config import (
 )
 from musika_tf.shards import Shards
 
+# Excerpts of 0.76 s in each waveform that a validation hears, where the material has them.
+HELD_OUT_N_EXCERPTS = 8
+
 WAVEFORM_KIND = "waveform"
 LATENT_KIND = "latents"
 
@@ -77,9 +80,40 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
     return shards
 
 
-def held_out_waveforms(shards: Shards, n_excerpts: int, n_samples: int) -> np.ndarray:
-    """Left channel of always the same validation excerpts: float32 [n_excerpts, n_samples]."""
-    crops = shards.fixed_crops(n_excerpts, n_samples)
+def held_out_n_samples(audio: AudioConfig, n_excerpts: int = HELD_OUT_N_EXCERPTS) -> int:
+    """Samples under the frames of so many adjacent excerpts."""
+    return n_excerpts * audio.excerpt_n_samples + audio.overlap_size
+
+
+def held_out_waveforms(
+    shards: Shards, audio: AudioConfig, n_crops: int, max_n_excerpts: int = HELD_OUT_N_EXCERPTS
+) -> np.ndarray:
+    """Left channel of always the same crops of the validation split, as long as it allows.
+
+    Args:
+      shards: waveform shards.
+      audio: their format.
+      n_crops: crops to take, evenly spaced.
+      max_n_excerpts: adjacent excerpts in each crop, at least 2; where the longest validation
+        source is too short for so many, as many pairs as fit into it.
+
+    Returns:
+      float32 [n_crops, k·excerpt_n_samples + overlap_size] in [-1, 1], k even.
+
+    Raises:
+      ValueError: no validation source, or none holds a pair of excerpts.
+    """
+    longest = shards.longest("validation")
+    n_fitting = (longest.n_rows - audio.overlap_size) // audio.excerpt_n_samples
+    n_pairs = min(n_fitting, max_n_excerpts) // 2
+    if n_pairs < 1:
+        raise ValueError(
+            f"no validation source is long enough: a pair of excerpts takes "
+            f"{audio.pair_n_samples / audio.sample_rate_hz:.2f} s and the longest source, "
+            f"{longest.name!r}, lasts {longest.n_rows / audio.sample_rate_hz:.2f} s; prepare "
+            "longer audio"
+        )
+    crops = shards.fixed_crops(n_crops, held_out_n_samples(audio, 2 * n_pairs))
     return crops[:, :, 0].astype(np.float32) / INT16_SCALE
 
 

@@ -219,6 +219,8 @@ class Shards:
         self.dtype = np.dtype(manifest["dtype"])
         self.sources: list[Source] = [Source(**source) for source in manifest["sources"]]
         self._arrays = arrays
+        # By split and crop length: made once, for a large data set it takes longer than a batch.
+        self._position_tables: dict[tuple[str, int], _PositionTable] = {}
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Shards:
@@ -241,9 +243,17 @@ class Shards:
         _require_split(name)
         return [source for source in self.sources if source.split == name]
 
-    def n_rows(self, split: str) -> int:
-        """Rows of a split over all its sources."""
-        return sum(source.n_rows for source in self.split(split))
+    def longest(self, split: str) -> Source:
+        """The longest source of a split. Raises ValueError if the split has no source."""
+        sources = self.split(split)
+        if not sources:
+            raise ValueError(f"the shards hold no {split} source: prepare them with more audio")
+        return max(sources, key=lambda source: source.n_rows)
+
+    def too_short(self, crop_n_rows: int, split: str = "train") -> tuple[int, int]:
+        """Sources of a split that no crop can come from: how many, and their rows in total."""
+        n_rows = [s.n_rows for s in self.split(split) if s.n_rows < crop_n_rows]
+        return len(n_rows), sum(n_rows)
 
     def rows(self, source: Source) -> np.ndarray:
         """All rows of one source: [n_rows, n_channels], a read-only view of the file."""
@@ -300,19 +310,22 @@ class Shards:
         return table.locate((2 * np.arange(n_crops) + 1) * table.n_positions // (2 * n_crops))
 
     def _position_table(self, crop_n_rows: int, split: str) -> _PositionTable:
+        key = split, crop_n_rows
+        if key not in self._position_tables:
+            self._require_crop(crop_n_rows, split)
+            self._position_tables[key] = _PositionTable(self.split(split), crop_n_rows)
+        return self._position_tables[key]
+
+    def _require_crop(self, crop_n_rows: int, split: str) -> None:
         if crop_n_rows < 1:
             raise ValueError(f"crop_n_rows={crop_n_rows} must be at least 1")
-        sources = self.split(split)
-        if not sources:
-            raise ValueError(f"the shards hold no {split} source: prepare them with more audio")
-        longest = max(sources, key=lambda source: source.n_rows)
+        longest = self.longest(split)
         if longest.n_rows < crop_n_rows:
             raise ValueError(
                 f"no {split} source is long enough: a crop takes {crop_n_rows} rows and the "
                 f"longest source, {longest.name!r}, has {longest.n_rows}; use shorter crops or "
                 "longer audio"
             )
-        return _PositionTable(sources, crop_n_rows)
 
 
 class _PositionTable:
@@ -322,16 +335,16 @@ class _PositionTable:
         n_rows = np.array([source.n_rows for source in sources], np.int64)
         self._sources = sources
         self._ends = np.cumsum(np.maximum(n_rows - crop_n_rows + 1, 0))
+        self._begins = np.concatenate([[0], self._ends[:-1]])
         self.n_positions = int(self._ends[-1])
 
     def locate(self, numbers: np.ndarray) -> list[Position]:
         """Source and row of each position number (0 to n_positions - 1)."""
         # side="right" steps over sources that are too short, whose end equals the one before.
         indices = np.searchsorted(self._ends, numbers, side="right")
-        begins = np.concatenate([[0], self._ends])[indices]
         return [
             (self._sources[index], int(row))
-            for index, row in zip(indices, numbers - begins, strict=True)
+            for index, row in zip(indices, numbers - self._begins[indices], strict=True)
         ]
 
 

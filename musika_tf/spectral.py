@@ -33,11 +33,6 @@ def n_frames_of(n_samples: int, window_size: int, hop_size: int) -> int:
     return max(0, 1 + (n_samples - window_size) // hop_size)
 
 
-def n_samples_of(n_frames: int, window_size: int, hop_size: int) -> int:
-    """Samples that `n_frames` frames span."""
-    return (n_frames - 1) * hop_size + window_size
-
-
 def stft(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
     """Short-time Fourier transform with a periodic Hann window, no padding.
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from musika_tf import losses, spectral
-from musika_tf.training.autoencoder_trainer import AutoencoderTrainer, pair_n_samples
+from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 
 STAGES = [(1, 1), (1, 2), (2, 1), (2, 2)]
 TRAINED = {
@@ -43,7 +43,7 @@ def make_trainer(tiny_config, tiny_training):
 
 @pytest.fixture(scope="module")
 def batch(tiny_config, tiny_training):
-    return tones(tiny_config, tiny_training.batch_size, pair_n_samples(tiny_config))
+    return tones(tiny_config, tiny_training.batch_size, tiny_config.audio.pair_n_samples)
 
 
 def weights(trainer) -> dict[str, list[np.ndarray]]:
@@ -147,7 +147,7 @@ def test_same_seed_same_training(make_trainer, batch):
 def test_validation_figures_by_hand(make_trainer):
     trainer = make_trainer(2, 1)
     pairs = trainer._held_out_pairs()
-    assert pairs.shape == (6, pair_n_samples(trainer.config))
+    assert pairs.shape == (6, trainer.config.audio.pair_n_samples)
     np.testing.assert_array_equal(pairs[:3], trainer._held_out[:, : pairs.shape[1]])
     log_magnitudes = trainer.autoencoder.log_spectrogram(pairs)
     latents = trainer.autoencoder.encode2(trainer.autoencoder.encode1(log_magnitudes))

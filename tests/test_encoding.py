@@ -151,6 +151,36 @@ def test_shards_of_another_kind_or_rate_are_refused(tmp_path, tiny_config):
         datasets.open_waveforms(tmp_path / "data", changed)
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "max_n_excerpts", "n_excerpts"),
+    [
+        (33_536, 8, 2),
+        (4 * 16_384 + 767, 8, 2),
+        (4 * 16_384 + 768, 8, 4),
+        (200_000, 8, 8),
+        (200_000, 5, 4),
+    ],
+)
+def test_held_out_waveforms_are_as_long_as_the_material_allows(
+    tmp_path, tiny_config, n_samples, max_n_excerpts, n_excerpts
+):
+    write_waveforms(tmp_path / "data", tiny_config, [n_samples, 300_000])
+    shards = datasets.open_waveforms(tmp_path / "data", tiny_config)
+    waveforms = datasets.held_out_waveforms(shards, tiny_config.audio, 3, max_n_excerpts)
+    assert waveforms.shape == (3, n_excerpts * 16_384 + 768)
+    # Of the validation file alone, its left channel.
+    stored = shards.rows(shards.sources[0])[:, 0].astype(np.float32) / 32_768
+    first = np.flatnonzero(stored == waveforms[0, 0])
+    assert any(np.array_equal(stored[i : i + waveforms.shape[1]], waveforms[0]) for i in first)
+
+
+def test_held_out_waveforms_take_a_pair_of_excerpts(tmp_path, tiny_config):
+    write_waveforms(tmp_path / "data", tiny_config, [33_535, 300_000])
+    shards = datasets.open_waveforms(tmp_path / "data", tiny_config)
+    with pytest.raises(ValueError, match=r"pair of excerpts takes 1.52 s .* '.*0.ogg', lasts 1.52"):
+        datasets.held_out_waveforms(shards, tiny_config.audio, 3)
+
+
 def test_missing_stage_tells_its_command(tmp_path, tiny_config):
     with pytest.raises(ValueError, match="is not a run folder"):
         encoding.load_autoencoder(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf.training.autoencoder_trainer import AutoencoderTrainer, pair_n_samples
+from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
@@ -17,14 +17,14 @@ def make_trainer(stage, config, training):
     if stage == "gan":
         return GanTrainer(config=config, training=training, held_out=None)
     level, phase = int(stage[5]), int(stage[-1])
-    held_out = np.zeros((1, pair_n_samples(config)), np.float32)
+    held_out = np.zeros((1, config.audio.pair_n_samples), np.float32)
     return AutoencoderTrainer(
         config=config, training=training, level=level, phase=phase, held_out=held_out
     )
 
 
 def make_batch(stage, config, training) -> np.ndarray:
-    shape = (training.batch_size, pair_n_samples(config))
+    shape = (training.batch_size, config.audio.pair_n_samples)
     if stage == "gan":
         shape = (training.batch_size, 2 * config.gan.seq_len, config.stereo_latent_depth)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32) * 0.1

@@ -35,8 +35,6 @@ def test_sources_come_back_as_written(shards):
         np.testing.assert_array_equal(shards.rows(source), _rows(source.name))
     assert shards.metadata == {"kind": "waveform"}
     assert (shards.n_channels, shards.dtype) == (2, np.int16)
-    assert shards.n_rows("train") == 300 + 40 + 700 + 999
-    assert shards.n_rows("validation") == 250
 
 
 def test_a_full_shard_is_closed(shards):
@@ -79,6 +77,32 @@ def test_fixed_crops_are_evenly_spaced_and_held_out(shards):
     np.testing.assert_array_equal(crops[:, 0, 0], [ord("d")] * 4)
     np.testing.assert_array_equal(crops[:, 0, 1], [25, 75, 125, 175])  # of positions 0 to 199
     np.testing.assert_array_equal(crops, shards.fixed_crops(4, 51))
+
+
+def test_crops_of_several_lengths_and_splits_do_not_disturb_each_other(shards):
+    before = {
+        (n, s): shards.fixed_crops(3, n, s) for n in (51, 60) for s in ("train", "validation")
+    }
+    for (n_rows, split), crops in before.items():
+        assert crops.shape == (3, n_rows, 2)
+        np.testing.assert_array_equal(shards.fixed_crops(3, n_rows, split), crops)
+    assert set(before[51, "validation"][:, 0, 0]) == {ord("d")}
+    assert ord("d") not in before[51, "train"][:, 0, 0]
+
+
+def test_the_table_of_positions_is_made_once(shards, monkeypatch):
+    rng = np.random.default_rng(0)
+    shards.random_crops(rng, 2, 41)
+    monkeypatch.setattr(shards, "split", None)  # What a table is made from.
+    shards.random_crops(rng, 2, 41)
+
+
+def test_sources_too_short_for_a_crop_are_counted(shards):
+    assert shards.too_short(300) == (1, 40)
+    assert shards.too_short(301) == (2, 340)
+    assert shards.too_short(251, "validation") == (1, 250)
+    assert shards.too_short(250, "validation") == (0, 0)
+    assert shards.longest("train").name == "e"
 
 
 def test_crops_too_long_for_every_source(shards):

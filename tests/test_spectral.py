@@ -37,7 +37,7 @@ def test_inverse_stft_is_scipys_where_frames_are_complete(waveform, window_size,
         noverlap=window_size - hop_size,
         boundary=False,
     )
-    assert len(rebuilt) == spectral.n_samples_of(len(spectrum), window_size, hop_size)
+    assert len(rebuilt) == (len(spectrum) - 1) * hop_size + window_size
     inner = slice(window_size - hop_size, len(rebuilt) - (window_size - hop_size))
     np.testing.assert_allclose(rebuilt[inner], expected[: len(rebuilt)][inner], atol=1e-4)
     np.testing.assert_allclose(rebuilt[inner], waveform[: len(rebuilt)][inner], atol=1e-5)

@@ -15,11 +15,6 @@ from musika_tf.training.trainer import Samples, Trainer
 N_EXCERPTS = 2
 
 
-def pair_n_samples(config: Config) -> int:
-    """Samples under the frames of two adjacent excerpts."""
-    return N_EXCERPTS * config.audio.excerpt_n_samples + config.audio.overlap_size
-
-
 class AutoencoderTrainer(Trainer):
     """Trains the networks of one level in one phase; everything else stays as it is.
 
@@ -173,7 +168,8 @@ class AutoencoderTrainer(Trainer):
 
     def _held_out_pairs(self) -> np.ndarray:
         """The held-out excerpts cut into training-sized pairs."""
-        hop, length = N_EXCERPTS * self.config.audio.excerpt_n_samples, pair_n_samples(self.config)
+        audio = self.config.audio
+        hop, length = N_EXCERPTS * audio.excerpt_n_samples, audio.pair_n_samples
         starts = range(0, self._held_out.shape[1] - length + 1, hop)
         return np.concatenate([self._held_out[:, start : start + length] for start in starts])
 

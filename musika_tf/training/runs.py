@@ -8,13 +8,12 @@ from musika_tf import datasets, encoding
 from musika_tf.batches import LatentBatches, WaveformBatches
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.training import checkpoint, stages
-from musika_tf.training.autoencoder_trainer import AutoencoderTrainer, pair_n_samples
+from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 
-# Held-out excerpts that every validation uses: this many, each of so many 0.76 s excerpts.
+# Held-out waveforms that every validation uses.
 N_HELD_OUT = 8
-HELD_OUT_N_EXCERPTS = 8
 # Held-out latent sequences, 23.8 s each in the paper's sizes.
 N_HELD_OUT_LATENTS = 32
 
@@ -49,15 +48,14 @@ def train_autoencoder(
     shards = datasets.open_waveforms(data_dir, config)
     stages.bind_config(run_dir, config)
     audio = config.audio
-    n_samples = HELD_OUT_N_EXCERPTS * audio.excerpt_n_samples + audio.overlap_size
     before = stages.checkpoint_of(run_dir, stage.needs) if stage.needs else None
-    batches = WaveformBatches(shards, training.batch_size, pair_n_samples(config), training.seed)
+    batches = WaveformBatches(shards, training.batch_size, audio.pair_n_samples, training.seed)
     trainer = AutoencoderTrainer(
         config=config,
         training=training,
         level=level,
         phase=phase,
-        held_out=datasets.held_out_waveforms(shards, N_HELD_OUT, n_samples),
+        held_out=datasets.held_out_waveforms(shards, audio, N_HELD_OUT),
     )
     if before:
         checkpoint.load_networks(before, trainer.inherited_networks())
