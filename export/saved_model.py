@@ -25,7 +25,7 @@ from export import verify as verify_lib
 from musika_tf import synthesis
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
-from musika_tf.training import checkpoint, stages
+from musika_tf.training import stages
 
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
@@ -53,7 +53,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
         unfinished = pathlib.Path(folder, "model")
         contract = save(synthesizer, unfinished)
-        description = metadata(synthesizer, contract, training_provenance(run_dir))
+        description = metadata(synthesizer, contract, stages.training_provenance(run_dir))
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         if verify:
@@ -160,23 +160,3 @@ def weights_sha256(networks: Mapping[str, keras.Model]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def training_provenance(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """Step and flags of every stage that the run has trained, by stage."""
-    newest = {name: checkpoint.latest(stages.stage_dir(run_dir, name)) for name in stages.STAGES}
-    return {
-        name: {
-            "step": int(path.stem.rpartition("-")[2]),
-            "flags": _saved_flags(path.with_name(stages.FLAGS_FILE)),
-        }
-        for name, path in newest.items()
-        if path
-    }
-
-
-def _saved_flags(path: pathlib.Path) -> list[str]:
-    """Flags as `--name=value`; of folders only the last part: the model is for giving away."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    pairs = (line.partition("=") for line in lines if line.startswith("--"))
-    return [name + equals + os.path.basename(value.rstrip("/")) for name, equals, value in pairs]

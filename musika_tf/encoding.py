@@ -11,7 +11,6 @@ Decoding gives the same timeline, so the file begins overlap_size samples into w
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 
@@ -46,8 +45,12 @@ class FileCodec:
         latents = tf.TensorSpec([None, None, self.config.stereo_latent_depth])
         overlap = tf.TensorSpec([None, self.config.audio.overlap_size, N_CHANNELS])
         waveforms = tf.TensorSpec([None, None])
-        self._encode = tf.function(autoencoder.encode, input_signature=[waveforms])
-        self._decode = tf.function(autoencoder.decode, input_signature=[latents, overlap])
+        self._encode = tf.function(
+            autoencoder.encode, input_signature=[waveforms], autograph=False
+        )
+        self._decode = tf.function(
+            autoencoder.decode, input_signature=[latents, overlap], autograph=False
+        )
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
         """Encodes a file.
@@ -102,15 +105,6 @@ def load_autoencoder(run_dir: str | os.PathLike) -> Autoencoder:
     return autoencoder
 
 
-def fingerprint(autoencoder: Autoencoder) -> str:
-    """SHA-256 of the encoders' weights: latents of other weights mean other sounds."""
-    digest = hashlib.sha256()
-    for name in ("encoder1", "encoder2"):
-        for weights in autoencoder.networks[name].get_weights():
-            digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()
-
-
 def encode_shards(
     run_dir: str | os.PathLike,
     data_dir: str | os.PathLike,
@@ -133,7 +127,7 @@ def encode_shards(
     shards = datasets.open_waveforms(data_dir, config)
     metadata = datasets.latent_metadata(
         config,
-        fingerprint(codec.autoencoder),
+        stages.encoder_fingerprint(run_dir),
         n_samples={source.name: source.n_rows for source in shards.sources},
     )
     depth = config.stereo_latent_depth
@@ -163,7 +157,7 @@ def decode_shards(
     """
     codec = FileCodec(load_autoencoder(run_dir))
     config = codec.config
-    shards = datasets.open_latents(latent_dir, config, fingerprint(codec.autoencoder))
+    shards = datasets.open_latents(latent_dir, config, stages.encoder_fingerprint(run_dir))
     n_samples = shards.metadata["n_samples"]
     with _progress(n_samples, "decoding") as bar:
         for source in shards.sources:

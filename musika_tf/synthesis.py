@@ -132,11 +132,13 @@ def load(run_dir: str | os.PathLike) -> Synthesizer:
     """The synthesizer of a run: averaged generator, and the decoders of its newest stage.
 
     Raises:
-      ValueError: no run, or a stage was not trained yet; the message says what to run.
+      ValueError: no run, a stage was not trained yet (the message says what to run), or the GAN
+        belongs to other encoders.
     """
     config = stages.require_config(run_dir)
     synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
     path = stages.checkpoint_of(run_dir, "gan")
+    stages.require_encoder(run_dir)
     checkpoint.load_networks(path, {"generator_average": synthesizer.generator})
     return synthesizer
 

@@ -120,12 +120,35 @@ def test_time_limit_keeps_a_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_with_a_checkpoint(tmp_path, number):
+    trainer = LineTrainer()
     timer = threading.Timer(2.0, os.kill, (os.getpid(), number))
     timer.start()
-    step = train(LineTrainer(), Batches(0.005), settings(10**6), tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        train(trainer, Batches(0.005), settings(10**6), tmp_path)
     timer.join()
+    assert stopped.value.code == 128 + number
+    step = int(trainer.state["step"])
     assert checkpoint.latest(tmp_path).name == f"checkpoint-{step:08d}.safetensors"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_metric_that_is_not_finite_ends_the_run_and_spares_the_checkpoints(tmp_path):
+    train(LineTrainer(), Batches(), settings(40), tmp_path)
+    kept = {path: path.read_bytes() for path in checkpoint.all_checkpoints(tmp_path)}
+
+    class BadBatches(Batches):
+        def __call__(self, step):
+            return (super().__call__(step)[0] * (np.nan if step == 45 else 1.0),)
+
+    with pytest.raises(ValueError, match="line/loss became nan between steps 42 and 49"):
+        train(LineTrainer(), BadBatches(), settings(80), tmp_path)
+    assert {path: path.read_bytes() for path in checkpoint.all_checkpoints(tmp_path)} == kept
+
+
+def test_strays_of_killed_runs_are_removed(tmp_path):
+    (tmp_path / ".checkpoint-00000001.safetensors.99").write_bytes(b"half")
+    train(LineTrainer(), Batches(), settings(20), tmp_path)
+    assert not list(tmp_path.glob(".checkpoint-*"))
 
 
 def test_xla_gives_the_same_losses(tmp_path):

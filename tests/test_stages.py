@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musika_tf import audio, datasets
+from musika_tf import audio, datasets, encoding, synthesis
 from musika_tf.shards import ShardWriter
 from musika_tf.training import checkpoint, runs, stages
 from musika_tf.training.loop import LoopSettings
@@ -89,30 +89,82 @@ def test_resuming_a_stage_goes_on_from_its_own_weights(
             assert 0 < moved < np.abs(resumed[name] - inherited[name]).max()
 
 
-def test_a_run_keeps_its_config(tmp_path, tiny_config):
-    stages.bind_config(tmp_path, tiny_config)
-    stages.bind_config(tmp_path, tiny_config)
-    assert stages.saved_config(tmp_path) == tiny_config
+def test_a_run_keeps_its_config(tmp_path, data_dir, tiny_config, tiny_training):
+    train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1)
+    assert stages.saved_config(tmp_path / "run") == tiny_config
+    assert stages.saved_training(tmp_path / "run") == tiny_training
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
+    changed = dataclasses.replace(tiny_config, gan=gan)
     with pytest.raises(ValueError, match="gan.style_depth is 8 in the command line and 16 in"):
-        stages.bind_config(tmp_path, dataclasses.replace(tiny_config, gan=gan))
+        train(tmp_path, data_dir, changed, tiny_training, 1, 1)
 
 
-def test_an_autoencoder_serves_another_run(tmp_path, data_dir, tiny_config, tiny_training):
-    args = tmp_path, data_dir, tiny_config, tiny_training
+def test_a_command_that_fails_leaves_nothing(tmp_path, data_dir, tiny_config, tiny_training):
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        train(tmp_path, data_dir, tiny_config, tiny_training, 1, 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_learning_rate_of_the_command_holds_after_a_resume(
+    tmp_path, data_dir, tiny_config, tiny_training
+):
+    train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1)
+    before = arrays(tmp_path, "level1_phase1", "encoder1")
+    frozen = dataclasses.replace(tiny_training, learning_rate=1e-30)
+    train(tmp_path, data_dir, tiny_config, frozen, 1, 1, n_steps=4)
+    after = arrays(tmp_path, "level1_phase1", "encoder1")
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+@pytest.fixture
+def trained(tmp_path, data_dir, tiny_config, tiny_training):
+    """A run with an autoencoder, and latents that it made."""
     for level, phase in ((1, 1), (1, 2), (2, 1)):
-        train(*args, level, phase)
+        train(tmp_path, data_dir, tiny_config, tiny_training, level, phase)
+    encoding.encode_shards(tmp_path / "run", data_dir, tmp_path / "latents")
+    return tmp_path / "run"
+
+
+def train_gan(run_dir, latent_dir, config, training, autoencoder_dir=None, n_steps=1):
+    return runs.train_gan(
+        run_dir=run_dir,
+        latent_dir=latent_dir,
+        config=config,
+        training=training,
+        settings=LoopSettings(n_steps=n_steps),
+        autoencoder_dir=autoencoder_dir,
+    )
+
+
+def test_an_autoencoder_serves_another_run(tmp_path, data_dir, trained, tiny_config, tiny_training):
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
-    stages.bind_config(tmp_path / "other", dataclasses.replace(tiny_config, gan=gan))
-    for _ in range(2):  # again is no mistake
-        stages.adopt_autoencoder(tmp_path / "other", tmp_path / "run")
-    copied = stages.autoencoder_checkpoint(tmp_path / "other")
-    original = stages.autoencoder_checkpoint(tmp_path / "run")
-    assert copied.read_bytes() == original.read_bytes()
-    train(*args, 2, 1, n_steps=3)
-    with pytest.raises(ValueError, match="has an autoencoder of its own"):
-        stages.adopt_autoencoder(tmp_path / "other", tmp_path / "run")
+    config, other = dataclasses.replace(tiny_config, gan=gan), tmp_path / "other"
+    train_gan(other, tmp_path / "latents", config, tiny_training, trained)
+    copied = stages.autoencoder_checkpoint(other)
+    assert copied.read_bytes() == stages.autoencoder_checkpoint(trained).read_bytes()
+    assert stages.training_provenance(other)["level1_phase1"]["step"] == 2
+    # The first run goes on to phase 2, which leaves the encoders alone: the same command resumes.
+    train(tmp_path, data_dir, tiny_config, tiny_training, 2, 2)
+    train_gan(other, tmp_path / "latents", config, tiny_training, trained, n_steps=2)
+    assert checkpoint.step_of(stages.checkpoint_of(other, "gan")) == 2
+    with pytest.raises(ValueError, match="has another autoencoder already"):
+        train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, other)
     sizes = dataclasses.replace(tiny_config.autoencoder, level2_encoder_widths=(8, 8))
-    stages.bind_config(tmp_path / "third", dataclasses.replace(tiny_config, autoencoder=sizes))
+    narrow = dataclasses.replace(tiny_config, autoencoder=sizes)
     with pytest.raises(ValueError, match="level2_encoder_widths is"):
-        stages.adopt_autoencoder(tmp_path / "third", tmp_path / "run")
+        train_gan(tmp_path / "third", tmp_path / "latents", narrow, tiny_training, trained)
+    assert not (tmp_path / "third").exists()
+
+
+def test_a_gan_is_not_mixed_with_other_encoders(
+    tmp_path, data_dir, trained, tiny_config, tiny_training
+):
+    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
+    synthesis.load(trained)
+    train(tmp_path, data_dir, tiny_config, tiny_training, 2, 1, n_steps=3)
+    with pytest.raises(ValueError, match="trained on latents of other encoders"):
+        synthesis.load(trained)
+    encoding.encode_shards(trained, data_dir, tmp_path / "latents", overwrite=True)
+    with pytest.raises(ValueError, match="trained on latents of other encoders"):
+        train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, n_steps=2)

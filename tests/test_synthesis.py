@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from musika_tf import coordinates, gan, synthesis
 from musika_tf.autoencoder import Autoencoder
+from musika_tf.config import TrainingConfig
 from musika_tf.synthesis import Synthesizer
 from musika_tf.training import checkpoint, stages
 
@@ -164,7 +165,7 @@ def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synth
     autoencoder = Autoencoder(config)
     average = gan.build_generator(config, name="generator_average")
     other = gan.build_generator(config)
-    stages.bind_config(run_dir, config)
+    stages.begin(run_dir, "level1_phase1", config, TrainingConfig(), "")
     save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
     save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
     return Synthesizer(config, average, autoencoder)
@@ -201,7 +202,7 @@ def test_load_prefers_phase_2_and_tells_of_phase_1(tmp_path, tiny_config):
 def test_load_says_what_is_missing(tmp_path, tiny_config):
     with pytest.raises(ValueError, match="not a run folder"):
         synthesis.load(tmp_path)
-    stages.bind_config(tmp_path, tiny_config)
+    stages.begin(tmp_path, "level1_phase1", tiny_config, TrainingConfig(), "")
     with pytest.raises(ValueError, match="--level=2 --phase=1"):
         synthesis.load(tmp_path)
     save_networks(tmp_path, "level2_phase1", 1, Autoencoder(tiny_config).networks)

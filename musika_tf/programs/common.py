@@ -1,16 +1,14 @@
-"""What every program does alike: start, one-line errors, flags kept beside results."""
+"""What every program does alike: start, one-line errors, checks of its command line."""
 
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
 from collections.abc import Callable
 
 from absl import app, flags
 
 from flags import saving
-from musika_tf.training import stages
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -50,13 +48,6 @@ def reject_arguments(argv: list[str]) -> None:
     """Refuses words that are not flags: they are typos, or an indented comment of a flagfile."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-
-
-def save_flags(folder: str | os.PathLike) -> None:
-    """Keeps the flags that a program runs with beside its results; `--flagfile` takes them back."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / stages.FLAGS_FILE).write_text(saving.flags_into_string())
 
 
 def require(flag: flags.FlagHolder, meaning: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from absl import flags
 
 from flags import run as run_flags
+from flags import saving
 from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
@@ -25,9 +26,7 @@ def main(argv: list[str]) -> None:
     """Trains the stage that the flags name."""
     common.reject_arguments(argv)
     run_dir = run_flags.RUN_DIR.value
-    training = training_flags.config()
-    stage = stages.autoencoder_stage(LEVEL.value, PHASE.value)
-    common.save_flags(stages.stage_dir(run_dir, stage.name))
+    training = training_flags.config(stages.saved_training(run_dir))
     n_steps = training.level1_n_steps if LEVEL.value == 1 else training.level2_n_steps
     runs.train_autoencoder(
         run_dir=run_dir,
@@ -37,6 +36,7 @@ def main(argv: list[str]) -> None:
         settings=run_flags.settings(n_steps),
         level=LEVEL.value,
         phase=PHASE.value,
+        flags_text=saving.flags_into_string(),
     )
 
 

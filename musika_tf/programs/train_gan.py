@@ -9,6 +9,7 @@ from __future__ import annotations
 from absl import flags
 
 from flags import run as run_flags
+from flags import saving
 from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
@@ -26,8 +27,7 @@ def main(argv: list[str]) -> None:
     """Trains with the settings that the flags give."""
     common.reject_arguments(argv)
     run_dir = run_flags.RUN_DIR.value
-    training = training_flags.config()
-    common.save_flags(stages.stage_dir(run_dir, "gan"))
+    training = training_flags.config(stages.saved_training(run_dir))
     runs.train_gan(
         run_dir=run_dir,
         latent_dir=LATENT_DIR.value,
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
         training=training,
         settings=run_flags.settings(training.gan_n_steps),
         autoencoder_dir=AUTOENCODER.value,
+        flags_text=saving.flags_into_string(),
     )
 
 

@@ -7,10 +7,11 @@ training leaves the previous checkpoints as they were.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -30,6 +31,9 @@ def save(
     save_arrays(path, {name: variable.numpy() for name, variable in variables.items()})
     for old in all_checkpoints(folder)[:-n_kept]:
         old.unlink()
+    # What runs left that were killed while writing.
+    for unfinished in folder.glob(".checkpoint-*"):
+        unfinished.unlink()
     return path
 
 
@@ -54,6 +58,21 @@ def latest(folder: str | os.PathLike) -> pathlib.Path | None:
     """The newest checkpoint in a folder, or None."""
     found = all_checkpoints(folder)
     return found[-1] if found else None
+
+
+def step_of(path: pathlib.Path) -> int:
+    """Step at which a checkpoint was written."""
+    return int(_NAME.fullmatch(path.name).group(1))
+
+
+def fingerprint(path: pathlib.Path, networks: Sequence[str]) -> str:
+    """SHA-256 over the weights of the named networks in a checkpoint."""
+    digest = hashlib.sha256()
+    for name, array in sorted(_read(path).items()):
+        if name.startswith(tuple(f"networks/{network}/" for network in networks)):
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:

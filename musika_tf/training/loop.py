@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import signal
@@ -56,7 +57,11 @@ def train(
       stage_dir: folder of checkpoints and of the TensorBoard logs in `logs/`.
 
     Returns:
-      The step reached. SIGINT and SIGTERM end the run early, with a checkpoint.
+      The step reached.
+
+    Raises:
+      ValueError: a metric is not finite any more; the checkpoints before it are kept.
+      SystemExit: SIGINT or SIGTERM came; a checkpoint was written, the status is 128 + the number.
     """
     return _Run(trainer, batches, settings, pathlib.Path(stage_dir)).run()
 
@@ -68,13 +73,13 @@ class _Run:
         self.trainer, self.settings, self.stage_dir = trainer, settings, stage_dir
         newest = checkpoint.latest(stage_dir)
         if newest:
-            checkpoint.restore(newest, trainer.named_variables())
+            _restore(newest, trainer)
         self.step = self.first_step = int(trainer.state["step"])
         dataset = pipeline.dataset(batches, self.step)
         self.iterator = iter(dataset)
         self.run_steps = _compile(trainer.step, dataset.element_spec, settings.jit_compile)
         self.writer = SummaryWriter(stage_dir / "logs")
-        self.stop_requested = False
+        self.stop_signal = 0
 
     def run(self) -> int:
         self.started = time.monotonic()
@@ -93,15 +98,22 @@ class _Run:
             if self.step % self.settings.sample_n_steps and self.step > self.first_step:
                 self._sample()
         self.writer.close()
+        self._tell_the_end()
         return self.step
 
-    def _request_stop(self) -> None:
-        self.stop_requested = True
+    def _tell_the_end(self) -> None:
+        rest = "" if self.step >= self.settings.n_steps else "; the same command goes on from here"
+        print(f"{self.stage_dir}: step {self.step} of {self.settings.n_steps}{rest}")
+        if self.stop_signal:
+            raise SystemExit(128 + self.stop_signal)
+
+    def _request_stop(self, number: int) -> None:
+        self.stop_signal = number
 
     def _finished(self) -> bool:
         minutes = (time.monotonic() - self.started) / 60.0
         out_of_time = minutes >= self.settings.max_minutes
-        return self.step >= self.settings.n_steps or out_of_time or self.stop_requested
+        return self.step >= self.settings.n_steps or out_of_time or self.stop_signal > 0
 
     def _n_steps_to_next_event(self) -> int:
         """Steps of the next call: up to the next checkpoint, sample or the end."""
@@ -117,6 +129,7 @@ class _Run:
         started = time.monotonic()
         metrics = self.run_steps(self.iterator, tf.constant(n_steps))
         metrics = {name: float(value) for name, value in metrics.items()}
+        self._require_finite(metrics, n_steps)
         self.step += n_steps
         if int(self.trainer.state["step"]) != self.step:
             raise RuntimeError("the trainer did not count its steps")
@@ -126,6 +139,16 @@ class _Run:
         for name, optimizer in self.trainer.optimizers.items():
             metrics[f"learning_rate/{name}"] = float(optimizer.learning_rate)
         self.writer.scalars(metrics, self.step)
+
+    def _require_finite(self, metrics: dict[str, float], n_steps: int) -> None:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                newest = checkpoint.latest(self.stage_dir) or "there is none"
+                raise ValueError(
+                    f"{name} became {value} between steps {self.step} and {self.step + n_steps}; "
+                    "go on from the last good checkpoint with a lower --learning_rate (it is kept: "
+                    f"{newest})"
+                )
 
     def _save(self) -> None:
         checkpoint.save(self.stage_dir, self.trainer.named_variables(), self.step)
@@ -146,6 +169,14 @@ class _Run:
             dynamic_ncols=True,
             mininterval=1.0,
         )
+
+
+def _restore(path: pathlib.Path, trainer: Trainer) -> None:
+    """Everything as it was, but for the learning rates, which are those asked for now."""
+    rates = {name: float(o.learning_rate) for name, o in trainer.optimizers.items()}
+    checkpoint.restore(path, trainer.named_variables())
+    for name, rate in rates.items():
+        trainer.optimizers[name].learning_rate = rate
 
 
 def _compile(step: Callable, element_spec, jit_compile: bool) -> Callable:
@@ -170,7 +201,7 @@ class _on_signals:  # noqa: N801 (reads as a statement)
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, action: Callable[[], None]):
+    def __init__(self, action: Callable[[int], None]):
         self.action = action
 
     def __enter__(self):
@@ -178,9 +209,9 @@ class _on_signals:  # noqa: N801 (reads as a statement)
 
     def _handle(self, number, frame):
         del frame
-        tqdm.tqdm.write("stopping: finishing the current steps and saving a checkpoint")
+        tqdm.tqdm.write("stopping after the current steps, with a checkpoint")
         signal.signal(number, self.previous[number])
-        self.action()
+        self.action(number)
 
     def __exit__(self, *exception):
         for number, handler in self.previous.items():

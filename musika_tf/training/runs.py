@@ -27,6 +27,7 @@ def train_autoencoder(
     settings: LoopSettings,
     level: int,
     phase: int,
+    flags_text: str = "",
 ) -> int:
     """Trains one autoencoder stage, or goes on with it.
 
@@ -37,6 +38,7 @@ def train_autoencoder(
       training: how to train.
       settings: when to stop and to write.
       level, phase: 1 or 2.
+      flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
       The step reached.
@@ -46,7 +48,7 @@ def train_autoencoder(
     """
     stage = stages.autoencoder_stage(level, phase)
     shards = datasets.open_waveforms(data_dir, config)
-    stages.bind_config(run_dir, config)
+    stages.check_config(run_dir, config)
     audio = config.audio
     before = stages.checkpoint_of(run_dir, stage.needs) if stage.needs else None
     batches = WaveformBatches(shards, training.batch_size, audio.pair_n_samples, training.seed)
@@ -59,7 +61,8 @@ def train_autoencoder(
     )
     if before:
         checkpoint.load_networks(before, trainer.inherited_networks())
-    return train(trainer, batches, settings, stages.stage_dir(run_dir, stage.name))
+    folder = stages.begin(run_dir, stage.name, config, training, flags_text)
+    return train(trainer, batches, settings, folder)
 
 
 def train_gan(
@@ -70,6 +73,7 @@ def train_gan(
     training: TrainingConfig,
     settings: LoopSettings,
     autoencoder_dir: str | os.PathLike | None = None,
+    flags_text: str = "",
 ) -> int:
     """Trains the latent GAN, or goes on with it.
 
@@ -80,6 +84,7 @@ def train_gan(
       training: how to train.
       settings: when to stop and to write.
       autoencoder_dir: another run whose autoencoder to take over; None: the run has its own.
+      flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
       The step reached.
@@ -87,12 +92,13 @@ def train_gan(
     Raises:
       ValueError: latents, run and config do not fit together, or a stage before is missing.
     """
-    stages.bind_config(run_dir, config)
-    if autoencoder_dir:
-        stages.adopt_autoencoder(run_dir, autoencoder_dir)
-    codec = encoding.FileCodec(encoding.load_autoencoder(run_dir))
-    fingerprint = encoding.fingerprint(codec.autoencoder)
+    stages.check_config(run_dir, config)
+    source = stages.autoencoder_source(run_dir, autoencoder_dir, config)
+    codec = encoding.FileCodec(encoding.load_autoencoder(source))
+    fingerprint = stages.encoder_fingerprint(source)
     shards = datasets.open_latents(latent_dir, config, fingerprint)
+    if source == run_dir:
+        stages.require_encoder(run_dir)
     crop_n_latents = 2 * config.gan.seq_len
     trainer = GanTrainer(
         config=config,
@@ -101,4 +107,8 @@ def train_gan(
         decode=lambda latents: codec.decode(latents[0])[None],
     )
     batches = LatentBatches(shards, training.batch_size, crop_n_latents, training.seed)
-    return train(trainer, batches, settings, stages.stage_dir(run_dir, "gan"))
+    folder = stages.begin(run_dir, "gan", config, training, flags_text)
+    if source != run_dir:
+        stages.adopt_autoencoder(run_dir, source)
+    (folder / stages.ENCODER_FILE).write_text(fingerprint)
+    return train(trainer, batches, settings, folder)
