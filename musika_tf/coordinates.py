@@ -113,3 +113,47 @@ def truncated_normal(
 
 def _ones_like(shape: Sequence[int] | tf.Tensor) -> tf.Tensor:
     return tf.ones([tf.size(shape)], tf.int32)
+
+
+def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:
+    """The style of each row: draw 0 of its seed.
+
+    Args:
+      seed: int32 [B, 2].
+      depth: of a style vector.
+      truncation: float32 [B], above 0.
+
+    Returns:
+      float32 [B, depth].
+    """
+    return _draws(seed, 0, 1, depth, truncation)[:, 0]
+
+
+def draw_anchors(
+    seed: tf.Tensor, start: int | tf.Tensor, n_anchors: int | tf.Tensor, depth: int, truncation
+) -> tf.Tensor:
+    """Anchors start … start + n_anchors - 1 of each row; each is a function of seed and index.
+
+    Args:
+      seed: int32 [B, 2].
+      start: index of the first one, from 0.
+      n_anchors: how many.
+      depth: of an anchor.
+      truncation: float32 [B], above 0.
+
+    Returns:
+      float32 [B, n_anchors, depth].
+    """
+    return _draws(seed, 1 + start, n_anchors, depth, truncation)
+
+
+def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:
+    """Draws start … start + n_draws - 1 of the sequence that belongs to each seed."""
+    # One number a row that both halves of its seed go into, and the index beside it.
+    keys = tf.map_fn(
+        lambda row: tf.random.stateless_uniform([], row, None, None, tf.int32, alg="philox"), seed
+    )
+    keys, indices = tf.meshgrid(keys, start + tf.range(n_draws), indexing="ij")
+    seeds = tf.reshape(tf.stack([keys, indices], axis=-1), [-1, 2])  # [B·n_draws, 2]
+    drawn = truncated_normal(seeds, [depth], tf.repeat(truncation, n_draws))
+    return tf.reshape(drawn, [-1, n_draws, depth])

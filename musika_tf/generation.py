@@ -1,7 +1,7 @@
 """Music of any length from an exported model, streamed to audio files in constant memory.
 
-Needs the SavedModel and its metadata.json, and none of the code that made them: anchors and style
-are drawn here, the model does the rest.
+Needs the SavedModel and its metadata.json, and none of the networks' code: anchors and style are
+drawn here, the model does the rest.
 
     anchor            0               1               2               3         drawn when needed
     patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
@@ -153,10 +153,10 @@ class Model:
         """
         gan = self.config.gan
         seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
-        style = draw_style(seed, gan.style_depth, truncation)
+        style = coordinates.draw_style(seed, gan.style_depth, truncation)
         overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
         for index in itertools.count():
-            anchors = draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
+            anchors = coordinates.draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
             for patch in tf.unstack(coordinates.patches(anchors, gan.seq_len), axis=1):
                 waveform, overlap = self.decode(self.latents(patch, style), overlap)
                 yield waveform.numpy()[0]
@@ -176,50 +176,6 @@ def _read_metadata(version_dir: pathlib.Path) -> dict:
             f"{METADATA_FORMAT_VERSION}: use the release that exported it, or export again"
         )
     return metadata
-
-
-def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:
-    """The style of each row: draw 0 of its seed.
-
-    Args:
-      seed: int32 [B, 2].
-      depth: of a style vector.
-      truncation: float32 [B], above 0.
-
-    Returns:
-      float32 [B, depth].
-    """
-    return _draws(seed, 0, 1, depth, truncation)[:, 0]
-
-
-def draw_anchors(
-    seed: tf.Tensor, start: int | tf.Tensor, n_anchors: int | tf.Tensor, depth: int, truncation
-) -> tf.Tensor:
-    """Anchors start … start + n_anchors - 1 of each row; each is a function of seed and index.
-
-    Args:
-      seed: int32 [B, 2].
-      start: index of the first one, from 0.
-      n_anchors: how many.
-      depth: of an anchor.
-      truncation: float32 [B], above 0.
-
-    Returns:
-      float32 [B, n_anchors, depth].
-    """
-    return _draws(seed, 1 + start, n_anchors, depth, truncation)
-
-
-def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:
-    """Draws start … start + n_draws - 1 of the sequence that belongs to each seed."""
-    # One number a row that both halves of its seed go into, and the index beside it.
-    keys = tf.map_fn(
-        lambda row: tf.random.stateless_uniform([], row, None, None, tf.int32, alg="philox"), seed
-    )
-    keys, indices = tf.meshgrid(keys, start + tf.range(n_draws), indexing="ij")
-    seeds = tf.reshape(tf.stack([keys, indices], axis=-1), [-1, 2])  # [B·n_draws, 2]
-    drawn = coordinates.truncated_normal(seeds, [depth], tf.repeat(truncation, n_draws))
-    return tf.reshape(drawn, [-1, n_draws, depth])
 
 
 def generate(

@@ -1,10 +1,11 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf import losses
+from musika_tf import generation, layers, losses
 from musika_tf.config import AutoencoderConfig, Config, GanConfig, TrainingConfig
 from musika_tf.training.gan_trainer import GanTrainer, _frechet_distance
 
@@ -13,8 +14,8 @@ CONFIG = Config(
     gan=GanConfig(
         anchor_depth=4,
         style_depth=4,
-        seq_len=8,
-        generator_widths=(8, 8),
+        seq_len=16,
+        generator_widths=(8, 8, 8, 8),
         latent_discriminator_widths=(8, 8),
     ),
 )
@@ -32,7 +33,7 @@ METRICS = {
 
 def _latents(n, seed=0):
     rng = np.random.default_rng(seed)
-    phase = rng.uniform(0, 2 * np.pi, (n, 1, 4)) + np.arange(16)[:, None] * 0.4
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 4)) + np.arange(32)[:, None] * 0.4
     return np.tanh(np.sin(phase)).astype(np.float32)
 
 
@@ -67,6 +68,11 @@ def compiled():
     metrics = [{k: float(v) for k, v in step(_latents(4)).items()} for _ in range(3)]
     assert int(trainer.state["step"]) == 3
     return trainer, before, _weights(trainer), metrics, step
+
+
+def test_the_trained_system_has_skip_layer_excitation(untrained):
+    kinds = [type(layer) for layer in untrained.generator.layers]
+    assert kinds.count(layers.SkipLayerExcitation) == 1
 
 
 def test_average_starts_as_the_generator(untrained):
@@ -140,7 +146,7 @@ def test_draws_follow_from_seed_and_step(untrained):
 
 def test_drawn_pairs_are_adjacent_and_share_a_style(untrained):
     coordinates, style = untrained._draw(tf.constant(0, tf.int64), 64)
-    assert coordinates.shape == (128, 8, 4)
+    assert coordinates.shape == (128, 16, 4)
     np.testing.assert_array_equal(style[:64], style[64:])
     line = np.concatenate([coordinates[:64], coordinates[64:]], axis=1)
     # A straight line with at most one corner, at the centre anchor.
@@ -163,15 +169,15 @@ def test_generated_pairs_are_the_patches_side_by_side(untrained):
 def test_r1_is_half_the_squared_gradient(untrained):
     """Against finite differences of the discriminator."""
     latents, delta = _latents(2), 1e-3
-    nudges = delta * np.eye(16 * 4, dtype=np.float32).reshape(-1, 1, 16, 4)
+    nudges = delta * np.eye(32 * 4, dtype=np.float32).reshape(-1, 1, 32, 4)
 
     def critic(x):
-        logits = untrained.discriminator(x.reshape(-1, 16, 4))[0].numpy()
+        logits = untrained.discriminator(x.reshape(-1, 32, 4))[0].numpy()
         return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
 
     slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
     expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
-    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 8]))
+    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]))
     assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
 
 
@@ -224,10 +230,32 @@ def test_samples_are_the_same_pieces_every_time():
     first, second = trainer.sample(), trainer.sample()
     assert list(first.waveforms) == ["piece0", "piece1"]
     assert first.sample_rate_hz == CONFIG.audio.sample_rate_hz
-    assert first.waveforms["piece0"].shape == (160, 2)
-    assert seen[0].shape == (1, 16, 4)
+    assert first.waveforms["piece0"].shape == (320, 2)
+    assert seen[0].shape == (1, 32, 4)
     np.testing.assert_array_equal(first.waveforms["piece0"], second.waveforms["piece0"])
     assert np.abs(seen[0] - seen[1]).max() > 0.1
+
+
+class _LiveModel(generation.Model):
+    """The networks of a trainer in place of an exported model; keeps the latents it makes."""
+
+    def __init__(self, trainer):
+        self.config, self._generator, self.seen = trainer.config, trainer.generator_average, []
+
+    def latents(self, patch, style):
+        self.seen.append(self._generator([patch, style]))
+        return self.seen[-1]
+
+    def decode(self, latents, overlap):
+        return latents[..., :2], overlap
+
+
+@pytest.mark.parametrize("piece", [0, 1])
+def test_samples_are_the_beginning_of_generated_ones(untrained, piece):
+    model, request = _LiveModel(untrained), generation.Request(n_samples=2)
+    list(itertools.islice(model.stream((request.seed, piece), request.truncation), 2))
+    expected = tf.concat(model.seen, axis=1)
+    np.testing.assert_allclose(untrained._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
 
 def test_without_held_out_latents_and_decoder_there_is_nothing_to_tell():
@@ -237,14 +265,14 @@ def test_without_held_out_latents_and_decoder_there_is_nothing_to_tell():
 
 
 def test_wrong_held_out_shape_is_named():
-    with pytest.raises(ValueError, match=r"\[3, 8, 4\].*\[n, 16, 4\]"):
-        GanTrainer(config=CONFIG, training=TRAINING, held_out=np.zeros((3, 8, 4), np.float32))
+    with pytest.raises(ValueError, match=r"\[3, 16, 4\].*\[n, 32, 4\]"):
+        GanTrainer(config=CONFIG, training=TRAINING, held_out=np.zeros((3, 16, 4), np.float32))
 
 
 def test_all_variables_have_names_of_their_own(untrained):
     named = untrained.named_variables()
     n_weights = sum(len(network.weights) for network in untrained.networks.values())
     assert sum(name.startswith("networks/") for name in named) == n_weights
-    assert "networks/generator/steps8_first_adain/kernel" in named
+    assert "networks/generator/steps16_first_adain/kernel" in named
     assert "networks/discriminator/mixing/mix" in named
     assert "state/step" in named

@@ -18,7 +18,7 @@ import tensorflow as tf
 from test_synthesis import save_random_run
 
 from export import saved_model
-from musika_tf import generation
+from musika_tf import coordinates, generation
 from musika_tf.generation import Request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ def write(model, path, **request):
 
 def draw_anchors(seeds, start, n_anchors, truncation=2.0):
     truncation = tf.fill([len(seeds)], truncation)
-    return generation.draw_anchors(tf.constant(seeds), start, n_anchors, 64, truncation).numpy()
+    return coordinates.draw_anchors(tf.constant(seeds), start, n_anchors, 64, truncation).numpy()
 
 
 def test_anchor_depends_on_seed_and_index_only():
@@ -70,7 +70,7 @@ def test_draws_differ_and_are_cut_normal_draws():
 
 def test_style_is_none_of_the_anchors():
     seed, truncation = tf.constant([[5, 0]]), tf.constant([2.0])
-    style = generation.draw_style(seed, 64, truncation).numpy()[0]
+    style = coordinates.draw_style(seed, 64, truncation).numpy()[0]
     anchors = draw_anchors([[5, 0]], 0, 50)[0]
     assert np.abs(np.abs(anchors - style).max(axis=1)).min() > 0.5
 
@@ -83,8 +83,8 @@ def test_stream_is_the_waveform_of_one_call(model):
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
     waveform = model._loaded.signatures["serving_default"](
-        anchors=generation.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
-        style=generation.draw_style(seed, gan.style_depth, truncation),
+        anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
+        style=coordinates.draw_style(seed, gan.style_depth, truncation),
     )["waveform"]
     np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
 

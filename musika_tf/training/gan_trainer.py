@@ -15,9 +15,10 @@ from musika_tf.training.trainer import Samples, Trainer
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
 _N_PATCHES = 2
 
-# Pieces to listen to, the same seeds every time, and how they are drawn (as at inference).
+# Pieces to listen to: how many, how long, and the defaults by which `musika-generate` draws.
 _N_SAMPLE_PIECES = 2
 _SAMPLE_N_ANCHORS = 2
+_SAMPLE_SEED = 0
 _SAMPLE_TRUNCATION = 2.0
 
 # Stands where training has the step, which never is negative.
@@ -202,7 +203,10 @@ class GanTrainer(Trainer):
         return {f"held_out/{name}": float(value) for name, value in figures.items()}
 
     def sample(self) -> Samples:
-        """Pieces of the averaged generator, drawn from the same seeds every time."""
+        """Pieces of the averaged generator, drawn from the same seeds every time.
+
+        Piece i is what `musika-generate --seed=0` begins its sample i with.
+        """
         waveforms = {}
         for piece in range(_N_SAMPLE_PIECES if self._decode else 0):
             waveform = self._decode(self._piece_latents(piece))
@@ -210,15 +214,23 @@ class GanTrainer(Trainer):
         return Samples(waveforms, self.config.audio.sample_rate_hz)
 
     def _piece_latents(self, piece: int) -> tf.Tensor:
-        """Latents [1, n, stereo_latent_depth] from one anchor to the next."""
+        """Latents of a piece from its first anchor to the next one.
+
+        Drawn as `generation.Model.stream` draws them of seed (0, piece) and truncation 2, so that
+        an export of these weights makes the same latents.
+
+        Args:
+          piece: index from 0, the second half of the seed.
+
+        Returns:
+          float32 [1, 2·seq_len, stereo_latent_depth].
+        """
         shape, truncation = self.config.gan, tf.constant([_SAMPLE_TRUNCATION])
-        anchor_seed, style_seed = ([[piece, purpose]] for purpose in range(2))
-        anchors = coordinates.truncated_normal(
-            tf.constant(anchor_seed), [_SAMPLE_N_ANCHORS, shape.anchor_depth], truncation
+        seed = tf.constant([[_SAMPLE_SEED, piece]])
+        anchors = coordinates.draw_anchors(
+            seed, 0, _SAMPLE_N_ANCHORS, shape.anchor_depth, truncation
         )
-        style = coordinates.truncated_normal(
-            tf.constant(style_seed), [shape.style_depth], truncation
-        )
+        style = coordinates.draw_style(seed, shape.style_depth, truncation)
         patches = coordinates.patches(anchors, shape.seq_len)[0]
         latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0)])
         return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])
