@@ -169,7 +169,14 @@ def _read_metadata(version_dir: pathlib.Path) -> dict:
             f"{version_dir} has no {METADATA_FILE}: it is no model of `musika-export`, or a part "
             "of one; copy the whole folder or export again"
         )
-    metadata = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(metadata, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): copy the whole folder again, or export again"
+        ) from None
     if metadata.get("format_version") != METADATA_FORMAT_VERSION:
         raise ValueError(
             f"{path} has format {metadata.get('format_version')}, this program reads "
