@@ -21,7 +21,8 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "validation_share",
     0.05,
-    "Share of the files that is held out, above 0 and at most 0.5; at least one file always is.",
+    "Share of the files that is held out, above 0 and at most 0.5. Each file's name alone decides, "
+    "so that files added later do not move others; at least one file always is held out.",
 )
 flags.DEFINE_integer(
     "n_workers",

@@ -109,11 +109,6 @@ class _Loaded:
     skipped_because: str = ""
 
 
-def shortest_n_samples(config: AudioConfig) -> int:
-    """Samples of the shortest usable file: two adjacent excerpts and the overlap of the last."""
-    return 2 * config.excerpt_n_samples + config.overlap_size
-
-
 def prepare(
     audio_dir: str | os.PathLike,
     data_dir: str | os.PathLike,
@@ -128,13 +123,18 @@ def prepare(
     Memory holds about two files a worker at a time, as 16-bit samples. The shards do not depend on
     `n_workers`.
 
+    Whether a file is held out follows from its own relative path: it is if the hash of that path
+    lies in the first `validation_share` of all hashes. So files that are added later leave the
+    others in their split. Two exceptions make sure that both splits have something: the used file
+    of the lowest hash is always held out, and that of the highest hash always trained on. A single
+    used file is cut, and its end held out.
+
     Args:
       audio_dir: folder to search, with its subfolders.
       data_dir: shard folder to make; `report.csv` lies there too.
       config: gives the sample rate, and the length below which a file is too short.
-      validation_share: share of the used files to hold out, above 0 and at most 0.5. Which ones
-        follows from their relative paths. A single used file is cut instead: its last tenth is
-        held out.
+      validation_share: share of the files to hold out, above 0 and at most 0.5; of few files it
+        can be more or less.
       n_workers: processes that read; 1 reads in this process.
       overwrite: replace earlier shards in `data_dir`.
 
@@ -151,7 +151,7 @@ def prepare(
     names, other_suffixes = find_audio_files(audio_dir)
     metadata = datasets.waveform_metadata(config)
     with ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite) as writer:
-        loaded = _load_all(audio_dir, _in_hash_order(names), config, n_workers)
+        loaded = _load_all(audio_dir, sorted(names, key=hash_position), config, n_workers)
         files = _write_all(writer, loaded, config, validation_share)
         report = Report(tuple(sorted(files, key=lambda file: file.file)), other_suffixes)
         _require_used(report, audio_dir)
@@ -198,9 +198,10 @@ def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
         yield from (pathlib.Path(folder, file) for file in files)
 
 
-def _in_hash_order(names: list[str]) -> list[str]:
-    """A shuffled order that follows from the names alone, the same on every machine."""
-    return sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+def hash_position(name: str) -> float:
+    """Where the hash of a name lies among all hashes, from 0 to 1; the same on every machine."""
+    digest = hashlib.sha256(os.fsencode(name)).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _load_all(
@@ -259,7 +260,7 @@ def _unusable_because(waveform: np.ndarray, config: AudioConfig) -> str:
     """Why a waveform cannot be used, or ''."""
     if not len(waveform):
         return "empty: it holds no samples"
-    needed = shortest_n_samples(config)
+    needed = config.pair_n_samples
     if len(waveform) < needed:
         return (
             f"too short: {len(waveform) / config.sample_rate_hz:.2f} s, a training pair takes "
@@ -279,28 +280,31 @@ def _write_all(
 ) -> list[FileReport]:
     """Gives every used file to a split and writes it.
 
-    The first used file goes to validation and is written only when a second one shows up; later
-    ones follow as often as the share asks. So both splits have something at any number of files.
+    Args:
+      writer: of the shards.
+      all_loaded: files in the order of their `hash_position`.
+      config: of the audio.
+      validation_share: hash positions below it are held out.
+
+    Returns:
+      One report a file, in any order.
     """
-    reports, first, n_used, n_validation = [], None, 0, 0
+    reports, waiting, n_written = [], None, 0
     for name, loaded in all_loaded:
         if loaded.waveform is None:
             reports.append(FileReport(name, skipped_because=loaded.skipped_because))
             continue
-        n_used += 1
-        if n_used == 1:
-            first, n_validation = (name, loaded), 1
-            continue
-        if n_used == 2:
-            reports.append(_write_whole(writer, *first, "validation", config))
-            first = None
-        # The small number absorbs rounding: 0.05 · 60 is a little less than 3.
-        is_held_out = n_validation + 1 <= validation_share * n_used + 1e-9
-        n_validation += is_held_out
-        split = "validation" if is_held_out else "train"
-        reports.append(_write_whole(writer, name, loaded, split, config))
-    if first:
-        reports.append(_write_cut(writer, *first, config))
+        # One file waits for the next, because the first and the last are special.
+        if waiting:
+            is_held_out = not n_written or hash_position(waiting[0]) < validation_share
+            split = "validation" if is_held_out else "train"
+            reports.append(_write_whole(writer, *waiting, split, config))
+            n_written += 1
+        waiting = name, loaded
+    if waiting and n_written:
+        reports.append(_write_whole(writer, *waiting, "train", config))
+    elif waiting:
+        reports.append(_write_cut(writer, *waiting, config))
     return reports
 
 
@@ -313,10 +317,15 @@ def _write_whole(
 
 
 def _write_cut(writer: ShardWriter, name: str, loaded: _Loaded, config: AudioConfig) -> FileReport:
-    """Writes the only file there is: its last tenth, at least one training pair, is held out."""
-    needed = shortest_n_samples(config)
+    """Writes the only file there is; its end is held out.
+
+    That is a tenth, or more if a validation hears more, as long as twice that is left to train on;
+    in any case a training pair.
+    """
+    needed, wanted = config.pair_n_samples, datasets.held_out_n_samples(config)
     n_rows = len(loaded.waveform)
-    n_validation = max(needed, round(_SINGLE_FILE_SHARE * n_rows))
+    least = wanted if n_rows >= 3 * wanted else needed
+    n_validation = max(least, round(_SINGLE_FILE_SHARE * n_rows))
     n_train = n_rows - n_validation
     if n_train < needed:
         raise ValueError(

@@ -120,25 +120,70 @@ def test_the_split_follows_from_the_names(audio_dir, tmp_path):
         )
         splits.append(Shards.open(tmp_path / name).sources)
     assert splits[0] == splits[1]
-    assert sum(source.split == "validation" for source in splits[0]) == 3
+    for source in splits[0]:
+        assert (source.split == "validation") == (preparation.hash_position(source.name) < 0.3)
 
 
+def _splits(folder, names, share, data_dir) -> dict[str, str]:
+    """Split of each file when a folder of these files is prepared."""
+    for name in names:
+        if not (folder / name).exists():
+            _write_sine(folder / name, 22_050, 1, seconds=1.6)
+    report = preparation.prepare(folder, data_dir, CONFIG, validation_share=share, overwrite=True)
+    return {file.file: file.split for file in report.files}
+
+
+def test_files_that_are_added_move_no_other(tmp_path):
+    share, audio_dir = 0.3, tmp_path / "audio"
+    names = sorted((f"{index}.wav" for index in range(20)), key=preparation.hash_position)
+    n_held_out = sum(preparation.hash_position(name) < share for name in names)
+    assert 1 < n_held_out < 19
+    # One file of each side first, so that neither exception is needed; then the others, mixed.
+    order = [names[0], names[-1], *names[1:-1:3], *names[2:-1:3], *names[3:-1:3]]
+    before = {}
+    for n_files in (2, 3, 7, 20):
+        after = _splits(audio_dir, order[:n_files], share, tmp_path / "data")
+        assert len(after) == n_files
+        assert before.items() <= after.items()
+        before = after
+    held_out = {name for name, split in before.items() if split == "validation"}
+    assert held_out == set(names[:n_held_out])
+
+
+@pytest.mark.parametrize(("share", "below"), [(0.001, False), (0.5, True)])
+@pytest.mark.parametrize("n_files", [2, 4])
+def test_both_splits_have_files_whatever_their_hashes(tmp_path, share, below, n_files):
+    candidates = (f"{index}.wav" for index in range(100))
+    names = [n for n in candidates if (preparation.hash_position(n) < share) == below][:n_files]
+    splits = _splits(tmp_path / "audio", names, share, tmp_path / "data")
+    lowest, *_, highest = sorted(names, key=preparation.hash_position)
+    # Where none lies below the share, the lowest is held out; where all do, the highest is not.
+    expected = dict.fromkeys(names, "validation" if below else "train")
+    assert splits == expected | {lowest: "validation", highest: "train"}
+
+
+def test_skipped_files_are_no_exception_to_the_split(tmp_path):
+    names = sorted((f"{index}.wav" for index in range(4)), key=preparation.hash_position)
+    (tmp_path / "audio").mkdir()
+    for name in (names[0], names[-1]):
+        (tmp_path / "audio" / name).write_text("no audio")
+    splits = _splits(tmp_path / "audio", names, 0.001, tmp_path / "data")
+    assert [splits[name] for name in names] == ["", "validation", "train", ""]
+
+
+def test_hash_positions_fill_the_range():
+    positions = np.array([preparation.hash_position(f"{index}.wav") for index in range(2000)])
+    counts, _ = np.histogram(positions, bins=10, range=(0, 1))
+    assert counts.sum() == 2000
+    assert np.abs(counts - 200).max() < 60
+
+
+# 8 excerpts and the overlap are 5.98 s: held out of 30 s, but not of 17 s, which would leave less
+# than twice that.
 @pytest.mark.parametrize(
-    ("n_files", "share", "n_validation"), [(2, 0.05, 1), (2, 0.5, 1), (7, 0.3, 2), (60, 0.05, 3)]
+    ("seconds", "validation_seconds"),
+    [(90, 9.0), (30, 131_840 / 22_050), (17, 1.7), (4, 33_536 / 22_050)],
 )
-def test_both_splits_have_files(tmp_path, n_files, share, n_validation):
-    for index in range(n_files):
-        _write_sine(tmp_path / "audio" / f"{index}.wav", 22_050, 1, seconds=1.6)
-    report = preparation.prepare(
-        tmp_path / "audio", tmp_path / "data", CONFIG, validation_share=share
-    )
-    splits = [file.split for file in report.files]
-    assert (splits.count("train"), splits.count("validation")) == (
-        n_files - n_validation, n_validation
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("seconds", "validation_seconds"), [(30, 3.0), (4, 33_536 / 22_050)])
 def test_a_single_file_gives_its_end_for_validation(tmp_path, seconds, validation_seconds):
     _write_sine(tmp_path / "audio" / "only.wav", 22_050, 2, seconds=seconds)
     report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
@@ -183,6 +228,11 @@ def test_folders_without_audio(tmp_path):
     with pytest.raises(ValueError, match="none of the 2 audio files .*: 2 unreadable"):
         preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["audio"]
+
+
+def test_importing_the_program_does_not_import_tensorflow():
+    code = "import sys, musika_tf.programs.prepare; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6, -1.0])
