@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import filecmp
 import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
-from musika_tf.config import Config, require_equal
+from musika_tf.config import Config, TrainingConfig, require_equal, section_from_dict
 from musika_tf.training import checkpoint
 
 CONFIG_FILE = "config.json"
 # In the folder of a stage: the flags of its last run, as a flagfile.
 FLAGS_FILE = "flags.txt"
+# In the run folder: how it was started to be trained, for flags that a later command leaves out.
+TRAINING_FILE = "training.json"
+# In the run folder: the training of an autoencoder that another run gave.
+ADOPTED_FILE = "adopted_autoencoder.json"
+# In the folder of the GAN: fingerprint of the encoders whose latents it learns.
+ENCODER_FILE = "encoder.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,42 +70,99 @@ def checkpoint_of(run_dir: str | os.PathLike, stage: str) -> pathlib.Path:
 
 
 def autoencoder_checkpoint(run_dir: str | os.PathLike) -> pathlib.Path:
-    """The newest checkpoint with both levels: of phase 2 if it was started, else of phase 1.
-
-    Phase 2 leaves the encoders as they are, so either gives the same latents.
-    """
+    """The newest checkpoint with both levels: of phase 2 if it was started, else of phase 1."""
     finished = checkpoint.latest(stage_dir(run_dir, "level2_phase2"))
     return finished or checkpoint_of(run_dir, "level2_phase1")
 
 
-def adopt_autoencoder(run_dir: str | os.PathLike, source_dir: str | os.PathLike) -> None:
-    """Copies the trained autoencoder of another run, so that a GAN can be trained on its latents.
+def encoder_fingerprint(run_dir: str | os.PathLike) -> str:
+    """Identifies the weights of a run's encoders: latents of others mean other sounds."""
+    return checkpoint.fingerprint(autoencoder_checkpoint(run_dir), ("encoder1", "encoder2"))
 
-    Afterwards the run holds all that belongs to its system, and the other one is not needed.
 
-    Args:
-      run_dir: run with a bound config and no level-2 checkpoint of its own.
-      source_dir: run with a trained autoencoder of the same sizes.
+def require_encoder(run_dir: str | os.PathLike) -> None:
+    """Checks that a run's GAN was trained on latents of the encoders that the run has now.
 
     Raises:
-      ValueError: the runs do not fit together, or `run_dir` has an autoencoder already.
+      ValueError: the autoencoder was trained on after the GAN was started.
     """
-    source = autoencoder_checkpoint(source_dir)
-    ours, theirs = require_config(run_dir), require_config(source_dir)
-    for section in ("audio", "autoencoder"):
-        require_equal(
-            getattr(ours, section), getattr(theirs, section), str(run_dir), str(source_dir)
-        )
-    target_dir = stage_dir(run_dir, source.parent.name)
-    present = checkpoint.latest(target_dir)
-    if present and not filecmp.cmp(present, source, shallow=False):
+    path = stage_dir(run_dir, "gan") / ENCODER_FILE
+    if path.exists() and path.read_text() != encoder_fingerprint(run_dir):
         raise ValueError(
-            f"{run_dir} has an autoencoder of its own: start a new run folder to use {source_dir}"
+            f"the GAN in {run_dir} was trained on latents of other encoders than the run has now, "
+            "and its music would be noise: encode again and train a GAN in a new run folder with "
+            f"--autoencoder={run_dir}"
         )
-    target_dir.mkdir(parents=True, exist_ok=True)
-    temporary = target_dir / f".{source.name}.copy"
+
+
+def autoencoder_source(
+    run_dir: str | os.PathLike, other_dir: str | os.PathLike | None, config: Config
+) -> str | os.PathLike:
+    """The run whose autoencoder a GAN builds on.
+
+    Args:
+      run_dir: run of the GAN; may not exist yet.
+      other_dir: the run to take the autoencoder from, or None.
+      config: the system of the GAN.
+
+    Returns:
+      `other_dir` where it is still to be adopted, else `run_dir`.
+
+    Raises:
+      ValueError: the runs do not fit together, or `run_dir` has another autoencoder already.
+    """
+    if other_dir is None:
+        return run_dir
+    theirs = require_config(other_dir)
+    for section in ("audio", "autoencoder"):
+        ours = getattr(config, section)
+        require_equal(ours, getattr(theirs, section), "the command line", str(other_dir))
+    trained = [
+        name for name in STAGES if name != "gan" and checkpoint.latest(stage_dir(run_dir, name))
+    ]
+    if not trained:
+        return other_dir
+    adopted = (pathlib.Path(run_dir) / ADOPTED_FILE).exists()
+    if not adopted or encoder_fingerprint(run_dir) != encoder_fingerprint(other_dir):
+        raise ValueError(
+            f"{run_dir} has another autoencoder already: leave out --autoencoder, or start a new "
+            f"run folder to use {other_dir}"
+        )
+    return run_dir
+
+
+def adopt_autoencoder(run_dir: str | os.PathLike, other_dir: str | os.PathLike) -> None:
+    """Copies the autoencoder of another run and what is known of its training.
+
+    Afterwards the run holds all that belongs to its system, and the other one is not needed.
+    """
+    source = autoencoder_checkpoint(other_dir)
+    target = stage_dir(run_dir, source.parent.name) / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{source.name}.copy")
     shutil.copyfile(source, temporary)
-    temporary.replace(target_dir / source.name)
+    provenance = {k: v for k, v in training_provenance(other_dir).items() if k != "gan"}
+    _write(pathlib.Path(run_dir) / ADOPTED_FILE, json.dumps(provenance, indent=2))
+    temporary.replace(target)
+
+
+def training_provenance(run_dir: str | os.PathLike) -> dict[str, Any]:
+    """Step and flags of every stage of a run, by stage; of an adopted autoencoder too."""
+    adopted = pathlib.Path(run_dir) / ADOPTED_FILE
+    stages = json.loads(adopted.read_text()) if adopted.exists() else {}
+    for name in STAGES:
+        path = checkpoint.latest(stage_dir(run_dir, name))
+        if path and name not in stages:
+            flags = _saved_flags(path.with_name(FLAGS_FILE))
+            stages[name] = {"step": checkpoint.step_of(path), "flags": flags}
+    return stages
+
+
+def _saved_flags(path: pathlib.Path) -> list[str]:
+    """Flags as `--name=value`; of folders only the last part: the model is for giving away."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    pairs = (line.partition("=") for line in lines if line.startswith("--"))
+    return [name + equals + os.path.basename(value.rstrip("/")) for name, equals, value in pairs]
 
 
 def saved_config(run_dir: str | os.PathLike) -> Config | None:
@@ -137,8 +200,16 @@ def require_config(run_dir: str | os.PathLike) -> Config:
     return config
 
 
-def bind_config(run_dir: str | os.PathLike, config: Config) -> None:
-    """Saves the config of a new run, or checks it against the saved one.
+def saved_training(run_dir: str | os.PathLike) -> TrainingConfig | None:
+    """How a run was started to be trained; None for a new run."""
+    path = pathlib.Path(run_dir) / TRAINING_FILE
+    if not path.exists():
+        return None
+    return section_from_dict(TrainingConfig, json.loads(path.read_text()))
+
+
+def check_config(run_dir: str | os.PathLike, config: Config) -> None:
+    """Checks a config against that of an existing run.
 
     Raises:
       ValueError: the run was started with another config; every differing field is named.
@@ -146,9 +217,38 @@ def bind_config(run_dir: str | os.PathLike, config: Config) -> None:
     saved = saved_config(run_dir)
     if saved is not None:
         require_equal(config, saved, "the command line", f"{run_dir}/{CONFIG_FILE}")
-        return
-    path = pathlib.Path(run_dir) / CONFIG_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(config.to_json())
+
+
+def begin(
+    run_dir: str | os.PathLike,
+    stage: str,
+    config: Config,
+    training: TrainingConfig,
+    flags_text: str,
+) -> pathlib.Path:
+    """Writes what a stage leaves before its first step; called when nothing can be wrong any more.
+
+    Args:
+      run_dir: run folder; made if missing. Its first stage gives it its config and training.
+      stage: name of the stage.
+      config, training: of the stage.
+      flags_text: flags of the program, kept beside the checkpoints; may be empty.
+
+    Returns:
+      Folder of the stage.
+    """
+    run_dir, folder = pathlib.Path(run_dir), stage_dir(run_dir, stage)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / CONFIG_FILE).exists():
+        training_text = json.dumps(dataclasses.asdict(training), indent=2)
+        _write(run_dir / TRAINING_FILE, training_text)
+        _write(run_dir / CONFIG_FILE, config.to_json())
+    if flags_text:
+        _write(folder / FLAGS_FILE, flags_text)
+    return folder
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
