@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -86,10 +87,8 @@ def read_blocks(
 
     Yields at least one block, empty if the file is.
     """
-    # As bytes where the system has them: old collections hold names that are no UTF-8.
-    native_path = os.fsencode(path) if os.name == "posix" else path
     try:
-        with soundfile.SoundFile(native_path) as file:
+        with soundfile.SoundFile(_native_path(path)) as file:
             resampler = _BlockResampler(file.samplerate, sample_rate_hz, file.channels)
             while True:
                 samples = file.read(block_n_samples, dtype="float32", always_2d=True)
@@ -104,8 +103,16 @@ def read_blocks(
         raise ValueError(f"cannot read {path}: {reason}") from error
 
 
+def _native_path(path: str | os.PathLike) -> str | bytes:
+    """As bytes where the system has them: old collections hold names that are no UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
+
+
 class _BlockResampler:
-    """Resamples a file block by block; keeps the filter's state in between."""
+    """Resamples a file block by block; keeps the filter's state in between.
+
+    It is the SoX resampler in its high-quality setting; durations are kept to a whole sample.
+    """
 
     def __init__(self, from_hz: int, to_hz: int | None, n_channels: int):
         self._rate_hz = from_hz if to_hz is None else to_hz
@@ -119,24 +126,6 @@ class _BlockResampler:
         if self._stream:
             samples = self._stream.resample_chunk(samples, last=is_last)
         return Audio(samples, self._rate_hz)
-
-
-def resample(audio: Audio, sample_rate_hz: int) -> Audio:
-    """Resamples with the high-quality setting of the SoX resampler.
-
-    Args:
-      audio: any number of channels.
-      sample_rate_hz: the new rate.
-
-    Returns:
-      Audio of the same duration, rounded to a whole sample.
-    """
-    if sample_rate_hz == audio.sample_rate_hz:
-        return audio
-    samples = soxr.resample(
-        audio.samples, audio.sample_rate_hz, sample_rate_hz, quality=_RESAMPLING_QUALITY
-    )
-    return Audio(samples, sample_rate_hz)
 
 
 def to_stereo(audio: Audio) -> Audio:
@@ -167,9 +156,14 @@ def write(path: str | os.PathLike, audio: Audio) -> None:
 
     Raises:
       ValueError: an unknown suffix, NaN or infinite samples, or too long for a WAV file.
+      OSError: the file cannot be made or written.
     """
     with AudioWriter(
-        path, audio.sample_rate_hz, audio.n_channels, keep_interrupted=False
+        path,
+        audio.sample_rate_hz,
+        audio.n_channels,
+        keep_interrupted=False,
+        expected_n_samples=audio.n_samples,
     ) as writer:
         writer.write(audio.samples)
 
@@ -188,6 +182,7 @@ class AudioWriter:
         sample_rate_hz: int,
         n_channels: int = 2,
         keep_interrupted: bool = True,
+        expected_n_samples: int = 0,
     ):
         """Checks the request; the `with` block makes the file and folders that are missing.
 
@@ -196,9 +191,11 @@ class AudioWriter:
           sample_rate_hz: samples per second.
           n_channels: channels of every chunk.
           keep_interrupted: whether an exception keeps what was written, or discards it.
+          expected_n_samples: how many will be written, so that too many are refused at once and
+            not after hours; 0 if that is not known.
 
         Raises:
-          ValueError: an unknown suffix.
+          ValueError: an unknown suffix, or more samples than fit in a WAV file.
         """
         self._path = pathlib.Path(path)
         self._format = _format_of(self._path)
@@ -207,16 +204,24 @@ class AudioWriter:
         self._n_channels = n_channels
         self._keep_interrupted = keep_interrupted
         self._n_samples = 0
+        self._require_room(expected_n_samples)
 
     def __enter__(self) -> AudioWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = soundfile.SoundFile(
-            self._partial, "w", self._sample_rate_hz, self._n_channels, "PCM_16", None, self._format
-        )
+        with _failures_as_os_error(self._path):
+            self._file = soundfile.SoundFile(
+                _native_path(self._partial),
+                "w",
+                self._sample_rate_hz,
+                self._n_channels,
+                "PCM_16",
+                format=self._format,
+            )
         return self
 
     def __exit__(self, exception_type, exception, traceback) -> None:
-        self._file.close()
+        with _failures_as_os_error(self._path):
+            self._file.close()
         if exception_type is None or (self._keep_interrupted and self._n_samples):
             self._partial.replace(self._path)
         else:
@@ -230,6 +235,7 @@ class AudioWriter:
 
         Raises:
           ValueError: another shape, NaN or infinite values, or a WAV file would grow over 4 GiB.
+          OSError: the disk does not take them.
         """
         if samples.ndim != 2 or samples.shape[1] != self._n_channels:
             raise ValueError(
@@ -238,15 +244,28 @@ class AudioWriter:
         if not np.isfinite(samples).all():
             raise ValueError(f"samples for {self._path} hold NaN or infinite values")
         self._require_room(len(samples))
-        self._file.write(to_int16(samples))
-        # Brings the header up to date: even a killed program leaves a playable WAV file.
-        self._file.flush()
+        with _failures_as_os_error(self._path):
+            self._file.write(to_int16(samples))
+            # Brings the header up to date: even a killed program leaves a playable WAV file.
+            self._file.flush()
         self._n_samples += len(samples)
 
     def _require_room(self, n_more: int) -> None:
         n_bytes = 2 * self._n_channels * (self._n_samples + n_more)
         if self._format == "WAV" and n_bytes > _WAV_MAX_N_BYTES:
             raise ValueError(f"{self._path} would grow over the 4 GiB of a WAV file: write .flac")
+
+
+@contextlib.contextmanager
+def _failures_as_os_error(path: pathlib.Path) -> Iterator[None]:
+    """Names the file where libsndfile fails to write; it raises a RuntimeError without the path."""
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise OSError(
+            f"cannot write {path} ({error.error_string}): look whether the disk is full or the "
+            "folder write-protected"
+        ) from error
 
 
 def _format_of(path: pathlib.Path) -> str:

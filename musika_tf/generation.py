@@ -230,7 +230,8 @@ def _write_sample(model: Model, request: Request, index: int, path: pathlib.Path
     chunks = model.stream((request.seed, index), request.truncation)
     is_complete = False
     try:
-        with audio_io.AudioWriter(path, rate_hz) as writer, _progress(request, path) as bar:
+        writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=n_samples)
+        with writer, _progress(request, path) as bar:
             while n_written < n_samples:
                 chunk = next(chunks)[: n_samples - n_written]
                 writer.write(chunk)

@@ -1,8 +1,12 @@
 """Audio files: sines against NumPy's own, and writers that leave only whole files."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from musika_tf import audio
 from musika_tf.audio import Audio, AudioWriter
@@ -14,18 +18,26 @@ def _sine(n_samples: int, sample_rate_hz: int, frequency_hz: float = 440.0) -> n
     return 0.5 * np.sin(2 * np.pi * frequency_hz * seconds)[:, None].astype(np.float32)
 
 
+def _write_and_read(path, samples, from_hz, to_hz) -> Audio:
+    """Samples through a float file, resampled."""
+    soundfile.write(path, samples, from_hz, "FLOAT")
+    return audio.read(path, to_hz)
+
+
 @pytest.mark.parametrize("from_hz", [8_000, 16_000, 44_100, 48_000, 96_000])
-def test_a_resampled_sine_is_a_sine(from_hz):
-    resampled = audio.resample(Audio(_sine(2 * from_hz, from_hz), from_hz), 22_050)
+def test_a_resampled_sine_is_a_sine(tmp_path, from_hz):
+    sine = _sine(2 * from_hz, from_hz)
+    resampled = _write_and_read(tmp_path / "a.wav", sine, from_hz, 22_050)
     assert resampled.sample_rate_hz == 22_050
     assert resampled.samples.shape == (44_100, 1)
     middle = slice(1000, -1000)  # The sine begins and ends abruptly, which rings.
     np.testing.assert_allclose(resampled.samples[middle], _sine(44_100, 22_050)[middle], atol=1e-5)
 
 
-def test_resampling_removes_what_would_alias():
-    high = Audio(_sine(48_000, 48_000, frequency_hz=15_000), 48_000)
-    assert np.abs(audio.resample(high, 22_050).samples[1000:-1000]).max() < 1e-5
+def test_resampling_removes_what_would_alias(tmp_path):
+    high = _sine(48_000, 48_000, frequency_hz=15_000)
+    resampled = _write_and_read(tmp_path / "a.wav", high, 48_000, 22_050)
+    assert np.abs(resampled.samples[1000:-1000]).max() < 1e-5
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
@@ -51,7 +63,7 @@ def test_lossy_files_come_back_nearly(tmp_path, name):
 def test_blocks_together_are_the_file(tmp_path):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (30_000, 2)).astype(np.float32)
     audio.write(tmp_path / "a.wav", Audio(samples, 44_100))
-    whole = audio.resample(audio.read(tmp_path / "a.wav"), 22_050).samples
+    whole = soxr.resample(audio.read(tmp_path / "a.wav").samples, 44_100, 22_050)
     blocks = list(audio.read_blocks(tmp_path / "a.wav", 22_050, block_n_samples=7000))
     assert len(blocks) == 5
     np.testing.assert_allclose(np.concatenate([b.samples for b in blocks]), whole, atol=1e-6)
@@ -128,6 +140,42 @@ def test_a_wav_file_over_4_gib_is_refused(tmp_path):
         with pytest.raises(ValueError, match="write .flac"):
             writer._require_room(2**30)
         writer.write(np.zeros((10, 2), np.float32))
+
+
+def test_a_wav_file_that_will_be_over_4_gib_is_refused_at_once(tmp_path):
+    n_samples = 14 * 3600 * 22_050  # 14 hours, 4.4 GB.
+    with pytest.raises(ValueError, match="a.wav would grow over .* write .flac"):
+        AudioWriter(tmp_path / "a.wav", 22_050, expected_n_samples=n_samples)
+    AudioWriter(tmp_path / "a.flac", 22_050, expected_n_samples=n_samples)
+    AudioWriter(tmp_path / "a.wav", 22_050, expected_n_samples=n_samples * 13 // 14)
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "a.partial.wav").mkdir()
+    with pytest.raises(OSError, match="cannot write .*a.wav"):
+        audio.write(tmp_path / "a.wav", Audio(np.zeros((5, 2), np.float32), 22_050))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_file_that_the_disk_does_not_take_is_named(tmp_path, suffix):
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).uniform(-1, 1, (100_000, 2)).astype(np.float32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"cannot write .*a{suffix}"):
+            audio.write(tmp_path / f"a{suffix}", Audio(noise, 22_050))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_names_that_are_no_utf8_are_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")  # Latin-1
+    audio.write(path, Audio(np.zeros((5, 2), np.float32), 22_050))
+    assert audio.read(path).n_samples == 5
 
 
 def test_an_unknown_suffix_names_the_allowed_ones(tmp_path):

@@ -31,7 +31,6 @@ ORDER = (
     ("musika_tf.batches",),
     ("musika_tf.datasets",),
     ("musika_tf.preparation",),
-    ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
     ("musika_tf.training.trainer",),
@@ -47,7 +46,15 @@ ORDER = (
     ("flags.*",),
     ("musika_tf.programs.*",),
 )
-WITHOUT_TENSORFLOW = ("musika_tf.config", "musika_tf.shards", "musika_tf.batches", "flags.system")
+# The processes that `musika-prepare` starts import its program too: with TensorFlow each would take
+# seconds and half a gigabyte.
+WITHOUT_TENSORFLOW = (
+    "musika_tf.config",
+    "musika_tf.shards",
+    "musika_tf.batches",
+    "flags.system",
+    "musika_tf.programs.prepare",
+)
 TENSORFLOW = ("tensorflow", "keras", "tensorflow_io", "tempocnn")
 # Loading what these wrote can run code.
 UNSAFE_MODULES = ("pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
