@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from absl import flags
 
-RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Run folder with a trained autoencoder and latent GAN.", required=True
+from flags import paths
+
+RUN_DIR = paths.define(
+    "run_dir", "Run folder with a trained autoencoder and latent GAN.", required=True
 )
-MODEL_DIR = flags.DEFINE_string(
+MODEL_DIR = paths.define(
     "model_dir",
-    None,
     "Folder of the exported model; every export adds the next version, MODEL_DIR/1, 2, ...",
     required=True,
 )

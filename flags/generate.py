@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from absl import flags
 
+from flags import paths
 from musika_tf.generation import Request
 
-MODEL_DIR = flags.DEFINE_string(
+MODEL_DIR = paths.define(
     "model_dir",
-    None,
     "Exported model: a folder of versions, of which the newest is taken, or one version.",
     required=True,
 )
-OUT = flags.DEFINE_string(
+OUT = paths.define(
     "out",
-    None,
     "File to write, .wav or .flac; with several samples NAME-0.wav, NAME-1.wav, ...",
     required=True,
 )

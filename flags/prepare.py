@@ -6,15 +6,15 @@ import os
 
 from absl import flags
 
-flags.DEFINE_string(
+from flags import paths
+
+paths.define(
     "audio_dir",
-    None,
     "Folder with the audio files; its subfolders are searched too.",
     required=True,
 )
-flags.DEFINE_string(
+paths.define(
     "data_dir",
-    None,
     "Folder of the waveform shards. It must be new, empty, or with --overwrite an earlier one.",
     required=True,
 )

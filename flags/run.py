@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from absl import flags
 
+from flags import paths
 from musika_tf.training.loop import LoopSettings
 
-RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Run folder of one system: its config and a folder a stage.", required=True
+RUN_DIR = paths.define(
+    "run_dir", "Run folder of one system: its config and a folder a stage.", required=True
 )
 N_STEPS = flags.DEFINE_integer(
     "n_steps", None, "Length of this stage in steps, in place of the preset's.", lower_bound=1

@@ -298,6 +298,15 @@ def test_the_program_prepares_piano(tmp_path):
     assert sum(s["n_rows"] for s in manifest["sources"]) == pytest.approx(292.2 * 11_025, rel=1e-3)
 
 
+def test_the_home_folder_may_be_short(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _write_sine(tmp_path / "music" / "a.wav", 22_050, 1, seconds=4)
+    (tmp_path / "my.flags").write_text("--data_dir=~/data\n")
+    result = _run_program("--audio_dir=~/music", f"--flagfile={tmp_path / 'my.flags'}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "data" / "manifest.json").exists()
+
+
 def test_the_program_ends_with_one_line(tmp_path):
     result = _run_program(f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
     assert result.returncode == 1

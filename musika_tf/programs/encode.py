@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from absl import flags
 
+from flags import paths
 from musika_tf import encoding
 from musika_tf.programs import common
 
-RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Run folder with a trained autoencoder.", required=True
-)
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Waveform shards to encode.")
-LATENT_DIR = flags.DEFINE_string(
-    "latent_dir", None, "Latent shards: written, or with --decode read.", required=True
+RUN_DIR = paths.define("run_dir", "Run folder with a trained autoencoder.", required=True)
+DATA_DIR = paths.define("data_dir", "Waveform shards to encode.")
+LATENT_DIR = paths.define(
+    "latent_dir", "Latent shards: written, or with --decode read.", required=True
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace latent shards that are there.")
 DECODE = flags.DEFINE_bool("decode", False, "Turn latents back to audio files.")
-OUT_DIR = flags.DEFINE_string("out_dir", None, "With --decode: folder of the WAV files.")
+OUT_DIR = paths.define("out_dir", "With --decode: folder of the WAV files.")
 
 
 def main(argv: list[str]) -> None:

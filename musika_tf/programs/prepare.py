@@ -8,8 +8,6 @@ why is printed at the end and kept in DATA_DIR/report.csv.
 
 from __future__ import annotations
 
-import os
-
 from absl import flags
 
 from flags import audio as audio_flags
@@ -28,8 +26,8 @@ def main(argv: list[str]) -> None:
     """Prepares one data set."""
     common.reject_arguments(argv)
     report = preparation.prepare(
-        os.path.expanduser(FLAGS.audio_dir),
-        os.path.expanduser(FLAGS.data_dir),
+        FLAGS.audio_dir,
+        FLAGS.data_dir,
         audio_flags.config(),
         validation_share=FLAGS.validation_share,
         n_workers=FLAGS.n_workers,

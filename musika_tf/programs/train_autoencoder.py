@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from absl import flags
 
+from flags import paths, saving
 from flags import run as run_flags
-from flags import saving
 from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
 from musika_tf.training import runs, stages
 
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Waveform shards.", required=True)
+DATA_DIR = paths.define("data_dir", "Waveform shards.", required=True)
 LEVEL = flags.DEFINE_integer("level", None, "Autoencoder to train.", 1, 2, required=True)
 PHASE = flags.DEFINE_integer("phase", None, "1: magnitudes; 2: waveforms.", 1, 2, required=True)
 

@@ -6,19 +6,16 @@
 
 from __future__ import annotations
 
-from absl import flags
-
+from flags import paths, saving
 from flags import run as run_flags
-from flags import saving
 from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
 from musika_tf.training import runs, stages
 
-LATENT_DIR = flags.DEFINE_string("latent_dir", None, "Latent shards.", required=True)
-AUTOENCODER = flags.DEFINE_string(
+LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
+AUTOENCODER = paths.define(
     "autoencoder",
-    None,
     "Another run, whose autoencoder made the latents: it is copied into this run.",
 )
 

@@ -1,0 +1,33 @@
+"""Flags that name a file or folder; a leading `~` is the home folder, however the flag is given.
+
+Most shells replace `~` only where a word begins: neither in `--data_dir=~/data` nor in a flagfile.
+"""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+# A flag defined here belongs to the module that called: `--help` shows it there.
+flags.disclaim_key_flags()
+
+
+class _PathParser(flags.ArgumentParser):
+    """Parses `~/data` to `/home/me/data`."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+    def flag_type(self) -> str:
+        return "path"
+
+
+def define(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder:
+    """Defines a flag that takes the path of a file or folder, None where it is not given."""
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE(
+        _PathParser(), name, None, help_text, serializer=serializer, required=required
+    )
