@@ -44,7 +44,7 @@ class LineTrainer(Trainer):
 
     def sample(self):
         tone = 0.1 * np.sin(np.arange(4096) / 10).astype(np.float32)
-        return Samples({"tone": tone[:, None]}, 22_050)
+        return Samples({"tone": tone[:, None]}, 22_050, references={"original": tone[:, None]})
 
 
 class Batches:
@@ -85,7 +85,10 @@ def test_it_trains_writes_and_stops(tmp_path):
     assert min(scalars(tmp_path, "steps_per_second").values()) > 0
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
-    assert {"tone"} <= set(events.Tags()["tensors"])
+    assert {"tone", "original"} <= set(events.Tags()["tensors"])
+    # Audio and picture of the same name; what does not change is written once.
+    assert {event.step for event in events.Tensors("original")} == {0}
+    assert {event.step for event in events.Tensors("tone")} >= {0, 110}
 
 
 def test_metrics_are_means_over_the_call(tmp_path):

@@ -199,7 +199,7 @@ class AutoencoderTrainer(Trainer):
         }
 
     def sample(self) -> Samples:
-        """Held-out excerpts beside their reconstructions.
+        """Reconstructions of held-out excerpts; the originals are their references.
 
         Phase 1 has no phases: there the original's own are lent to the decoded magnitudes.
         """
@@ -208,9 +208,9 @@ class AutoencoderTrainer(Trainer):
         decoded, directions = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
         if self.phase == 1:
             directions = self.autoencoder.directions(self.autoencoder.stft(originals))
-        waveforms = {}
+        waveforms, references = {}, {}
         reconstructions = self._waveform(decoded, directions).numpy()
         for index, original in enumerate(self._complete(originals)):
-            waveforms[f"excerpt{index}/original"] = original[:, None]
+            references[f"excerpt{index}/original"] = original[:, None]
             waveforms[f"excerpt{index}/reconstruction"] = reconstructions[index][:, None]
-        return Samples(waveforms, self.config.audio.sample_rate_hz)
+        return Samples(waveforms, self.config.audio.sample_rate_hz, references)

@@ -32,7 +32,7 @@ class LoopSettings:
     # Steps between two checkpoints.
     checkpoint_n_steps: int = 1000
     # Steps between two validations, each with samples to listen to.
-    sample_n_steps: int = 1000
+    sample_n_steps: int = 5000
     # Compile the step with XLA.
     jit_compile: bool = False
 

@@ -25,9 +25,13 @@ class SummaryWriter:
         self._writer.flush()
 
     def samples(self, samples: Samples, step: int) -> None:
-        """Audio players and log-mel pictures, one of each a waveform."""
+        """Audio players and log-mel pictures, one of each a waveform.
+
+        References are the same at every step, so step 0, where a stage begins, is enough.
+        """
+        waveforms = samples.waveforms | (samples.references if step == 0 else {})
         with self._writer.as_default(step):
-            for name, waveform in samples.waveforms.items():
+            for name, waveform in waveforms.items():
                 tf.summary.audio(name, waveform[None], samples.sample_rate_hz, encoding="wav")
                 tf.summary.image(name, mel_picture(waveform, samples.sample_rate_hz)[None])
         self._writer.flush()

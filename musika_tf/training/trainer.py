@@ -18,6 +18,8 @@ class Samples:
     # Name → float32 waveform [n_samples, n_channels] in [-1, 1].
     waveforms: dict[str, np.ndarray]
     sample_rate_hz: int
+    # The same, of what training does not change: to compare with, and enough to be written once.
+    references: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Trainer(abc.ABC):
