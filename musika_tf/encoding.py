@@ -45,9 +45,7 @@ class FileCodec:
         latents = tf.TensorSpec([None, None, self.config.stereo_latent_depth])
         overlap = tf.TensorSpec([None, self.config.audio.overlap_size, N_CHANNELS])
         waveforms = tf.TensorSpec([None, None])
-        self._encode = tf.function(
-            autoencoder.encode, input_signature=[waveforms], autograph=False
-        )
+        self._encode = tf.function(autoencoder.encode, input_signature=[waveforms], autograph=False)
         self._decode = tf.function(
             autoencoder.decode, input_signature=[latents, overlap], autograph=False
         )

@@ -7,6 +7,7 @@ import os
 from musika_tf import datasets, encoding
 from musika_tf.batches import LatentBatches, WaveformBatches
 from musika_tf.config import Config, TrainingConfig
+from musika_tf.shards import Shards
 from musika_tf.training import checkpoint, stages
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
@@ -61,6 +62,7 @@ def train_autoencoder(
     )
     if before:
         checkpoint.load_networks(before, trainer.inherited_networks())
+    _tell_unused(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz)
     folder = stages.begin(run_dir, stage.name, config, training, flags_text)
     return train(trainer, batches, settings, folder)
 
@@ -107,8 +109,19 @@ def train_gan(
         decode=lambda latents: codec.decode(latents[0])[None],
     )
     batches = LatentBatches(shards, training.batch_size, crop_n_latents, training.seed)
+    _tell_unused(shards, crop_n_latents, config.latent_hop_size / config.audio.sample_rate_hz)
     folder = stages.begin(run_dir, "gan", config, training, flags_text)
     if source != run_dir:
         stages.adopt_autoencoder(run_dir, source)
     (folder / stages.ENCODER_FILE).write_text(fingerprint)
     return train(trainer, batches, settings, folder)
+
+
+def _tell_unused(shards: Shards, crop_n_rows: int, seconds_per_row: float) -> None:
+    """Says what part of the training data is too short to be learnt from."""
+    n_sources, n_rows = shards.too_short(crop_n_rows)
+    if n_sources:
+        print(
+            f"{n_sources} training sources, {n_rows * seconds_per_row / 3600:.2f} h, are shorter "
+            f"than a training example, {crop_n_rows * seconds_per_row:.1f} s, and are not used"
+        )
