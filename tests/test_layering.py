@@ -41,7 +41,7 @@ ORDER = (
     ("musika_tf.training.stages",),
     ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
-    ("musika_tf.training.runs",),
+    ("musika_tf.runs",),
     ("export.*",),
     ("flags.*",),
     ("musika_tf.programs.*",),

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musika_tf import audio, datasets, encoding, synthesis
+from musika_tf import audio, datasets, encoding, runs, synthesis
 from musika_tf.shards import ShardWriter
-from musika_tf.training import checkpoint, runs, stages
+from musika_tf.training import checkpoint, stages
 from musika_tf.training.loop import LoopSettings
 
 

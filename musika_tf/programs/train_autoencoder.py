@@ -14,8 +14,9 @@ from flags import paths, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
+from musika_tf import runs
 from musika_tf.programs import common
-from musika_tf.training import runs, stages
+from musika_tf.training import stages
 
 DATA_DIR = paths.define("data_dir", "Waveform shards.", required=True)
 LEVEL = flags.DEFINE_integer("level", None, "Autoencoder to train.", 1, 2, required=True)

@@ -10,8 +10,9 @@ from flags import paths, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
+from musika_tf import runs
 from musika_tf.programs import common
-from musika_tf.training import runs, stages
+from musika_tf.training import stages
 
 LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
 AUTOENCODER = paths.define(
