@@ -128,7 +128,7 @@ class Model:
     def __init__(self, model_dir: str | os.PathLike):
         self.path = find_version(model_dir)
         self.metadata = _read_metadata(self.path)
-        self.config = Config.from_json(json.dumps(self.metadata["config"]))
+        self.config = Config.from_json(json.dumps(self.metadata.get("config")))
         # Keeps the weights alive, which the signatures hold only weakly.
         self._loaded = tf.saved_model.load(str(self.path))
 
