@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tqdm
@@ -196,23 +197,19 @@ def _compile(step: Callable, element_spec, jit_compile: bool) -> Callable:
     return run_steps
 
 
-class _on_signals:  # noqa: N801 (reads as a statement)
+@contextlib.contextmanager
+def _on_signals(action: Callable[[int], None]) -> Iterator[None]:
     """Calls a function on SIGINT and SIGTERM instead of dying; a second signal dies."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, action: Callable[[int], None]):
-        self.action = action
-
-    def __enter__(self):
-        self.previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
-
-    def _handle(self, number, frame):
+    def handle(number, frame):
         del frame
         tqdm.tqdm.write("stopping after the current steps, with a checkpoint")
-        signal.signal(number, self.previous[number])
-        self.action(number)
+        signal.signal(number, previous[number])
+        action(number)
 
-    def __exit__(self, *exception):
-        for number, handler in self.previous.items():
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)
