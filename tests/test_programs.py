@@ -104,7 +104,10 @@ def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("train_gan", "--run_dir={home}/new", "--latent_dir={home}/latents"), "--level=2 --phase"),
+        (
+            ("train_gan", "--run_dir={home}/new", "--latent_dir={home}/latents"),
+            "--level=1 --phase=1",
+        ),
         (
             ("encode", "--run_dir={home}/none", "--data_dir={home}/data", "--latent_dir=x"),
             "run folder",
