@@ -7,7 +7,6 @@ model server that watches `model_dir` never sees half a model, or one that does 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -25,7 +24,7 @@ from export import verify as verify_lib
 from musika_tf import synthesis
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
-from musika_tf.training import stages
+from musika_tf.training import checkpoint, stages
 
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
@@ -152,11 +151,6 @@ def _version_of(package: str) -> str | None:
 
 
 def weights_sha256(networks: Mapping[str, keras.Model]) -> str:
-    """SHA-256 over names, shapes and values of all weights, in the order of their names."""
+    """SHA-256 over all weights, under the names `<network>/<layer>/<variable>`."""
     weights = {f"{name}/{v.path}": v for name, network in networks.items() for v in network.weights}
-    digest = hashlib.sha256()
-    for name, variable in sorted(weights.items()):
-        array = variable.numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    return checkpoint.sha256({name: variable.numpy() for name, variable in weights.items()})

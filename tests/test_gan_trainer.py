@@ -98,8 +98,14 @@ def test_compiled_step_changes_all_networks_but_not_the_mix(compiled):
     assert mixes == ["mixing/mix"]
 
 
-def test_average_follows_with_a_short_memory_at_first():
-    trainer = _trainer()
+@pytest.mark.parametrize(
+    ("configured_decay", "step", "decay"),
+    [(TrainingConfig().average_decay, 0, 0.1), (0.75, 1000, 0.75)],
+    ids=["a short memory at first", "the configured one later"],
+)
+def test_average_follows_the_generator(configured_decay, step, decay):
+    trainer = _trainer(average_decay=configured_decay)
+    trainer.state["step"].assign(step)
     before = trainer.generator.get_weights()
     trainer.step(tf.constant(_latents(4)))
     rows = zip(
@@ -109,22 +115,7 @@ def test_average_follows_with_a_short_memory_at_first():
         strict=True,
     )
     for old, new, average in rows:
-        np.testing.assert_allclose(average, 0.1 * old + 0.9 * new, atol=1e-6)
-
-
-def test_average_has_the_configured_memory_later():
-    trainer = _trainer(average_decay=0.75)
-    trainer.state["step"].assign(1000)
-    before = trainer.generator.get_weights()
-    trainer.step(tf.constant(_latents(4)))
-    rows = zip(
-        before,
-        trainer.generator.get_weights(),
-        trainer.generator_average.get_weights(),
-        strict=True,
-    )
-    for old, new, average in rows:
-        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, atol=1e-6)
+        np.testing.assert_allclose(average, decay * old + (1 - decay) * new, atol=1e-6)
 
 
 def test_same_seed_same_metrics_other_seed_others():

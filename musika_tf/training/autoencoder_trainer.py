@@ -9,7 +9,7 @@ import tensorflow as tf
 from musika_tf import losses, spectral, spectral_norm
 from musika_tf.autoencoder import Autoencoder, build_discriminator
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.training.trainer import Samples, Trainer
+from musika_tf.training.trainer import Samples, Trainer, adam
 
 # A training example is two adjacent excerpts, so that the discriminator sees where they meet.
 N_EXCERPTS = 2
@@ -46,14 +46,14 @@ class AutoencoderTrainer(Trainer):
         self.level, self.phase = level, phase
         self.autoencoder = Autoencoder(config, n_levels=level)
         self.networks = dict(self.autoencoder.networks)
-        self.optimizers = {"decoder": self._optimizer(self._trained_variables())}
+        self.optimizers = {"decoder": adam(training, self._trained_variables())}
         if phase == 2:
             n_samples = N_EXCERPTS * config.audio.excerpt_n_samples - config.audio.overlap_size
             n_frames = spectral.n_frames_of(n_samples, *self._discriminator_stft)
             self.discriminator = build_discriminator(config, n_frames)
             self.networks["discriminator"] = self.discriminator
             weights = self.discriminator.trainable_variables
-            self.optimizers["discriminator"] = self._optimizer(weights)
+            self.optimizers["discriminator"] = adam(training, weights)
         self.state = {"step": tf.Variable(0, dtype=tf.int64, name="step")}
         self._held_out = np.asarray(held_out, np.float32)
         self._evaluate = tf.function(self._held_out_figures, autograph=False)
@@ -61,13 +61,6 @@ class AutoencoderTrainer(Trainer):
     @property
     def _discriminator_stft(self) -> tuple[int, int]:
         return self.config.audio.discriminator_window_size, self.config.audio.hop_size
-
-    def _optimizer(self, variables) -> keras.optimizers.Optimizer:
-        optimizer = keras.optimizers.Adam(
-            self.training.learning_rate, beta_1=self.training.adam_beta_1
-        )
-        optimizer.build(variables)
-        return optimizer
 
     def _trained_variables(self) -> list[keras.Variable]:
         encoder, decoder = (self.networks[f"{name}{self.level}"] for name in ("encoder", "decoder"))

@@ -67,11 +67,16 @@ def step_of(path: pathlib.Path) -> int:
 
 def fingerprint(path: pathlib.Path, networks: Sequence[str]) -> str:
     """SHA-256 over the weights of the named networks in a checkpoint."""
+    prefixes = tuple(f"networks/{network}/" for network in networks)
+    return sha256({k: v for k, v in _read(path).items() if k.startswith(prefixes)})
+
+
+def sha256(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values of arrays, in the order of their names."""
     digest = hashlib.sha256()
-    for name, array in sorted(_read(path).items()):
-        if name.startswith(tuple(f"networks/{network}/" for network in networks)):
-            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-            digest.update(array.tobytes())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from musika_tf import coordinates, gan, losses
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.training.trainer import Samples, Trainer
+from musika_tf.training.trainer import Samples, Trainer, adam
 
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
 _N_PATCHES = 2
@@ -64,20 +64,13 @@ class GanTrainer(Trainer):
             "discriminator": self.discriminator,
         }
         self.optimizers = {
-            "generator": self._optimizer(self.generator),
-            "discriminator": self._optimizer(self.discriminator),
+            "generator": adam(training, self.generator.trainable_variables),
+            "discriminator": adam(training, self.discriminator.trainable_variables),
         }
         self.state = {"step": tf.Variable(0, dtype=tf.int64, name="step")}
         self._held_out = None if held_out is None else self._checked(held_out)
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
-
-    def _optimizer(self, network: keras.Model) -> keras.optimizers.Optimizer:
-        optimizer = keras.optimizers.Adam(
-            self.training.learning_rate, beta_1=self.training.adam_beta_1
-        )
-        optimizer.build(network.trainable_variables)
-        return optimizer
 
     def _checked(self, held_out: np.ndarray) -> np.ndarray:
         expected = (_N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth)

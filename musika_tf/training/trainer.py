@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from musika_tf.config import TrainingConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
@@ -20,6 +22,15 @@ class Samples:
     sample_rate_hz: int
     # The same, of what training does not change: to compare with, and enough to be written once.
     references: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def adam(
+    training: TrainingConfig, variables: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """Adam as every stage uses it (paper §4.1, §4.2), built for the variables it will train."""
+    optimizer = keras.optimizers.Adam(training.learning_rate, beta_1=training.adam_beta_1)
+    optimizer.build(variables)
+    return optimizer
 
 
 class Trainer(abc.ABC):
