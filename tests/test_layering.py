@@ -17,8 +17,16 @@ PACKAGES = ("musika_tf", "flags", "export")
 # A module may import those above it. Modules of one line may not import each other, except that a
 # name ending in `.*` stands for all other modules of a package, which may.
 ORDER = (
-    ("musika_tf", "musika_tf.training", "musika_tf.programs", "flags", "export"),
+    (
+        "musika_tf",
+        "musika_tf.conditioning",
+        "musika_tf.training",
+        "musika_tf.programs",
+        "flags",
+        "export",
+    ),
     ("musika_tf.config",),
+    ("musika_tf.conditioning.signals",),
     ("musika_tf.audio",),
     ("musika_tf.spectral",),
     ("musika_tf.spectral_norm",),
@@ -50,6 +58,7 @@ ORDER = (
 # seconds and half a gigabyte.
 WITHOUT_TENSORFLOW = (
     "musika_tf.config",
+    "musika_tf.conditioning.signals",
     "musika_tf.shards",
     "musika_tf.batches",
     "flags.system",

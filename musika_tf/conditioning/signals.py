@@ -1,0 +1,291 @@
+"""What a conditional generator is told: its units, and how people say it (paper §5.1, §5.2).
+
+A control says the value of one signal along an endless piece: a constant, a random walk or a curve
+over time. Time is that of the waveform that comes out. The frames of latent step k reach from its
+first sample, k·r, to overlap_size samples into the next step, and the step takes the value at
+their middle:
+
+    samples      0            r            2·r          3·r
+    steps        |     0      |     1      |     2      |
+    frames of 1               |---------- · ----------|  r + overlap_size samples
+                                          └ centre of step 1
+
+No TensorFlow here: what draws and reads values runs wherever Python does.
+"""
+
+from __future__ import annotations
+
+import abc
+import csv
+import dataclasses
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from musika_tf.config import KNOWN_SIGNALS, Config, Signal
+
+RANDOM_WALK = "random_walk"
+CURVE_COLUMNS = ("time_seconds", "value")
+
+# Standard deviation of a random walk's change over one second, in parts of its range; it grows
+# with the root of time: 0.07 a second is 0.24 in the 11.9 s of a patch.
+RANDOM_WALK_SPREAD = 0.07
+
+
+# Units
+
+
+def to_model_units(values: Any, signals: Sequence[Signal]) -> Any:
+    """User units [..., C] → what the networks see, [-1, 1]: x = 2·(v - min)/(max - min) - 1.
+
+    Args:
+      values: an array or a tensor; the last axis in the order of the signals.
+      signals: C of them.
+    """
+    minimum, maximum = _limits(signals)
+    return 2.0 * (values - minimum) / (maximum - minimum) - 1.0
+
+
+def from_model_units(values: Any, signals: Sequence[Signal]) -> Any:
+    """The inverse of `to_model_units`."""
+    minimum, maximum = _limits(signals)
+    return (values + 1.0) / 2.0 * (maximum - minimum) + minimum
+
+
+def _limits(signals: Sequence[Signal]) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(signal.minimum, signal.maximum) for signal in signals]
+    minimum, maximum = np.array(pairs, np.float32).T
+    return minimum, maximum
+
+
+def limited(values: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
+    """Values [..., C] in user units, limited to the ranges of the signals: float32."""
+    return np.clip(np.asarray(values, np.float32), *_limits(signals))
+
+
+def centres_seconds(config: Config, start: int, n_steps: int) -> np.ndarray:
+    """Times of latent steps start … start + n_steps - 1 of a generated piece: float64 [n_steps]."""
+    r, overlap_size = config.latent_hop_size, config.audio.overlap_size
+    centres = (start + np.arange(n_steps) + 0.5) * r + 0.5 * overlap_size
+    return centres / config.audio.sample_rate_hz
+
+
+# Controls
+
+
+class Control(abc.ABC):
+    """The value of one signal along an endless piece."""
+
+    @abc.abstractmethod
+    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
+        """The values block after block; the same ones whatever the length of a block.
+
+        Args:
+          config: says how long a latent step is.
+          seed: integers from 0; for what is drawn.
+          n_steps: latent steps of a block.
+
+        Yields:
+          float64 [n_steps] in user units, without end.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(Control):
+    """The same value always."""
+
+    value: float
+
+    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
+        """Blocks of the value."""
+        return itertools.repeat(np.full(n_steps, self.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomWalk(Control):
+    """Normal steps from a uniform first value, reflected at both ends (paper figure 3).
+
+    Over t seconds it moves by `RANDOM_WALK_SPREAD`·√t of the range (standard deviation), and in the
+    long run it is everywhere equally often.
+    """
+
+    minimum: float
+    maximum: float
+
+    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
+        """Blocks of the walk that belongs to the seed."""
+        rng = np.random.default_rng(list(seed))
+        width = self.maximum - self.minimum
+        step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
+        spread = RANDOM_WALK_SPREAD * math.sqrt(step_seconds) * width
+        position = rng.uniform(0.0, width)
+        while True:
+            moves = spread * rng.standard_normal(n_steps)
+            # Summed one by one from the last position, so that blocks of any length agree.
+            *path, position = np.cumsum([position, *moves])
+            yield self.minimum + width - np.abs(np.mod(path, 2.0 * width) - width)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve(Control):
+    """Straight lines between points in time; held before the first and after the last."""
+
+    times_seconds: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
+        """Blocks of the curve, read at the centres of the steps."""
+        for start in itertools.count(step=n_steps):
+            times = centres_seconds(config, start, n_steps)
+            yield np.interp(times, self.times_seconds, self.values)
+
+
+def blocks(
+    controls: Sequence[Control], config: Config, seed: Sequence[int], n_steps: int
+) -> Iterator[np.ndarray]:
+    """Conditioning of a piece, block after block.
+
+    Args:
+      controls: one a signal of `config.conditioning`, in its order.
+      config: of the model.
+      seed: integers from 0: what belongs to the piece. Each signal has draws of its own.
+      n_steps: latent steps of a block.
+
+    Yields:
+      float32 [n_steps, C] in user units, inside the ranges of the signals, without end.
+    """
+    signals = config.conditioning.signals
+    columns = [
+        control.blocks(config, [*seed, number], n_steps) for number, control in enumerate(controls)
+    ]
+    for values in zip(*columns, strict=True):
+        yield limited(np.stack(values, axis=-1), signals)
+
+
+# What people write
+
+
+def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Control, ...]:
+    """Controls of a model from what its user wrote.
+
+    Args:
+      texts: by name of the signal; as `parse` takes them.
+      signals: of the model.
+
+    Returns:
+      One control a signal, in their order.
+
+    Raises:
+      ValueError: a signal without a text, a text without a signal, or one that `parse` refuses.
+    """
+    names = [signal.name for signal in signals]
+    for name in texts:
+        if name not in names:
+            told = f"it is told {', '.join(names)}" if names else "it is unconditional"
+            raise ValueError(f"this model has no signal {name}: {told}")
+    for signal in signals:
+        if signal.name not in texts:
+            raise ValueError(
+                f"this model is told {signal.name}: give {_flag(signal)}=VALUE with "
+                f"{_choices(signal)}"
+            )
+    return tuple(parse(texts[signal.name], signal) for signal in signals)
+
+
+def parse(text: str, signal: Signal) -> Control:
+    """One control.
+
+    Args:
+      text: a number; `random_walk`, or `random_walk:MINIMUM:MAXIMUM` for a part of the range; or
+        the path of a CSV file as `read_curve` takes it.
+      signal: what it controls.
+
+    Raises:
+      ValueError: none of these, or out of the signal's range.
+    """
+    what = f"{signal.name}={text}"
+    if text.partition(":")[0] == RANDOM_WALK:
+        return _parse_walk(text, signal, what)
+    value = _number(text)
+    if value is not None:
+        _require_in_range(value, signal, what)
+        return Constant(value)
+    path = os.path.expanduser(text)
+    if not os.path.isfile(path):
+        raise ValueError(f"{what} must be {_choices(signal)}; there is no such file")
+    return read_curve(path, signal)
+
+
+def _parse_walk(text: str, signal: Signal, what: str) -> RandomWalk:
+    limits = [_number(word) for word in text.split(":")[1:]] or [signal.minimum, signal.maximum]
+    if len(limits) != 2 or None in limits or not limits[0] < limits[1]:
+        raise ValueError(f"{what} must be {RANDOM_WALK} or {RANDOM_WALK}:MINIMUM:MAXIMUM")
+    for limit in limits:
+        _require_in_range(limit, signal, what)
+    return RandomWalk(*limits)
+
+
+def read_curve(path: str | os.PathLike, signal: Signal) -> Curve:
+    """Reads a curve: a CSV file with the header `time_seconds,value` and a row a point.
+
+    Args:
+      path: UTF-8 text; times in seconds from the beginning of the piece, rising; values in user
+        units.
+      signal: what it controls.
+
+    Raises:
+      ValueError: another header, no row, what is no number, times that do not rise, or a value out
+        of the signal's range; names the file and the line.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if tuple(name.strip() for name in header) != CURVE_COLUMNS:
+            raise ValueError(
+                f"{path} begins with {','.join(header)!r}; its first line must be "
+                f"{','.join(CURVE_COLUMNS)}"
+            )
+        points = [_point(row, f"{path}, line {reader.line_num}", signal) for row in reader if row]
+    if not points:
+        raise ValueError(f"{path} holds no point: write a line of time and value, like 0,0.5")
+    times, values = zip(*points, strict=True)
+    for earlier, later in itertools.pairwise(times):
+        if not earlier < later:
+            raise ValueError(f"{path}: times must rise, and {later:g} comes after {earlier:g}")
+    return Curve(times, values)
+
+
+def _point(row: list[str], where: str, signal: Signal) -> tuple[float, float]:
+    numbers = [_number(word) for word in row]
+    if len(numbers) != 2 or None in numbers or not math.isfinite(numbers[0]):
+        raise ValueError(f"{where}: {','.join(row)!r} is not a time in seconds and a value")
+    _require_in_range(numbers[1], signal, f"{where}: {signal.name}={row[1].strip()}")
+    return numbers[0], numbers[1]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _require_in_range(value: float, signal: Signal, what: str) -> None:
+    # Written so that NaN does not pass.
+    if not signal.minimum <= value <= signal.maximum:
+        raise ValueError(f"{what} must be from {signal.range_text}")
+
+
+def _choices(signal: Signal) -> str:
+    return (
+        f"a number from {signal.range_text}, {RANDOM_WALK}, or a CSV file with the columns "
+        f"{','.join(CURVE_COLUMNS)}"
+    )
+
+
+def _flag(signal: Signal) -> str:
+    return f"--{signal.name}" if signal.name in KNOWN_SIGNALS else f"--condition={signal.name}"
