@@ -20,6 +20,8 @@ ORDER = (
     ("musika_tf", "musika_tf.training", "musika_tf.programs", "flags", "export"),
     ("musika_tf.config",),
     ("musika_tf.audio",),
+    ("musika_tf.conditioning", "musika_tf.conditioning.note_density"),
+    ("musika_tf.conditioning.labels",),
     ("musika_tf.spectral",),
     ("musika_tf.spectral_norm",),
     ("musika_tf.layers",),
