@@ -9,19 +9,14 @@ from scipy import stats
 
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.labels import Labels
-from musika_tf.config import AudioConfig
+from musika_tf.config import AudioConfig, Signal
 
 AUDIO = AudioConfig()
 STEP_N_SAMPLES = 4096
 
 
-class Signal:
-    """A signal as the functions need it."""
-
-    name = "curve"
-
-    def __init__(self, minimum=0.0, maximum=1.0, rate="step"):
-        self.minimum, self.maximum, self.rate = minimum, maximum, rate
+def signal_of(minimum=0.0, maximum=1.0, rate="step") -> Signal:
+    return Signal("curve", "units", minimum, maximum, rate)
 
 
 def write(tmp_path, text: str):
@@ -127,7 +122,7 @@ def test_some_file_needs_an_event(tmp_path):
 
 def test_a_curve_is_linear_between_points_and_held_outside(tmp_path):
     labels = Labels(("time_seconds", "value"), {"a": [[1.5, 10], [3.5, 30]]}, "a test")
-    signal = Signal(0, 100)
+    signal = signal_of(0, 100)
     np.testing.assert_allclose(values(labels, "a", signal), [10, 10, 20, 30, 30, 30])
     # A second of the timeline lies before the file: the same values come one step later.
     np.testing.assert_allclose(
@@ -138,16 +133,16 @@ def test_a_curve_is_linear_between_points_and_held_outside(tmp_path):
 
 def test_values_outside_the_range_are_limited_and_counted():
     labels = Labels(("time_seconds", "value"), {"a": [[0, 10], [6, 130]], "b": [[0, 5]]}, "a test")
-    signal = Signal(20, 100)
+    signal = signal_of(20, 100)
     np.testing.assert_allclose(values(labels, "a", signal), [20, 40, 60, 80, 100, 100])
     assert labels.n_outside(signal) == 3
-    assert labels.n_outside(Signal(5, 130)) == 0
+    assert labels.n_outside(signal_of(5, 130)) == 0
 
 
 @pytest.mark.parametrize("first_sample", [0, -130])
 def test_a_piece_has_the_mean_over_the_file(first_sample):
     labels = Labels(("time_seconds", "value"), {"a": [[0, 0], [6, 60]], "b": [[3, 7]]}, "a test")
-    signal = Signal(0, 100, "piece")
+    signal = signal_of(0, 100, "piece")
     for file, n_steps, mean in (("a", 6, 30), ("a", 8, 30), ("b", 6, 7)):
         result = values(labels, file, signal, n_steps, first_sample)
         np.testing.assert_allclose(result, np.full(n_steps, mean), rtol=1e-6)
@@ -159,11 +154,11 @@ def test_events_give_the_scaled_density():
     times = np.arange(600) + 0.5
     density = stats.gaussian_kde(onsets, 0.004)(times) * 2000
     expected = np.log(1 + density) / np.log(31)
-    result = values(labels, "a", Signal(), n_steps=600, n_samples=60_000)
+    result = values(labels, "a", signal_of(), n_steps=600, n_samples=60_000)
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
     assert 0.0 < result.min() < 0.3 < 0.5 < result.max() < 0.8
-    np.testing.assert_array_equal(values(labels, "silent", Signal()), np.zeros(6))
-    np.testing.assert_array_equal(values(labels, "a", Signal(), maximum=0.5), np.ones(6))
+    np.testing.assert_array_equal(values(labels, "silent", signal_of()), np.zeros(6))
+    np.testing.assert_array_equal(values(labels, "a", signal_of(), maximum=0.5), np.ones(6))
 
 
 def latents_touched(sample: int, n_samples: int) -> np.ndarray:

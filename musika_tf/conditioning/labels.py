@@ -34,12 +34,11 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from musika_tf.conditioning import note_density
-from musika_tf.config import AudioConfig
+from musika_tf.config import AudioConfig, Signal
 
 _COLUMNS = (
     ("time_seconds", "value"),
@@ -47,15 +46,6 @@ _COLUMNS = (
     ("time_seconds",),
     ("time_seconds", "confidence"),
 )
-
-
-class Signal(Protocol):
-    """What is needed here of a signal; `musika_tf.config.Signal` has it."""
-
-    name: str
-    minimum: float
-    maximum: float
-    rate: str
 
 
 def file_name(signal_name: str) -> str:
