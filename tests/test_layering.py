@@ -28,6 +28,8 @@ ORDER = (
     ("musika_tf.config",),
     ("musika_tf.conditioning.signals",),
     ("musika_tf.audio",),
+    ("musika_tf.conditioning", "musika_tf.conditioning.note_density"),
+    ("musika_tf.conditioning.labels",),
     ("musika_tf.spectral",),
     ("musika_tf.spectral_norm",),
     ("musika_tf.layers",),
