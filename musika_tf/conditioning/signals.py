@@ -1,14 +1,8 @@
 """What a conditional generator is told: its units, and how people say it (paper §5.1, §5.2).
 
 A control says the value of one signal along an endless piece: a constant, a random walk or a curve
-over time. Time is that of the waveform that comes out. The frames of latent step k reach from its
-first sample, k·r, to overlap_size samples into the next step, and the step takes the value at
-their middle:
-
-    samples      0            r            2·r          3·r
-    steps        |     0      |     1      |     2      |
-    frames of 1               |---------- · ----------|  r + overlap_size samples
-                                          └ centre of step 1
+over time. Time is that of the waveform that comes out, and each latent step takes the value at the
+centre of what is decoded from it, as in training (drawn in labels.py).
 
 No TensorFlow here: what draws and reads values runs wherever Python does.
 """
@@ -26,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from musika_tf.conditioning import labels
 from musika_tf.config import KNOWN_SIGNALS, Config, Signal
 
 RANDOM_WALK = "random_walk"
@@ -69,9 +64,9 @@ def limited(values: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
 
 def centres_seconds(config: Config, start: int, n_steps: int) -> np.ndarray:
     """Times of latent steps start … start + n_steps - 1 of a generated piece: float64 [n_steps]."""
-    r, overlap_size = config.latent_hop_size, config.audio.overlap_size
-    centres = (start + np.arange(n_steps) + 0.5) * r + 0.5 * overlap_size
-    return centres / config.audio.sample_rate_hz
+    audio, r = config.audio, config.latent_hop_size
+    first_sample = labels.steps_first_sample(audio, n_samples_before=0) + start * r
+    return labels.step_centres_seconds(n_steps, r, first_sample, audio.sample_rate_hz)
 
 
 # Controls
