@@ -1,5 +1,6 @@
-"""The latent GAN: FastGAN in one dimension with SA-AdaIN (paper §3.2, §4.2).
+"""The latent GAN: FastGAN in one dimension with SA-AdaIN (paper §3.2, §4.2, §5).
 
+Both networks of a conditional system have one more input: the signals along time, in user units.
 Layers carry explicit names, which checkpoints use: `steps16_…` works on 16 steps a patch (in the
 generator) or a pair of patches (in the discriminator).
 """
@@ -27,18 +28,23 @@ _DECODER_WIDTH_DIVISOR = 4
 def build_generator(config: Config, name: str = "generator") -> keras.Model:
     """The generator: coordinates of a patch and the style of the piece → latents of the patch.
 
+    What a conditional one is told stands beside the coordinates, step by step.
+
     Starts from its modulation signal at the coarsest rate. Each stage doubles the rate and
     convolves twice; every convolution is followed by SA-AdaIN and, but for the last one, a gated
     linear unit. The output depends on the inputs alone: no noise, no statistics of the batch.
 
     Returns:
-      Model of `coordinates` [B, seq_len, anchor_depth] and `style` [B, style_depth], giving
-      float32 latents [B, seq_len, stereo_latent_depth] in (-1, 1): left's channels, then right's.
+      Model of `coordinates` [B, seq_len, anchor_depth], `style` [B, style_depth] and, if the
+      system is conditional, `conditioning` [B, seq_len, n_signals] in user units, giving float32
+      latents [B, seq_len, stereo_latent_depth] in (-1, 1): left's channels, then right's.
     """
     gan = config.gan
     coordinates = keras.Input((gan.seq_len, gan.anchor_depth), name="coordinates")
     style = keras.Input((gan.style_depth,), name="style")
-    modulations = _modulations([coordinates], style, n_rates=len(gan.generator_widths))
+    told, in_model_units = _conditioning(config, gan.seq_len)
+    signals = [coordinates, *in_model_units]
+    modulations = _modulations(signals, style, n_rates=len(gan.generator_widths))
     x, stages = modulations[0], []
     for index, (width, modulation) in enumerate(
         zip(gan.generator_widths, modulations, strict=True)
@@ -54,7 +60,19 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
         stages.append(x)
     x = _modulated_conv(x, modulations[-1], config.stereo_latent_depth, "output")
     latents = keras.layers.Activation("tanh", dtype="float32", name="latents")(x)
-    return keras.Model([coordinates, style], latents, name=name)
+    return keras.Model([coordinates, style, *told], latents, name=name)
+
+
+def _conditioning(
+    config: Config, n_steps: int
+) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
+    """The input `conditioning` and the same in model units; nothing of an unconditional system."""
+    signals = config.conditioning.signals
+    if not signals:
+        return [], []
+    # Not in the precision of the networks: see the layer.
+    told = keras.Input((n_steps, len(signals)), dtype="float32", name="conditioning")
+    return [told], [layers.ModelUnits(signals, name="conditioning_in_model_units")(told)]
 
 
 def _modulations(
@@ -97,17 +115,22 @@ def _gated_conv(x, modulation, width: int, name: str):
 def build_discriminator(config: Config, name: str = "discriminator") -> keras.Model:
     """The discriminator with the light decoder that rebuilds its input (paper §4.2).
 
-    Channels are mixed first; then the rate is halved stage by stage, each time as FastGAN does:
-    the mean of a convolved path and of an average-pooled one. No normalisation.
+    Channels are mixed first, and what a conditional system is told is put beside them. Then the
+    rate is halved stage by stage, each time as FastGAN does: the mean of a convolved path and of
+    an average-pooled one. No normalisation.
 
     Returns:
-      Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, giving
-      `logits` float32 [B, T'], positive for real ones, and `reconstruction` of the input, float32
-      in (-1, 1).
+      Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, and, if the
+      system is conditional, `conditioning` [B, 2·seq_len, n_signals] in user units, giving
+      `logits` float32 [B, T'], positive for real ones, and `reconstruction` of the latents,
+      float32 in (-1, 1).
     """
-    widths = config.gan.latent_discriminator_widths
-    latents = keras.Input((2 * config.gan.seq_len, config.stereo_latent_depth), name="latents")
+    widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
+    latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
+    told, in_model_units = _conditioning(config, n_steps)
     x = layers.CrossChannelMixing(seed=_MIXING_SEED, name="mixing")(latents)
+    if in_model_units:
+        x = keras.layers.Concatenate(name="mixed_and_told")([x, *in_model_units])
     x = _leaky_conv(x, widths[0], 3, name="input")
     for width in widths[1:]:
         x = _down_block(x, width)
@@ -115,7 +138,7 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
     logits = keras.layers.Conv1D(1, 1, dtype="float32", name="logits_conv")(hidden)
     logits = keras.layers.Flatten(dtype="float32", name="logits")(logits)
     reconstruction = _decoder(x, widths, config.stereo_latent_depth)
-    return keras.Model(latents, [logits, reconstruction], name=name)
+    return keras.Model([latents, *told] if told else latents, [logits, reconstruction], name=name)
 
 
 def _leaky_conv(x, width: int, kernel_size: int, name: str, strides: int = 1):

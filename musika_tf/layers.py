@@ -1,10 +1,17 @@
-"""Blocks of the networks: position in an excerpt; those of the latent GAN (paper §4.2)."""
+"""Blocks of the networks: position in an excerpt; those of the latent GAN (paper §4.2, §5)."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from musika_tf.conditioning.signals import to_model_units
+from musika_tf.config import Signal
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.
 _EXCITATION_N_STEPS = 4
@@ -190,6 +197,32 @@ class CrossChannelMixing(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("musika_tf")
+class ModelUnits(keras.layers.Layer):
+    """Conditioning in user units → what the networks compute with, [-1, 1].
+
+    In float32 whatever the precision of the networks: bfloat16 cannot tell 127.8 from 128 BPM.
+
+    Args:
+      signals: of the system, in the order of the last axis.
+    """
+
+    def __init__(self, signals: Sequence[Signal | dict[str, Any]], **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.signals = tuple(s if isinstance(s, Signal) else Signal(**s) for s in signals)
+
+    def call(self, values: tf.Tensor) -> tf.Tensor:
+        """[B, T, C] in user units → [B, T, C]."""
+        return to_model_units(values, self.signals)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        signals = [dataclasses.asdict(signal) for signal in self.signals]
+        return {**super().get_config(), "signals": signals}
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:

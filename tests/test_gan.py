@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,14 @@ import tensorflow as tf
 
 from flags import system
 from musika_tf import coordinates, gan
-from musika_tf.config import AutoencoderConfig, Config, GanConfig
+from musika_tf.config import (
+    KNOWN_SIGNALS,
+    AutoencoderConfig,
+    ConditioningConfig,
+    Config,
+    GanConfig,
+    Signal,
+)
 
 TINY = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=3),
@@ -16,6 +25,11 @@ TINY = Config(
         generator_widths=(12, 10, 8, 8),
         latent_discriminator_widths=(8, 12, 12, 16),
     ),
+)
+
+TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
+CONDITIONAL = dataclasses.replace(
+    TINY, conditioning=ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
 )
 
 
@@ -135,3 +149,112 @@ def test_half_precision_networks_speak_single():
     outputs = [*generator.outputs, *discriminator.outputs]
     assert {x.dtype for x in outputs} == {"float32"}
     assert {w.dtype for w in generator.weights} == {"float32"}
+
+
+# Conditional networks
+
+
+@pytest.fixture(scope="module")
+def conditional_generator():
+    keras.utils.set_random_seed(0)
+    return gan.build_generator(CONDITIONAL)
+
+
+@pytest.fixture(scope="module")
+def conditional_discriminator():
+    keras.utils.set_random_seed(0)
+    return gan.build_discriminator(CONDITIONAL)
+
+
+def _told(n, n_steps, density=0.3, tempo_bpm=128.0):
+    return np.tile(np.array([density, tempo_bpm], np.float32), (n, n_steps, 1))
+
+
+def test_unconditional_networks_have_no_further_input(generator, discriminator):
+    assert [x.name for x in generator.inputs] == ["coordinates", "style"]
+    assert [x.name for x in discriminator.inputs] == ["latents"]
+
+
+def test_conditional_networks_are_told_the_signals(
+    conditional_generator, conditional_discriminator
+):
+    shapes = {x.name: x.shape for x in conditional_generator.inputs}
+    assert list(shapes) == ["coordinates", "style", "conditioning"]
+    assert shapes["conditioning"] == (None, 32, 2)
+    shapes = {x.name: x.shape for x in conditional_discriminator.inputs}
+    assert shapes == {"latents": (None, 64, 6), "conditioning": (None, 64, 2)}
+
+
+def test_conditional_networks_have_the_same_weights_but_for_what_reads_the_signals(
+    generator, discriminator, conditional_generator, conditional_discriminator
+):
+    def shapes(network):
+        return {w.path: w.shape for w in network.weights}
+
+    ours, theirs = shapes(generator), shapes(conditional_generator)
+    assert list(ours) == list(theirs)
+    wider = {path for path in ours if ours[path] != theirs[path]}
+    assert wider == {p for p in ours if p.endswith("adain/kernel")} | {"steps4_first_conv/kernel"}
+    ours, theirs = shapes(discriminator), shapes(conditional_discriminator)
+    assert list(ours) == list(theirs)
+    assert [p for p in ours if ours[p] != theirs[p]] == ["input_conv/kernel"]
+    assert theirs["input_conv/kernel"] == (3, 6 + 2, 8)
+
+
+def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng):
+    finest = conditional_generator.get_layer("steps32_modulation").output
+    coarsest = conditional_generator.get_layer("steps4_modulation").output
+    model = keras.Model(conditional_generator.inputs, [finest, coarsest])
+    coords, style = _inputs(rng, 2)
+    told = _told(2, 32)
+    told[..., 0] = rng.uniform(size=(2, 32))
+    fine, coarse = (x.numpy()[..., 6:8] for x in model([coords, style, tf.constant(told)]))
+    np.testing.assert_allclose(fine[..., 0], 2 * told[..., 0] - 1, atol=1e-6)
+    # 128 BPM lies 18 above 110, of a half range of 30.
+    np.testing.assert_allclose(fine[..., 1], 18 / 30 - 1, atol=1e-6)
+    np.testing.assert_allclose(coarse, fine.reshape(2, 4, 8, 2).mean(axis=2), atol=1e-6)
+
+
+@pytest.mark.parametrize("signal", [0, 1])
+def test_a_patch_follows_its_own_signals(conditional_generator, rng, signal):
+    coords, style = _inputs(rng, 4)
+    told = _told(4, 32)
+    before = conditional_generator([coords, style, tf.constant(told)]).numpy()
+    told[2, :, signal] += (0.5, 30.0)[signal]
+    after = conditional_generator([coords, style, tf.constant(told)]).numpy()
+    changes = np.abs(after - before).max(axis=(1, 2))
+    assert changes[2] > 0.01
+    np.testing.assert_allclose(changes[[0, 1, 3]], 0.0, atol=1e-6)
+
+
+def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
+    latents = tf.constant(rng.uniform(-1, 1, (2, 64, 6)), tf.float32)
+    told = _told(2, 64)
+    before = conditional_discriminator([latents, tf.constant(told)])
+    assert before[1].shape == latents.shape
+    told[1, 40:, 0] = 0.9
+    after = conditional_discriminator([latents, tf.constant(told)])
+    changes = np.abs(after[0] - before[0])
+    assert changes[1].max() > 1e-3
+    np.testing.assert_allclose(changes[0], 0.0, atol=1e-6)
+
+
+def test_all_conditional_weights_get_gradients(conditional_generator, rng):
+    with tf.GradientTape() as tape:
+        latents = conditional_generator([*_inputs(rng, 2), tf.constant(_told(2, 32))])
+        loss = tf.reduce_sum(latents**2)
+    gradients = tape.gradient(loss, conditional_generator.trainable_variables)
+    assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
+
+
+def test_half_precision_networks_are_told_in_single():
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        generator = gan.build_generator(CONDITIONAL)
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    units = generator.get_layer("conditioning_in_model_units")
+    model = keras.Model(generator.inputs[2], units.output)
+    told = _told(1, 32, tempo_bpm=127.8)
+    assert float(model(told)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)
