@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from musika_tf.audio import INT16_SCALE
-from musika_tf.shards import Shards
+from musika_tf.conditioning.latent_labels import LatentSignals
+from musika_tf.config import ConditioningConfig
+from musika_tf.shards import Position, Shards
 
 
 class ArraySpec(NamedTuple):
@@ -49,10 +51,12 @@ class _Batches:
           A tuple of arrays as in `array_specs`.
         """
         rng = np.random.default_rng([self._seed, int(step)])
-        crops = self._shards.random_crops(rng, self._batch_size, self._crop_n_rows)
-        return (self._finish(crops, rng),)
+        positions = self._shards.random_positions(rng, self._batch_size, self._crop_n_rows)
+        return self._arrays(positions, rng)
 
-    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _arrays(
+        self, positions: list[Position], rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
         raise NotImplementedError
 
 
@@ -80,19 +84,33 @@ class WaveformBatches(_Batches):
         super().__init__(shards, batch_size, crop_n_samples, seed)
         self.array_specs = (ArraySpec((batch_size, crop_n_samples), np.dtype(np.float32)),)
 
-    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _arrays(
+        self, positions: list[Position], rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        crops = self._shards.crops(positions, self._crop_n_rows)
         channels = rng.integers(crops.shape[2], size=len(crops))
         mono = crops[np.arange(len(crops)), :, channels]  # [batch, crop_n_samples]
-        return mono.astype(np.float32) / INT16_SCALE
+        return (mono.astype(np.float32) / INT16_SCALE,)
 
 
 class LatentBatches(_Batches):
-    """Latent sequences for the latent GAN, float32 [batch, crop_n_latents, depth]."""
+    """Latent sequences for the latent GAN, and what a conditional one is told along them.
+
+    Float32 latents [batch, crop_n_latents, depth]; of a conditional system also the conditioning
+    [batch, crop_n_latents, n_signals] in user units.
+    """
 
     _dtype_kind = "f"
     _content = "latents"
 
-    def __init__(self, shards: Shards, batch_size: int, crop_n_latents: int, seed: int):
+    def __init__(
+        self,
+        shards: Shards,
+        batch_size: int,
+        crop_n_latents: int,
+        seed: int,
+        conditioning: ConditioningConfig | None = None,
+    ):
         """Checks that the batches can be made.
 
         Args:
@@ -100,13 +118,24 @@ class LatentBatches(_Batches):
           batch_size: crops a batch, at least 1.
           crop_n_latents: latents of each crop.
           seed: not negative; batches of another seed are independent.
+          conditioning: of the system; None, or one without signals: it is unconditional.
 
         Raises:
-          ValueError: waveform shards, bad sizes, or no training source as long as a crop.
+          ValueError: waveform shards, bad sizes, no training source as long as a crop, or no label
+            of a signal.
         """
+        is_conditional = conditioning is not None and conditioning.n_signals > 0
+        self._signals = LatentSignals(shards, conditioning) if is_conditional else None
         super().__init__(shards, batch_size, crop_n_latents, seed)
-        shape = (batch_size, crop_n_latents, shards.n_channels)
-        self.array_specs = (ArraySpec(shape, np.dtype(np.float32)),)
+        depths = [shards.n_channels, *([conditioning.n_signals] if is_conditional else [])]
+        self.array_specs = tuple(
+            ArraySpec((batch_size, crop_n_latents, depth), np.dtype(np.float32)) for depth in depths
+        )
 
-    def _finish(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return crops.astype(np.float32)
+    def _arrays(
+        self, positions: list[Position], rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        latents = self._shards.crops(positions, self._crop_n_rows).astype(np.float32)
+        if self._signals is None:
+            return (latents,)
+        return latents, self._signals.crops(positions, self._crop_n_rows)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from musika_tf.audio import INT16_SCALE
+from musika_tf.conditioning.latent_labels import METADATA_KEY
 from musika_tf.config import (
     AudioConfig,
     AutoencoderConfig,
@@ -31,7 +32,10 @@ def waveform_metadata(audio: AudioConfig) -> dict[str, Any]:
 
 
 def latent_metadata(
-    config: Config, encoder_fingerprint: str, n_samples: dict[str, int]
+    config: Config,
+    encoder_fingerprint: str,
+    n_samples: dict[str, int],
+    labels: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Metadata of latent shards.
 
@@ -39,6 +43,7 @@ def latent_metadata(
       config: of the run that encoded them.
       encoder_fingerprint: identifies the encoders' weights: latents of others mean other sounds.
       n_samples: length of every source before it was encoded.
+      labels: `AudioLabels.metadata` of the labels beside the latents; None: there are none.
     """
     return {
         "kind": LATENT_KIND,
@@ -46,6 +51,7 @@ def latent_metadata(
         "autoencoder": dataclasses.asdict(config.autoencoder),
         "encoder_fingerprint": encoder_fingerprint,
         "n_samples": n_samples,
+        METADATA_KEY: labels or {},
     }
 
 

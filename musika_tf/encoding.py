@@ -7,6 +7,7 @@ frames as all others, and zeros after it up to a whole excerpt:
     latents   |   latent 0   |   latent 1   |   latent 2   | …
 
 Decoding gives the same timeline, so the file begins overlap_size samples into what comes out.
+Labels of the file are read at the centres of what the latents see, and go into the shards too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from musika_tf import audio as audio_io
 from musika_tf import datasets
 from musika_tf.audio import INT16_SCALE
 from musika_tf.autoencoder import Autoencoder, join_channels
+from musika_tf.conditioning.latent_labels import AudioLabels
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.shards import ShardWriter
 from musika_tf.training import checkpoint, stages
@@ -108,35 +110,51 @@ def encode_shards(
     data_dir: str | os.PathLike,
     latent_dir: str | os.PathLike,
     overwrite: bool = False,
+    max_onsets_per_second: float | None = None,
 ) -> None:
-    """Encodes every source of waveform shards to stereo latents.
+    """Encodes every source of waveform shards to stereo latents; its labels go with them.
 
     Args:
       run_dir: run with a trained autoencoder.
       data_dir: waveform shards.
       latent_dir: latent shards to write, float16, sources and splits as in `data_dir`.
       overwrite: replace latent shards that are there.
+      max_onsets_per_second: onsets per second that make a note density of 1; None: as the run's
+        config says.
 
     Raises:
-      ValueError: run and shards do not fit together, or `latent_dir` is taken.
+      ValueError: run and shards do not fit together, labels are damaged or incomplete, or
+        `latent_dir` is taken.
     """
     codec = FileCodec(load_autoencoder(run_dir))
     config = codec.config
     shards = datasets.open_waveforms(data_dir, config)
+    if max_onsets_per_second is None:
+        max_onsets_per_second = config.conditioning.max_onsets_per_second
+    labels = AudioLabels(data_dir, shards.sources, config, max_onsets_per_second)
     metadata = datasets.latent_metadata(
         config,
         stages.encoder_fingerprint(run_dir),
         n_samples={source.name: source.n_rows for source in shards.sources},
+        labels=labels.metadata,
     )
-    depth = config.stereo_latent_depth
+    writer = ShardWriter(
+        latent_dir,
+        config.stereo_latent_depth,
+        np.float16,
+        metadata,
+        overwrite=overwrite,
+        label_names=labels.names,
+    )
     with (
-        ShardWriter(latent_dir, depth, np.float16, metadata, overwrite=overwrite) as writer,
+        writer,
         _progress(metadata["n_samples"], "encoding") as bar,
     ):
         for source in shards.sources:
             waveform = shards.rows(source).astype(np.float32) / INT16_SCALE
             latents = codec.encode(waveform)
-            writer.add(source.name, latents.astype(np.float16), source.split)
+            told = labels.at_latents(source, len(latents))
+            writer.add(source.name, latents.astype(np.float16), source.split, told)
             bar.update(source.n_rows)
 
 

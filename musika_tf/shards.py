@@ -3,8 +3,12 @@
 A shard folder holds `manifest.json` and `shard-00000.npy`, `shard-00001.npy`, ...: plain 2-D arrays
 [n_rows, n_channels], each the concatenation of whole sources (one source is one audio file).
 
-    shard-00000.npy   | source 0     | source 1 | source 2              |
-    rows              0              ^ first_row of source 1            n_rows
+    shard-00000.npy          | source 0     | source 1 | source 2              |
+    shard-00000.labels.npy   | its labels   | …        | …                     |
+    rows                     0              ^ first_row of source 1            n_rows
+
+Rows may have labels: a second array, float32 [n_rows, n_labels], one named column a signal. A row
+and its labels stand at the same place of both, so that what is cropped together stays together.
 
 The arrays are memory-mapped rather than streamed from TFRecords, because with random access batch n
 is a pure function of the seed and n: resuming is exact and nothing needs a shuffle buffer.
@@ -69,6 +73,7 @@ class ShardWriter:
         metadata: dict[str, Any],
         max_shard_rows: int | None = None,
         overwrite: bool = False,
+        label_names: Sequence[str] = (),
     ):
         """Checks the request; nothing is written before the `with` block begins.
 
@@ -80,6 +85,7 @@ class ShardWriter:
           max_shard_rows: a shard that would grow longer is closed and a new one begun (only a
             single longer source exceeds it); by default as many rows as fit in 256 MiB.
           overwrite: replace an earlier shard folder of the same name.
+          label_names: unique names of the labels that every row has.
 
         Raises:
           ValueError: a bad size or dtype, or `folder` holds something already.
@@ -100,7 +106,9 @@ class ShardWriter:
         self._max_shard_rows = max_shard_rows
         self._sources: dict[str, Source] = {}
         self._shard_n_rows: dict[str, int] = {}
-        self._file: BinaryIO | None = None
+        self._label_names = tuple(label_names)
+        # Of the shard that is being written: its rows, and their labels if there are any.
+        self._files: list[_ArrayFile] = []
         _require_replaceable(self._folder, overwrite)
 
     def __enter__(self) -> ShardWriter:
@@ -111,28 +119,37 @@ class ShardWriter:
         try:
             if exception_type is None:
                 self._finish()
-            elif self._file:
-                self._file.close()
+            else:
+                self._close_shard()
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 
-    def add(self, name: str, rows: np.ndarray, split: str) -> None:
+    def add(
+        self, name: str, rows: np.ndarray, split: str, labels: np.ndarray | None = None
+    ) -> None:
         """Appends one source.
 
         Args:
           name: unique name of the source.
           rows: [n_rows, n_channels] of the writer's dtype, at least one row, finite.
           split: 'train' or 'validation'.
+          labels: float32 [n_rows, n_labels], finite, where the writer has names of labels.
 
         Raises:
-          ValueError: rows of another shape or dtype, an unknown split, or a name given twice.
+          ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
+            twice.
         """
         if name in self._sources:
             raise ValueError(f"source {name!r} is there already: names must be unique")
         _require_split(split)
         self._require_rows(name, rows)
+        arrays = [rows]
+        if self._label_names:
+            self._require_labels(name, labels, len(rows))
+            arrays.append(labels)
         shard, first_row = self._place(len(rows))
-        self._file.write(np.ascontiguousarray(rows).data)
+        for file, array in zip(self._files, arrays, strict=True):
+            file.append(array)
         self._shard_n_rows[shard] += len(rows)
         self._sources[name] = Source(name, shard, first_row, len(rows), split)
 
@@ -157,34 +174,32 @@ class ShardWriter:
         if self._dtype.kind == "f" and not np.isfinite(rows).all():
             raise ValueError(f"source {name!r} holds NaN or infinite values")
 
+    def _require_labels(self, name: str, labels: np.ndarray | None, n_rows: int) -> None:
+        shape = (n_rows, len(self._label_names))
+        if labels is None or labels.shape != shape or labels.dtype != np.float32:
+            found = "none" if labels is None else f"{labels.dtype.name} {list(labels.shape)}"
+            raise ValueError(
+                f"source {name!r} has {found} labels; its {n_rows} rows need float32 {list(shape)}"
+            )
+        if not np.isfinite(labels).all():
+            raise ValueError(f"the labels of source {name!r} hold NaN or infinite values")
+
     def _place(self, n_rows: int) -> tuple[str, int]:
         """Shard and row where the next source goes; begins a new shard when the last is full."""
         shard = next(reversed(self._shard_n_rows), None)
         if shard is None or self._shard_n_rows[shard] + n_rows > self._max_shard_rows:
             self._close_shard()
             shard = f"shard-{len(self._shard_n_rows):05d}.npy"
-            self._file = open(self._partial / shard, "wb")
-            self._write_header(0)
+            self._files = [_ArrayFile(self._partial / shard, self._dtype, self._n_channels)]
+            if self._label_names:
+                path = self._partial / _labels_file(shard)
+                self._files.append(_ArrayFile(path, np.dtype(np.float32), len(self._label_names)))
             self._shard_n_rows[shard] = 0
         return shard, self._shard_n_rows[shard]
 
-    def _write_header(self, n_rows: int) -> None:
-        # NumPy pads headers so that the first dimension can grow without moving the data.
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self._dtype),
-                "fortran_order": False,
-                "shape": (n_rows, self._n_channels),
-            },
-        )
-
     def _close_shard(self) -> None:
-        if self._file:
-            self._file.seek(0)
-            self._write_header(next(reversed(self._shard_n_rows.values())))
-            self._file.close()
-            self._file = None
+        while self._files:
+            self._files.pop().close()
 
     def _finish(self) -> None:
         if not self._sources:
@@ -194,6 +209,7 @@ class ShardWriter:
             "version": SHARDS_VERSION,
             "n_channels": self._n_channels,
             "dtype": self._dtype.name,
+            "labels": self._label_names,
             "metadata": self._metadata,
             "shards": self._shard_n_rows,
             "sources": [dataclasses.asdict(source) for source in self._sources.values()],
@@ -201,6 +217,35 @@ class ShardWriter:
         text = json.dumps(manifest, indent=1)
         (self._partial / _MANIFEST_NAME).write_text(text, encoding="utf-8")
         _replace_folder(self._partial, self._folder)
+
+
+class _ArrayFile:
+    """A .npy file [n_rows, n_columns] that grows row by row."""
+
+    def __init__(self, path: pathlib.Path, dtype: np.dtype, n_columns: int):
+        self._dtype, self._n_columns, self._n_rows = dtype, n_columns, 0
+        self._file: BinaryIO = open(path, "wb")
+        self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy pads headers so that the first dimension can grow without moving the data.
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self._n_rows, self._n_columns),
+            },
+        )
+
+    def append(self, rows: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(rows).data)
+        self._n_rows += len(rows)
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
 
 
 class Shards:
@@ -211,14 +256,22 @@ class Shards:
       sources: all sources in the order they were added.
       n_channels: columns of every row.
       dtype: NumPy dtype of the rows.
+      label_names: what the rows are labelled with; empty if with nothing.
     """
 
-    def __init__(self, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        label_arrays: dict[str, np.ndarray],
+    ):
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.n_channels: int = manifest["n_channels"]
         self.dtype = np.dtype(manifest["dtype"])
         self.sources: list[Source] = [Source(**source) for source in manifest["sources"]]
+        self.label_names = _label_names(manifest)
         self._arrays = arrays
+        self._label_arrays = label_arrays
         # By split and crop length: made once, for a large data set it takes longer than a batch.
         self._position_tables: dict[tuple[str, int], _PositionTable] = {}
 
@@ -236,7 +289,13 @@ class Shards:
             name: _open_array(folder / name, (n_rows, manifest["n_channels"]), manifest["dtype"])
             for name, n_rows in manifest["shards"].items()
         }
-        return cls(manifest, arrays)
+        n_labels = len(_label_names(manifest))
+        label_arrays = {
+            name: _open_array(folder / _labels_file(name), (n_rows, n_labels), "float32")
+            for name, n_rows in manifest["shards"].items()
+            if n_labels
+        }
+        return cls(manifest, arrays, label_arrays)
 
     def split(self, name: str) -> list[Source]:
         """Sources of a split, 'train' or 'validation'."""
@@ -258,6 +317,13 @@ class Shards:
     def rows(self, source: Source) -> np.ndarray:
         """All rows of one source: [n_rows, n_channels], a read-only view of the file."""
         return self._arrays[source.shard][source.first_row : source.first_row + source.n_rows]
+
+    def labels(self, source: Source) -> np.ndarray:
+        """The labels of one source's rows: float32 [n_rows, n_labels], read-only."""
+        if not self.label_names:
+            return np.zeros((source.n_rows, 0), np.float32)
+        array = self._label_arrays[source.shard]
+        return array[source.first_row : source.first_row + source.n_rows]
 
     def crops(self, positions: Sequence[Position], crop_n_rows: int) -> np.ndarray:
         """Reads crops at given positions: [len(positions), crop_n_rows, n_channels]."""
@@ -355,6 +421,15 @@ def _require_split(split: str) -> None:
 
 def _is_own_file(name: str) -> bool:
     return name.endswith((".json", ".csv")) or (name.startswith("shard-") and name.endswith(".npy"))
+
+
+def _labels_file(shard: str) -> str:
+    return f"{shard.removesuffix('.npy')}.labels.npy"
+
+
+def _label_names(manifest: dict[str, Any]) -> tuple[str, ...]:
+    # Shards of earlier releases have no labels.
+    return tuple(manifest.get("labels", ()))
 
 
 def _require_replaceable(folder: pathlib.Path, overwrite: bool) -> None:

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from musika_tf import datasets
 from musika_tf.batches import LatentBatches, WaveformBatches
+from musika_tf.conditioning.latent_labels import LatentSignals
+from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 from musika_tf.shards import Shards, ShardWriter
 from musika_tf.training import pipeline
 
@@ -94,3 +97,91 @@ def test_bad_sizes_are_refused(latent_shards):
         LatentBatches(latent_shards, 2, 10, -1)
     with pytest.raises(ValueError, match="first_step=-1"):
         pipeline.dataset(LatentBatches(latent_shards, 2, 10, 0), -1)
+
+
+# Conditioning
+
+POSITION = Signal("position", "latents", 0.0, 1000.0, "step")
+TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
+
+
+def write_labelled(folder, labels_metadata, **labels):
+    """Two sources of latents that say which they are: source number, then position."""
+    names = tuple(labels)
+    metadata = datasets.latent_metadata(Config(), "", {}, labels_metadata)
+    with ShardWriter(folder, 2, "float32", metadata, label_names=names) as writer:
+        for number, n_rows in enumerate((300, 200)):
+            rows = np.stack([np.full(n_rows, number), np.arange(n_rows)], axis=1)
+            told = [np.broadcast_to(labels[name](number, rows[:, 1]), n_rows) for name in names]
+            told = np.stack(told, axis=1).astype(np.float32)
+            writer.add(f"source {number}", rows.astype(np.float32), "train", told)
+    return Shards.open(folder)
+
+
+@pytest.fixture
+def labelled_shards(tmp_path):
+    curve = {"kind": "curve"}
+    return write_labelled(
+        tmp_path / "labelled",
+        {"tempo_bpm": curve, "position": curve, "unused": curve},
+        unused=lambda number, row: -1.0,
+        tempo_bpm=lambda number, row: 120.0 + 20.0 * number + (row % 2),
+        position=lambda number, row: row + 500.0 * number,
+    )
+
+
+def test_conditioning_belongs_to_the_latents(labelled_shards):
+    conditioning = ConditioningConfig((POSITION, TEMPO))
+    batches = LatentBatches(labelled_shards, 64, 32, seed=0, conditioning=conditioning)
+    latents, told = batches(3)
+    assert (told.shape, told.dtype) == ((64, 32, 2), np.float32)
+    assert set(latents[:, 0, 0]) == {0.0, 1.0}
+    np.testing.assert_array_equal(told[..., 0], latents[..., 1] + 500.0 * latents[..., 0])
+    # One value a piece: the mean of it.
+    np.testing.assert_array_equal(told[..., 1], 120.5 + 20.0 * latents[..., 0])
+
+
+def test_conditioning_does_not_change_the_latents(labelled_shards):
+    conditional = LatentBatches(labelled_shards, 4, 32, 7, ConditioningConfig((POSITION,)))
+    unconditional = LatentBatches(labelled_shards, 4, 32, 7)
+    assert len(unconditional(5)) == 1
+    np.testing.assert_array_equal(conditional(5)[0], unconditional(5)[0])
+
+
+def test_conditional_specs_tell_the_arrays(labelled_shards):
+    batches = LatentBatches(labelled_shards, 3, 7, 0, ConditioningConfig((TEMPO, POSITION)))
+    assert [(a.shape, a.dtype) for a in batches(0)] == [tuple(s) for s in batches.array_specs]
+    assert [spec.shape for spec in batches.array_specs] == [(3, 7, 2), (3, 7, 2)]
+    dataset = pipeline.dataset(batches, first_step=2)
+    for ours, expected in zip(next(iter(dataset)), batches(2), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_labels_out_of_range_are_limited_and_counted(labelled_shards):
+    narrow = Signal("position", "latents", 10.0, 600.0, "step")
+    signals = LatentSignals(labelled_shards, ConditioningConfig((TEMPO, narrow)))
+    # 0 to 9 of the first source, 601 to 699 of the second.
+    assert signals.n_limited == {"tempo_bpm": 0, "position": 10 + 99}
+    first, second = labelled_shards.sources
+    told = signals.crops([(first, 5), (second, 95)], 10)
+    np.testing.assert_array_equal(told[0, :, 1], [10] * 6 + [11, 12, 13, 14])
+    np.testing.assert_array_equal(told[1, :, 1], [595, 596, 597, 598, 599, 600, 600, 600, 600, 600])
+
+
+def test_a_missing_label_is_named(labelled_shards, latent_shards):
+    conditioning = ConditioningConfig((KNOWN_SIGNALS["note_density"],))
+    with pytest.raises(ValueError, match="no label note_density, only unused, tempo_bpm, position"):
+        LatentBatches(labelled_shards, 2, 10, 0, conditioning)
+    with pytest.raises(ValueError, match="only none: label the audio .* musika-encode"):
+        LatentBatches(latent_shards, 2, 10, 0, conditioning)
+
+
+def test_density_on_another_scale_is_named(tmp_path):
+    events = {"kind": "events", "max_onsets_per_second": 20.0}
+    shards = write_labelled(
+        tmp_path / "s", {"note_density": events}, note_density=lambda number, row: 0.5
+    )
+    signals = (KNOWN_SIGNALS["note_density"],)
+    LatentBatches(shards, 2, 10, 0, ConditioningConfig(signals, max_onsets_per_second=20.0))
+    with pytest.raises(ValueError, match=r"is 1 at 20 onsets .*musika-encode --max_onsets_.*=30`"):
+        LatentBatches(shards, 2, 10, 0, ConditioningConfig(signals))

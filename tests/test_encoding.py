@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from musika_tf import audio, datasets, encoding, spectral
 from musika_tf.autoencoder import Autoencoder
@@ -40,9 +41,11 @@ def noise(n_samples, seed=0) -> np.ndarray:
     return (np.random.default_rng(seed).normal(size=(n_samples, 2)) * 0.1).astype(np.float32)
 
 
-def write_waveforms(folder, config, lengths, names=None) -> None:
+def write_waveforms(folder, config, lengths, names=None, texts=None) -> None:
     metadata = datasets.waveform_metadata(config.audio)
     with ShardWriter(folder, 2, np.int16, metadata) as writer:
+        for file_name, text in (texts or {}).items():
+            writer.add_text(file_name, text)
         for index, n_samples in enumerate(lengths):
             rows = audio.to_int16(noise(n_samples, index))
             name = names[index] if names else f"folder/{index}.ogg"
@@ -186,3 +189,69 @@ def test_missing_stage_tells_its_command(tmp_path, tiny_config):
     stages.begin(tmp_path, "level1_phase1", tiny_config, TrainingConfig(), "")
     with pytest.raises(ValueError, match="musika-train-autoencoder --level=2 --phase=1"):
         encoding.load_autoencoder(tmp_path)
+
+
+# Labels
+
+CURVE = """file,time_seconds,value
+folder/0.ogg,0,0
+folder/0.ogg,10,10
+folder/1.ogg,0,128.5
+"""
+# Many, because the kernel of so short a file is a few milliseconds wide.
+ONSETS = np.random.default_rng(0).uniform(0.3, 2.9, 300).round(4)
+EVENTS = "file,time_seconds\n" + "".join(f"folder/1.ogg,{time}\n" for time in ONSETS)
+
+
+def test_all_labels_go_with_the_latents(tmp_path, run_dir, tiny_config):
+    texts = {"labels-clock.csv": CURVE, "labels-note_density.csv": EVENTS, "report.csv": "x\n"}
+    write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts=texts)
+    encoding.encode_shards(
+        run_dir, tmp_path / "data", tmp_path / "latents", max_onsets_per_second=400.0
+    )
+    own = stages.encoder_fingerprint(run_dir)
+    shards = datasets.open_latents(tmp_path / "latents", tiny_config, own)
+    assert shards.label_names == ("clock", "note_density")
+    assert shards.metadata["labels"] == {
+        "clock": {"kind": "curve"},
+        "note_density": {"kind": "events", "max_onsets_per_second": 400.0},
+    }
+    first, second = (shards.labels(source) for source in shards.sources)
+    assert len(first) == shards.sources[0].n_rows
+    # The label tells the time: the centres of what the latents see, from 768 zeros before the file
+    # on, and never before its first point.
+    centres = (np.arange(20) * 4096 + (4096 + 768) / 2 - 768) / 22_050
+    np.testing.assert_allclose(first[:, 0], centres[: len(first)], rtol=1e-6)
+    np.testing.assert_array_equal(second[:, 0], np.float32(128.5))
+    # No onset: silence. Others: against SciPy's kernel density.
+    np.testing.assert_array_equal(first[:, 1], 0.0)
+    times = centres[: len(second)]
+    density = len(ONSETS) * stats.gaussian_kde(ONSETS, 0.004)(times)
+    expected = np.clip(np.log1p(density) / np.log1p(400.0), 0.0, 1.0)
+    np.testing.assert_allclose(second[:, 1], expected, atol=1e-5)
+    assert 0.3 < np.median(expected) < expected.max() < 1.0
+
+
+def test_density_is_encoded_on_the_scale_of_the_run(tmp_path, run_dir, tiny_config):
+    texts = {"labels-note_density.csv": EVENTS}
+    write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts=texts)
+    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    scale = Shards.open(tmp_path / "latents").metadata["labels"]["note_density"]
+    assert scale["max_onsets_per_second"] == tiny_config.conditioning.max_onsets_per_second
+
+
+@pytest.mark.parametrize(
+    ("file_name", "text", "message"),
+    [
+        ("labels-clock.csv", CURVE.replace("1.ogg", "2.ogg"), r"clock.csv has no row for 1 of 2"),
+        ("labels-clock.csv", "file,time_seconds,value\na,0,x\n", r"labels-clock.csv, line 2"),
+        ("labels-Clock.csv", CURVE, r"labels-Clock.csv: signal name 'Clock' must be small"),
+    ],
+)
+def test_bad_labels_are_named_before_anything_is_encoded(
+    tmp_path, run_dir, tiny_config, file_name, text, message
+):
+    write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts={file_name: text})
+    with pytest.raises(ValueError, match=message):
+        encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    assert not (tmp_path / "latents").exists()

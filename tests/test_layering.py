@@ -38,6 +38,7 @@ ORDER = (
     ("musika_tf.gan",),
     ("musika_tf.losses",),
     ("musika_tf.shards",),
+    ("musika_tf.conditioning.latent_labels",),
     ("musika_tf.batches",),
     ("musika_tf.datasets",),
     ("musika_tf.preparation",),

@@ -188,3 +188,76 @@ def test_another_version_is_refused(shards, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
     with pytest.raises(ValueError, match="version 99"):
         Shards.open(tmp_path / "shards")
+
+
+# Labels
+
+
+def _labels(name: str, n_labels: int = 2) -> np.ndarray:
+    """[n_rows, n_labels] float32: 1000 times the source's number, plus the row, then its root."""
+    rows = 1000.0 * ord(name) + np.arange(N_ROWS[name])
+    return np.stack([rows, np.sqrt(rows)], axis=1).astype(np.float32)[:, :n_labels]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    names = ("number", "root")
+    writer = ShardWriter(tmp_path / "s", 2, "int16", {}, max_shard_rows=1000, label_names=names)
+    with writer:
+        for name in N_ROWS:
+            writer.add(name, _rows(name), "train", _labels(name))
+    return Shards.open(tmp_path / "s")
+
+
+def test_labels_come_back_beside_their_rows(labelled, tmp_path):
+    assert labelled.label_names == ("number", "root")
+    for source in labelled.sources:
+        np.testing.assert_array_equal(labelled.labels(source), _labels(source.name))
+        np.testing.assert_array_equal(labelled.rows(source), _rows(source.name))
+    array = np.load(tmp_path / "s" / "shard-00000.labels.npy", allow_pickle=False)
+    np.testing.assert_array_equal(array, np.concatenate([_labels("a"), _labels("b")]))
+
+
+def test_shards_without_labels_have_none(shards, tmp_path):
+    assert shards.label_names == ()
+    assert shards.labels(shards.sources[1]).shape == (40, 0)
+    assert not list((tmp_path / "shards").glob("*.labels.npy"))
+
+
+def test_shards_of_earlier_releases_have_none(shards, tmp_path):
+    path = tmp_path / "shards" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["labels"]
+    path.write_text(json.dumps(manifest))
+    again = Shards.open(tmp_path / "shards")
+    assert again.label_names == ()
+    np.testing.assert_array_equal(again.rows(again.sources[0]), _rows("a"))
+
+
+def test_missing_labels_are_noticed(labelled, tmp_path):
+    (tmp_path / "s" / "shard-00001.labels.npy").unlink()
+    with pytest.raises(ValueError, match=r"shard-00001\.labels\.npy is missing"):
+        Shards.open(tmp_path / "s")
+
+
+def test_labelled_shards_are_replaced_whole(labelled, tmp_path):
+    with ShardWriter(tmp_path / "s", 2, "int16", {}, overwrite=True) as writer:
+        writer.add("a", _rows("a"), "train")
+    names = sorted(path.name for path in (tmp_path / "s").iterdir())
+    assert names == ["manifest.json", "shard-00000.npy"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"source 'a' has none labels; its 300 rows need float32 \[300, 2\]"),
+        (_labels("a", 1), r"has float32 \[300, 1\] labels"),
+        (_labels("a")[:299], r"has float32 \[299, 2\] labels"),
+        (_labels("a").astype(np.float64), "has float64"),
+        (_labels("a") * np.nan, "labels of source 'a' hold NaN"),
+    ],
+)
+def test_bad_labels_are_refused(tmp_path, labels, message):
+    with pytest.raises(ValueError, match=message):
+        with ShardWriter(tmp_path / "s", 2, "int16", {}, label_names=("x", "y")) as writer:
+            writer.add("a", _rows("a"), "train", labels)

@@ -1,4 +1,4 @@
-"""Encodes waveform shards to latent shards; with --decode turns latents back to audio files.
+"""Encodes waveform shards and their labels to latent shards; with --decode the other way to audio.
 
 musika-encode --run_dir=runs/piano --data_dir=data/piano --latent_dir=data/piano_latents
 musika-encode --decode --run_dir=runs/piano --latent_dir=data/piano_latents --out_dir=decoded
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from flags import paths
+from flags import note_density, paths
 from musika_tf import encoding
 from musika_tf.programs import common
 
@@ -30,7 +30,14 @@ def main(argv: list[str]) -> None:
         encoding.decode_shards(RUN_DIR.value, LATENT_DIR.value, OUT_DIR.value)
     else:
         common.require(DATA_DIR, "the waveform shards to encode")
-        encoding.encode_shards(RUN_DIR.value, DATA_DIR.value, LATENT_DIR.value, OVERWRITE.value)
+        scale = note_density.MAX_ONSETS_PER_SECOND
+        encoding.encode_shards(
+            RUN_DIR.value,
+            DATA_DIR.value,
+            LATENT_DIR.value,
+            OVERWRITE.value,
+            max_onsets_per_second=scale.value if scale.present else None,
+        )
 
 
 def run() -> None:

@@ -1,0 +1,161 @@
+"""Labels of latents: written beside them when audio is encoded, read when a GAN is trained.
+
+Latent shards hold the labels of all signals that the audio has, in user units and as they were
+labelled. Which of them a GAN is told, in which range, and whether a signal has one value a piece,
+its config says when it reads them; so one folder of latents serves GANs of any conditioning.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from musika_tf.conditioning import labels as labels_lib
+from musika_tf.conditioning.signals import limited
+from musika_tf.config import ConditioningConfig, Config, Signal
+from musika_tf.shards import Position, Shards, Source
+
+# In the metadata of latent shards: what is known of each label, by its name.
+METADATA_KEY = "labels"
+
+
+class AudioLabels:
+    """The labels of a folder of waveform shards, at the steps of the latents made of them."""
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike,
+        sources: Sequence[Source],
+        config: Config,
+        max_onsets_per_second: float,
+    ):
+        """Reads all label files of the folder.
+
+        Args:
+          data_dir: waveform shards, perhaps with files `labels-NAME.csv`.
+          sources: all of the shards.
+          config: of the latents.
+          max_onsets_per_second: events per second that make a density of 1.
+
+        Raises:
+          ValueError: a file is damaged, or does not label all sources.
+        """
+        paths = sorted(pathlib.Path(data_dir).glob(labels_lib.file_name("*")))
+        self._config, self._max_onsets_per_second = config, max_onsets_per_second
+        self._signals = [_as_labelled(path) for path in paths]
+        self._labels = [labels_lib.Labels.read(path) for path in paths]
+        for found in self._labels:
+            found.require([source.name for source in sources])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the signals, in the order of the columns."""
+        return tuple(signal.name for signal in self._signals)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Of each label whether it is a curve or made of events, and of these their scale."""
+        events = {"kind": "events", "max_onsets_per_second": self._max_onsets_per_second}
+        found = zip(self.names, self._labels, strict=True)
+        return {name: events if labels.is_events else {"kind": "curve"} for name, labels in found}
+
+    def at_latents(self, source: Source, n_latents: int) -> np.ndarray:
+        """Float32 [n_latents, n_names]: the value at the centre of what each latent sees.
+
+        Args:
+          source: of the waveform shards.
+          n_latents: latents that it is encoded to.
+        """
+        audio = self._config.audio
+        columns = [
+            labels_lib.values_at_steps(
+                labels,
+                source.name,
+                signal,
+                n_steps=n_latents,
+                step_n_samples=self._config.latent_hop_size,
+                first_sample=labels_lib.steps_first_sample(audio, audio.overlap_size),
+                n_samples=source.n_rows,
+                sample_rate_hz=audio.sample_rate_hz,
+                max_onsets_per_second=self._max_onsets_per_second,
+            )
+            for signal, labels in zip(self._signals, self._labels, strict=True)
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((n_latents, 0), np.float32)
+
+
+def _as_labelled(path: pathlib.Path) -> Signal:
+    """The signal of a label file with all values that a column can hold."""
+    name = path.stem.removeprefix(pathlib.Path(labels_lib.file_name("")).stem)
+    largest = float(np.finfo(np.float32).max)
+    try:
+        return Signal(name, "as labelled", -largest, largest, "step")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+class LatentSignals:
+    """The signals of a conditional system along the latents that it learns."""
+
+    def __init__(self, shards: Shards, conditioning: ConditioningConfig):
+        """Reads the labels of all sources: a number a latent and signal, which is little.
+
+        Args:
+          shards: latent shards.
+          conditioning: of the system.
+
+        Raises:
+          ValueError: the shards have no label of a signal, or note density on another scale; says
+            what to do.
+        """
+        for signal in conditioning.signals:
+            _require_label(shards, signal.name, conditioning.max_onsets_per_second)
+        self._conditioning = conditioning
+        self._columns = [shards.label_names.index(name) for name in conditioning.names]
+        as_labelled = {source.name: self._of(shards, source) for source in shards.sources}
+        signals = conditioning.signals
+        self._values = {name: limited(values, signals) for name, values in as_labelled.items()}
+        outside = sum(
+            (np.sum(values != self._values[name], axis=0) for name, values in as_labelled.items()),
+            start=np.zeros(len(signals), np.int64),
+        )
+        # Latents whose label is out of the signal's range and so limited to it, by signal.
+        self.n_limited = dict(zip(conditioning.names, outside.tolist(), strict=True))
+
+    def _of(self, shards: Shards, source: Source) -> np.ndarray:
+        values = shards.labels(source)[:, self._columns]
+        for column, signal in enumerate(self._conditioning.signals):
+            if signal.rate == "piece":
+                values[:, column] = values[:, column].mean(dtype=np.float64)
+        return values
+
+    def crops(self, positions: Sequence[Position], crop_n_rows: int) -> np.ndarray:
+        """What belongs to the latents of `Shards.crops` at the same positions.
+
+        Returns:
+          float32 [len(positions), crop_n_rows, n_signals] in user units, inside the ranges.
+        """
+        return np.stack(
+            [self._values[source.name][row : row + crop_n_rows] for source, row in positions]
+        )
+
+
+def _require_label(shards: Shards, name: str, max_onsets_per_second: float) -> None:
+    if name not in shards.label_names:
+        raise ValueError(
+            f"the latents have no label {name}, only {', '.join(shards.label_names) or 'none'}: "
+            f"label the audio with `musika-prepare --annotate` or `--labels={name}=FILE.csv` and "
+            "encode it again with musika-encode"
+        )
+    scale = shards.metadata[METADATA_KEY][name].get("max_onsets_per_second")
+    if scale not in (None, max_onsets_per_second):
+        raise ValueError(
+            f"the latents' label {name} is 1 at {scale:g} onsets per second, the run's at "
+            f"{max_onsets_per_second:g}: encode again with `musika-encode "
+            f"--max_onsets_per_second={max_onsets_per_second:g}`, or train with "
+            f"--max_onsets_per_second={scale:g}"
+        )
