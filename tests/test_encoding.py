@@ -229,7 +229,7 @@ def test_all_labels_go_with_the_latents(tmp_path, run_dir, tiny_config):
     density = len(ONSETS) * stats.gaussian_kde(ONSETS, 0.004)(times)
     expected = np.clip(np.log1p(density) / np.log1p(400.0), 0.0, 1.0)
     np.testing.assert_allclose(second[:, 1], expected, atol=1e-5)
-    assert 0.3 < np.median(expected) < expected.max() < 1.0
+    assert np.count_nonzero((0.3 < expected) & (expected < 1.0)) >= 5
 
 
 def test_density_is_encoded_on_the_scale_of_the_run(tmp_path, run_dir, tiny_config):
