@@ -5,7 +5,8 @@ from __future__ import annotations
 from absl import flags
 
 from flags import paths
-from musika_tf.training.loop import LoopSettings
+from musika_tf.training import distribution
+from musika_tf.training.loop import XLA_CHOICES, LoopSettings
 
 RUN_DIR = paths.define(
     "run_dir", "Run folder of one system: its config and a folder a stage.", required=True
@@ -37,8 +38,25 @@ SAMPLE_N_STEPS = flags.DEFINE_integer(
     "Steps between two validations with audio and pictures.",
     lower_bound=1,
 )
-JIT_COMPILE = flags.DEFINE_bool(
-    "jit_compile", LoopSettings.jit_compile, "Compile the training step with XLA."
+MAX_SKIPPED_STEPS = flags.DEFINE_integer(
+    "max_skipped_steps",
+    LoopSettings.max_skipped_steps,
+    "Stop after so many steps in a row whose losses or gradients are not finite; such steps are "
+    "skipped and counted.",
+    lower_bound=1,
+)
+XLA = flags.DEFINE_enum(
+    "xla",
+    LoopSettings.xla,
+    XLA_CHOICES,
+    "Compile the training step with XLA; auto: on a GPU, where it can be compiled.",
+)
+DISTRIBUTE = flags.DEFINE_enum(
+    "distribute",
+    "none",
+    distribution.NAMES,
+    "Share each batch among devices: mirrored: the GPUs of this machine; multi_worker: those of "
+    "all machines that the environment variable TF_CONFIG names.",
 )
 
 
@@ -54,5 +72,6 @@ def settings(preset_n_steps: int) -> LoopSettings:
         n_steps_per_call=N_STEPS_PER_CALL.value,
         checkpoint_n_steps=CHECKPOINT_N_STEPS.value,
         sample_n_steps=SAMPLE_N_STEPS.value,
-        jit_compile=JIT_COMPILE.value,
+        max_skipped_steps=MAX_SKIPPED_STEPS.value,
+        xla=XLA.value,
     )

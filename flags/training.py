@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from flags import _sections
-from musika_tf.config import TrainingConfig
+from musika_tf.config import PRECISIONS, TrainingConfig
 
 _DEFAULT = TrainingConfig()
 
@@ -63,6 +63,12 @@ flags.DEFINE_integer(
     "seed",
     _DEFAULT.seed,
     "Seed of everything random in a training; the same seed gives the same training.",
+)
+flags.DEFINE_enum(
+    "precision",
+    _DEFAULT.precision,
+    PRECISIONS,
+    "Number format inside the networks while training; weights are kept in float32.",
 )
 
 

@@ -33,10 +33,18 @@ def _activate(x):
     return layers.LeakyReLU(negative_slope=LEAKY_RELU_SLOPE)(x)
 
 
-def _conv(x, width: int, kernel_size: int, name: str, stride: int = 1):
+def _conv(x, width: int, kernel_size: int, name: str, stride: int = 1, **options):
     """Strided convolutions have kernel = stride (nothing overlaps); the others pad."""
     padding = "valid" if kernel_size == stride else "same"
-    return layers.Conv1D(width, kernel_size, strides=stride, padding=padding, name=name)(x)
+    convolution = layers.Conv1D(
+        width, kernel_size, strides=stride, padding=padding, name=name, **options
+    )
+    return convolution(x)
+
+
+def _output(x, width: int, name: str):
+    """The last layer of a network: float32 also where the others compute in half precision."""
+    return _conv(x, width, 1, name, dtype="float32")
 
 
 def _residual(x, name: str):
@@ -55,7 +63,7 @@ def build_encoder1(config: Config) -> keras.Model:
     x = inputs
     for index, width in enumerate(sizes.level1_encoder_widths):
         x = _activate(_conv(x, width, 1, f"conv{index}"))
-    latents = _conv(x, sizes.level1_latent_depth, 1, "latents")
+    latents = _output(x, sizes.level1_latent_depth, "latents")
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder1")
 
 
@@ -79,8 +87,8 @@ def build_decoder1(config: Config) -> keras.Model:
         x = layers.Add()([skip, _activate(_upsample(x, skip.shape[-1], 2, f"up{index}"))])
         x = PositionModulation(name=f"up{index}_position")(_residual(x, f"up{index}_conv"))
     x = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
-    log_magnitudes = _conv(x, config.audio.n_bins, 1, "magnitude")
-    directions = _conv(x, 2 * config.audio.n_bins, 1, "phase")
+    log_magnitudes = _output(x, config.audio.n_bins, "magnitude")
+    directions = _output(x, 2 * config.audio.n_bins, "phase")
     return keras.Model(inputs, [log_magnitudes, directions], name="decoder1")
 
 
@@ -93,7 +101,7 @@ def build_encoder2(config: Config) -> keras.Model:
     for index, (width, stride) in enumerate(stages):
         x = _activate(_conv(x, width, stride, f"down{index}", stride=stride))
         x = layers.Add()([x, _activate(_conv(x, width, 1, f"down{index}_conv"))])
-    latents = _conv(x, sizes.level2_latent_depth, 1, "latents")
+    latents = _output(x, sizes.level2_latent_depth, "latents")
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder2")
 
 
@@ -107,7 +115,7 @@ def build_decoder2(config: Config) -> keras.Model:
     for index, (width, stride) in enumerate(stages):
         x = _activate(_upsample(x, width, stride, f"up{index}"))
         x = _residual(_residual(x, f"up{index}_conv0"), f"up{index}_conv1")
-    latents = _conv(x, sizes.level1_latent_depth, 1, "latents")
+    latents = _output(x, sizes.level1_latent_depth, "latents")
     return keras.Model(inputs, keras.ops.tanh(latents), name="decoder2")
 
 
@@ -124,7 +132,7 @@ def build_discriminator(config: Config, n_frames: int) -> keras.Model:
     x = _activate(SpectralConv2D(first_width, (3, 9), strides=(2, 4), name="conv0")(x))
     for index, width in enumerate(widths, start=1):
         x = _activate(SpectralConv2D(width, (3, 3), strides=(2, 2), name=f"conv{index}")(x))
-    logits = SpectralConv2D(1, (3, 3), name="logits")(x)
+    logits = SpectralConv2D(1, (3, 3), name="logits", dtype="float32")(x)
     return keras.Model(inputs, logits[..., 0], name="discriminator")
 
 

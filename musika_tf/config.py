@@ -18,6 +18,9 @@ CONFIG_VERSION = 1
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
 
+# Number formats in which networks can be trained.
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 
 def _require_positive(section: Any, *names: str) -> None:
     for name in names:
@@ -266,6 +269,8 @@ class TrainingConfig:
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
     seed: int = 0
+    # Number format inside the networks: float32, bfloat16 or float16.
+    precision: str = "float32"
 
     def __post_init__(self):
         _require_positive(
@@ -277,6 +282,8 @@ class TrainingConfig:
         for name in ("reconstruction_weight", "multi_scale_weight", "r1_weight", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,13 +25,19 @@ class SpectralConv2D(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (*self.kernel_size, input_shape[-1], self.filters)
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        # Never rounded to half precision before it is divided.
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer="glorot_uniform", autocast=False
+        )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         self.singular_vector = self.add_weight(
             name="singular_vector",
             shape=(self.filters,),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             trainable=False,
+            autocast=False,
+            # Replicas compute the same one, from the same kernel.
+            aggregation="only_first_replica",
         )
 
     def _matrix(self) -> tf.Tensor:

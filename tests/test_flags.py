@@ -53,7 +53,8 @@ def test_each_field_has_one_flag_with_its_default(module, section):
 @pytest.mark.parametrize("module", FLAG_MODULES)
 def test_each_flag_has_a_full_sentence(module):
     for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
-        assert re.fullmatch(r"[A-Z].{20,}\.", flag.help, re.DOTALL), flag.name
+        # absl puts the choices of an enumeration before its help: `<a|b>: …`.
+        assert re.fullmatch(r"(<.+>: )?[A-Z].{20,}\.", flag.help, re.DOTALL), flag.name
 
 
 def test_no_flags_give_the_default_config(parse_flags):

@@ -28,6 +28,7 @@ METRICS = {
     "discriminator/fake_logit",
     "generator/adversarial",
     "latents/spread_ratio",
+    "skipped",
 }
 
 

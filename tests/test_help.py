@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAINING_FLAGS = ("--run_dir", "--sample_n_steps", "--learning_rate", "--hop_size", "--seq_len")
 EXPECTED_FLAGS = {
     "prepare": ("--audio_dir", "--hop_size", "--level1_latent_depth", "--seq_len", "--batch_size"),
-    "train_autoencoder": ("--data_dir", "--[no]jit_compile", "--level2_strides", *TRAINING_FLAGS),
+    "train_autoencoder": ("--data_dir", "--xla", "--level2_strides", *TRAINING_FLAGS),
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
     "export": ("--run_dir", "--model_dir", "--[no]verify"),

@@ -44,6 +44,7 @@ ORDER = (
     ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
+    ("musika_tf.training.distribution", "musika_tf.training.precision"),
     ("musika_tf.training.trainer",),
     ("musika_tf.training.autoencoder_trainer", "musika_tf.training.gan_trainer"),
     ("musika_tf.training.checkpoint", "musika_tf.training.pipeline"),

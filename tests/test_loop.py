@@ -13,7 +13,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from musika_tf.batches import ArraySpec
-from musika_tf.training import checkpoint
+from musika_tf.config import TrainingConfig
+from musika_tf.training import checkpoint, loop
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.trainer import Samples, Trainer
 
@@ -21,23 +22,24 @@ from musika_tf.training.trainer import Samples, Trainer
 class LineTrainer(Trainer):
     """Fits y = 3x + 1."""
 
-    def __init__(self):
-        keras.utils.set_random_seed(0)
+    best_figure = "held_out/error"
+
+    def __init__(self, precision="float32", batch_size=8):
+        super().__init__(
+            TrainingConfig(batch_size=batch_size, learning_rate=0.05, precision=precision)
+        )
         inputs = keras.Input((1,))
         self.network = keras.Model(inputs, keras.layers.Dense(1, name="dense")(inputs))
         self.networks = {"line": self.network}
-        self.optimizer = keras.optimizers.Adam(0.05)
-        self.optimizer.build(self.network.trainable_variables)
-        self.optimizers = {"line": self.optimizer}
-        self.state = {"step": tf.Variable(0, dtype=tf.int64)}
+        self.trained = {"line": self.network.trainable_variables}
+        self._finish_building()
 
-    def step(self, x):
-        self.state["step"].assign_add(1)
+    def gradients(self, x):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(self.network(x) - (3.0 * x + 1.0)))
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"line/loss": loss, "line/mean_input": tf.reduce_mean(x)}
+            target = self.target(loss)
+        gradients = {"line": tape.gradient(target, self.trained["line"])}
+        return gradients, {"line/loss": loss, "line/mean_input": tf.reduce_mean(x)}
 
     def validate(self):
         return {"held_out/error": abs(float(self.network(tf.constant([[1.0]]))[0, 0]) - 4.0)}
@@ -135,17 +137,111 @@ def test_signals_end_with_a_checkpoint(tmp_path, number):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_metric_that_is_not_finite_ends_the_run_and_spares_the_checkpoints(tmp_path):
+class BadBatches(Batches):
+    """As `Batches`, but for what `is_bad` says, which holds a NaN."""
+
+    def __init__(self, is_bad):
+        super().__init__()
+        self.is_bad = is_bad
+
+    def __call__(self, step):
+        (batch,) = super().__call__(step)
+        batch[3] = np.nan if self.is_bad(step) else batch[3]
+        return (batch,)
+
+
+class WithoutStep(Batches):
+    """As `Batches` without the batch of one step."""
+
+    def __init__(self, left_out):
+        super().__init__()
+        self.left_out = left_out
+
+    def __call__(self, step):
+        return super().__call__(step + (step >= self.left_out))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_that_is_not_finite_is_skipped_counted_and_told(tmp_path, capsys, precision):
+    trainer, without = LineTrainer(precision), LineTrainer(precision)
+    train(trainer, BadBatches(lambda step: step == 45), settings(60), tmp_path / "bad")
+    train(without, WithoutStep(45), settings(59), tmp_path / "without")
+    assert {name: int(trainer.state[name]) for name in ("step", "n_skipped")} == {
+        "step": 60,
+        "n_skipped": 1,
+    }
+    assert int(trainer.state["n_skipped_in_a_row"]) == 0
+    skipped = scalars(tmp_path / "bad", "skipped_steps")
+    assert (skipped[42], skipped[49], skipped[60]) == (0, 1, 1)
+    # The mean over the six good steps of the call.
+    expected = np.mean([Batches()(step)[0] for step in range(42, 49) if step != 45])
+    assert scalars(tmp_path / "bad", "line/mean_input")[49] == pytest.approx(expected, abs=1e-6)
+    told = "1 of the last steps skipped, their losses or gradients were not finite (1 in all)"
+    if precision == "float32":
+        assert told in capsys.readouterr().out
+        # Nothing of the step is left, neither in the weights nor in the moments.
+        for name, variable in without.named_variables().items():
+            if not name.startswith("state/"):
+                ours = trainer.named_variables()[name]
+                np.testing.assert_array_equal(ours, variable, err_msg=name)
+    else:
+        assert float(trainer.state["loss_scale"]) == 2.0**14
+
+
+def test_steps_that_never_are_finite_again_end_the_run_and_spare_the_checkpoints(tmp_path):
     train(LineTrainer(), Batches(), settings(40), tmp_path)
     kept = {path: path.read_bytes() for path in checkpoint.all_checkpoints(tmp_path)}
-
-    class BadBatches(Batches):
-        def __call__(self, step):
-            return (super().__call__(step)[0] * (np.nan if step == 45 else 1.0),)
-
-    with pytest.raises(ValueError, match="line/loss became nan between steps 42 and 49"):
-        train(LineTrainer(), BadBatches(), settings(80), tmp_path)
+    trainer = LineTrainer()
+    with pytest.raises(ValueError) as stopped:
+        batches = BadBatches(lambda step: step >= 45)
+        train(trainer, batches, settings(10_000, max_skipped_steps=14), tmp_path)
+    assert "the last 15 steps up to step 60 had losses or gradients" in str(stopped.value)
+    for part in ("checkpoint-00000040", "lower --learning_rate", "--precision=float32"):
+        assert part in str(stopped.value)
     assert {path: path.read_bytes() for path in checkpoint.all_checkpoints(tmp_path)} == kept
+    # Another run with good data goes on from there.
+    assert train(LineTrainer(), Batches(), settings(80), tmp_path) == 80
+
+
+def test_float16_finds_its_loss_scale():
+    trainer = LineTrainer("float16")
+    trainer.state["loss_scale"].assign(2.0**127)
+    for _ in range(4):
+        assert float(trainer.step(tf.ones((8, 1)) * 10.0)["skipped"]) == 1.0
+    assert float(trainer.state["loss_scale"]) == 2.0**123
+    trainer.state["loss_scale"].assign(8.0)
+    trainer.state["n_good_in_a_row"].assign(1999)
+    assert float(trainer.step(tf.ones((8, 1)))["skipped"]) == 0.0
+    assert float(trainer.state["loss_scale"]) == 16.0
+    assert int(trainer.state["n_good_in_a_row"]) == 0
+
+
+def test_the_best_checkpoints_are_kept_beside_the_newest(tmp_path, monkeypatch):
+    errors = iter([9.0, 5.0, 3.0, 4.0, 2.0, 6.0])
+    monkeypatch.setattr(LineTrainer, "validate", lambda self: {"held_out/error": next(errors)})
+    train(LineTrainer(), Batches(), settings(60), tmp_path)
+    # A resumed run knows what was best, and takes the steps again that a killed one has lost.
+    (tmp_path / "best-00000090.safetensors").write_bytes(b"of a run that was killed")
+    train(LineTrainer(), Batches(), settings(150), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("best-*")) == [
+        "best-00000060.safetensors",
+        "best-00000120.safetensors",
+    ]
+    assert checkpoint.best(tmp_path).name == "best-00000120.safetensors"
+    assert checkpoint.latest(tmp_path).name == "checkpoint-00000150.safetensors"
+
+
+def test_what_goes_wrong_for_a_whole_period_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        LineTrainer, "diagnose", lambda self, metrics: f"seen {sorted(metrics)}" * (self.is_bad)
+    )
+    trainer = LineTrainer()
+    trainer.is_bad = False
+    train(trainer, Batches(), settings(30), tmp_path)
+    assert "seen" not in capsys.readouterr().out
+    trainer.is_bad = True
+    train(trainer, Batches(), settings(60), tmp_path)
+    assert "step 60: seen ['held_out/error', 'line/loss'" in capsys.readouterr().out
 
 
 def test_strays_of_killed_runs_are_removed(tmp_path):
@@ -156,11 +252,35 @@ def test_strays_of_killed_runs_are_removed(tmp_path):
 
 def test_xla_gives_the_same_losses(tmp_path):
     curves = []
-    for jit_compile in (False, True):
-        folder = tmp_path / str(jit_compile)
-        train(LineTrainer(), Batches(), settings(20, jit_compile=jit_compile), folder)
-        curves.append(scalars(folder, "line/loss"))
+    for xla in ("off", "on"):
+        train(LineTrainer(), Batches(), settings(20, xla=xla), tmp_path / xla)
+        curves.append(scalars(tmp_path / xla, "line/loss"))
     np.testing.assert_allclose(list(curves[0].values()), list(curves[1].values()), rtol=1e-4)
+
+
+class NotForXla(LineTrainer):
+    """Its step holds an operation that XLA cannot compile."""
+
+    def gradients(self, x):
+        gradients, metrics = super().gradients(x)
+        n_distinct = tf.size(tf.unique(tf.reshape(x, [-1])).y)
+        with tf.control_dependencies([tf.strings.as_string(n_distinct)]):
+            metrics["line/n_distinct"] = tf.cast(n_distinct, tf.float32)
+        return gradients, metrics
+
+
+def test_auto_falls_back_where_xla_cannot_compile(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "_has_gpu", lambda: True)
+    trainer, plain = NotForXla(), LineTrainer()
+    assert train(trainer, Batches(), settings(20), tmp_path / "auto") == 20
+    told = capsys.readouterr().out
+    assert told.count("XLA cannot compile this step here, going on without it") == 1
+    train(plain, Batches(), settings(20, xla="off"), tmp_path / "plain")
+    # The failed attempt has not cost a batch.
+    curves = [scalars(tmp_path / name, "line/loss") for name in ("auto", "plain")]
+    assert curves[0] == curves[1]
+    with pytest.raises(tf.errors.OpError):
+        train(NotForXla(), Batches(), settings(20, xla="on"), tmp_path / "on")
 
 
 def test_periods_are_checked():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,7 +11,8 @@ import tensorflow as tf
 from musika_tf import losses, spectral, spectral_norm
 from musika_tf.autoencoder import Autoencoder, build_discriminator
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.training.trainer import Samples, Trainer, adam
+from musika_tf.training import precision
+from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent excerpts, so that the discriminator sees where they meet.
 N_EXCERPTS = 2
@@ -41,22 +44,27 @@ class AutoencoderTrainer(Trainer):
         phase: int,
         held_out: np.ndarray,
     ):
-        keras.utils.set_random_seed(training.seed)
-        self.config, self.training = config, training
+        super().__init__(training)
+        self.config = config
         self.level, self.phase = level, phase
-        self.autoencoder = Autoencoder(config, n_levels=level)
+        with precision.networks_of(training.precision):
+            self._build()
+        self._finish_building()
+        self.best_figure = f"held_out/{'log_magnitude_l1' if phase == 1 else 'multi_scale'}"
+        self._held_out = np.asarray(held_out, np.float32)
+        self._evaluate = tf.function(self._held_out_figures, autograph=False)
+
+    def _build(self) -> None:
+        config = self.config
+        self.autoencoder = Autoencoder(config, n_levels=self.level)
         self.networks = dict(self.autoencoder.networks)
-        self.optimizers = {"decoder": adam(training, self._trained_variables())}
-        if phase == 2:
+        self.trained = {"decoder": self._trained_variables()}
+        if self.phase == 2:
             n_samples = N_EXCERPTS * config.audio.excerpt_n_samples - config.audio.overlap_size
             n_frames = spectral.n_frames_of(n_samples, *self._discriminator_stft)
             self.discriminator = build_discriminator(config, n_frames)
             self.networks["discriminator"] = self.discriminator
-            weights = self.discriminator.trainable_variables
-            self.optimizers["discriminator"] = adam(training, weights)
-        self.state = {"step": tf.Variable(0, dtype=tf.int64, name="step")}
-        self._held_out = np.asarray(held_out, np.float32)
-        self._evaluate = tf.function(self._held_out_figures, autograph=False)
+            self.trained["discriminator"] = self.discriminator.trainable_variables
 
     @property
     def _discriminator_stft(self) -> tuple[int, int]:
@@ -105,26 +113,23 @@ class AutoencoderTrainer(Trainer):
 
     # Training
 
-    def step(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step on float32 [batch, pair_n_samples] in [-1, 1]."""
+    def gradients(self, waveforms: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Of one step on float32 [batch, pair_n_samples] in [-1, 1]."""
         log_magnitudes = self.autoencoder.log_spectrogram(waveforms)
-        self.state["step"].assign_add(1)
         if self.phase == 1:
-            return self._magnitude_step(log_magnitudes)
-        return self._waveform_step(waveforms, log_magnitudes)
+            return self._magnitude_gradients(log_magnitudes)
+        return self._waveform_gradients(waveforms, log_magnitudes)
 
-    def _magnitude_step(self, log_magnitudes: tf.Tensor) -> dict[str, tf.Tensor]:
-        variables = self._trained_variables()
+    def _magnitude_gradients(self, log_magnitudes: tf.Tensor):
         with tf.GradientTape() as tape:
             decoded, _ = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
             loss = losses.l1(log_magnitudes, decoded)
-        self.optimizers["decoder"].apply(tape.gradient(loss, variables), variables)
-        return {"decoder/log_magnitude_l1": loss}
+            target = self.target(loss)
+        gradients = {"decoder": tape.gradient(target, self.trained["decoder"])}
+        return gradients, {"decoder/log_magnitude_l1": loss}
 
-    def _waveform_step(self, waveforms, log_magnitudes) -> dict[str, tf.Tensor]:
+    def _waveform_gradients(self, waveforms: tf.Tensor, log_magnitudes: tf.Tensor):
         spectral_norm.update_all(self.discriminator)
-        decoder_variables = self._trained_variables()
-        discriminator_variables = self.discriminator.trainable_variables
         level1_latents = self.autoencoder.encode1(log_magnitudes)
         real = self._complete(waveforms)
         # Level 2 learns to be taken for level 1 alone (paper §4.1).
@@ -147,11 +152,14 @@ class AutoencoderTrainer(Trainer):
                 + self.training.multi_scale_weight * terms["multi_scale"]
             )
             discriminator_loss = losses.hinge_discriminator_loss(real_logits, fake_logits)
-        decoder_gradients = tape.gradient(decoder_loss, decoder_variables)
-        discriminator_gradients = tape.gradient(discriminator_loss, discriminator_variables)
-        self.optimizers["decoder"].apply(decoder_gradients, decoder_variables)
-        self.optimizers["discriminator"].apply(discriminator_gradients, discriminator_variables)
-        return {f"decoder/{name}": value for name, value in terms.items()} | {
+            targets = {
+                "decoder": self.target(decoder_loss),
+                "discriminator": self.target(discriminator_loss),
+            }
+        gradients = {
+            name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
+        }
+        return gradients, {f"decoder/{name}": value for name, value in terms.items()} | {
             "discriminator/hinge": discriminator_loss,
             "discriminator/real_logit": tf.reduce_mean(real_logits),
             "discriminator/fake_logit": tf.reduce_mean(fake_logits),
@@ -200,6 +208,12 @@ class AutoencoderTrainer(Trainer):
             name: float(np.average([figure[name] for figure in figures], weights=weights))
             for name in figures[0]
         }
+
+    def diagnose(self, metrics: Mapping[str, float]) -> str | None:
+        """Tells of a discriminator that wins."""
+        if self.phase == 1:
+            return None
+        return won_diagnosis(metrics["discriminator/hinge"], "raise --multi_scale_weight")
 
     def sample(self) -> Samples:
         """Reconstructions of held-out excerpts; the originals are their references.

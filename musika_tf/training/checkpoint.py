@@ -18,21 +18,33 @@ import numpy as np
 import safetensors.numpy
 import tensorflow as tf
 
-_NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
+# Of the two kinds, which a folder keeps independently of each other.
+_NEWEST, _BEST = "checkpoint", "best"
+_NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
 
 
 def save(
     folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, n_kept: int = 2
 ) -> pathlib.Path:
     """Writes `checkpoint-<step>.safetensors` and removes all but the newest `n_kept`."""
-    folder = pathlib.Path(folder)
+    return _save(pathlib.Path(folder), _NEWEST, variables, step, n_kept)
+
+
+def save_best(
+    folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, n_kept: int = 2
+) -> pathlib.Path:
+    """Writes `best-<step>.safetensors`, better than any before, and keeps the `n_kept` best."""
+    return _save(pathlib.Path(folder), _BEST, variables, step, n_kept)
+
+
+def _save(folder: pathlib.Path, kind: str, variables, step: int, n_kept: int) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"checkpoint-{step:08d}.safetensors"
+    path = folder / f"{kind}-{step:08d}.safetensors"
     save_arrays(path, {name: variable.numpy() for name, variable in variables.items()})
-    for old in all_checkpoints(folder)[:-n_kept]:
+    for old in _all(folder, kind)[:-n_kept]:
         old.unlink()
     # What runs left that were killed while writing.
-    for unfinished in folder.glob(".checkpoint-*"):
+    for unfinished in folder.glob(".*.safetensors.*"):
         unfinished.unlink()
     return path
 
@@ -48,16 +60,32 @@ def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def all_checkpoints(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """Checkpoints in a folder, oldest first."""
-    folder = pathlib.Path(folder)
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in found if _NAME.fullmatch(path.name))
+    """The newest checkpoints in a folder, oldest first."""
+    return _all(pathlib.Path(folder), _NEWEST)
 
 
 def latest(folder: str | os.PathLike) -> pathlib.Path | None:
     """The newest checkpoint in a folder, or None."""
-    found = all_checkpoints(folder)
-    return found[-1] if found else None
+    return next(reversed(_all(pathlib.Path(folder), _NEWEST)), None)
+
+
+def best(folder: str | os.PathLike) -> pathlib.Path | None:
+    """The checkpoint of the best validation figure in a folder, or None."""
+    return next(reversed(_all(pathlib.Path(folder), _BEST)), None)
+
+
+def remove_best_after(folder: str | os.PathLike, step: int) -> None:
+    """Removes best checkpoints of steps that a resumed run has lost and will take again."""
+    for path in _all(pathlib.Path(folder), _BEST):
+        if step_of(path) > step:
+            path.unlink()
+
+
+def _all(folder: pathlib.Path, kind: str) -> list[pathlib.Path]:
+    found = (
+        [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    )
+    return sorted(path for path in found if path.name.startswith(kind))
 
 
 def step_of(path: pathlib.Path) -> int:

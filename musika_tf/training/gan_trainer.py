@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from musika_tf import coordinates, gan, losses
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.training.trainer import Samples, Trainer, adam
+from musika_tf.training import distribution, precision
+from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
 _N_PATCHES = 2
@@ -23,6 +25,8 @@ _SAMPLE_TRUNCATION = 2.0
 
 # Stands where training has the step, which never is negative.
 _HELD_OUT_DRAW = -1
+
+_HELD_OUT_LOGIT = "held_out/real_logit"
 
 
 class GanTrainer(Trainer):
@@ -44,6 +48,8 @@ class GanTrainer(Trainer):
       ValueError: held_out has another shape.
     """
 
+    best_figure = "held_out/frechet"
+
     def __init__(
         self,
         *,
@@ -52,22 +58,22 @@ class GanTrainer(Trainer):
         held_out: np.ndarray | None,
         decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ):
-        keras.utils.set_random_seed(training.seed)
-        self.config, self.training = config, training
-        self.generator = gan.build_generator(config)
-        self.generator_average = gan.build_generator(config, name="generator_average")
+        super().__init__(training)
+        self.config = config
+        with precision.networks_of(training.precision):
+            self.generator = gan.build_generator(config)
+            self.generator_average = gan.build_generator(config, name="generator_average")
+            self.discriminator = gan.build_discriminator(config)
         self.generator_average.set_weights(self.generator.get_weights())
-        self.discriminator = gan.build_discriminator(config)
         self.networks = {
             "generator": self.generator,
             "generator_average": self.generator_average,
             "discriminator": self.discriminator,
         }
-        self.optimizers = {
-            "generator": adam(training, self.generator.trainable_variables),
-            "discriminator": adam(training, self.discriminator.trainable_variables),
+        self.trained = {
+            name: self.networks[name].trainable_variables for name in ("generator", "discriminator")
         }
-        self.state = {"step": tf.Variable(0, dtype=tf.int64, name="step")}
+        self._finish_building()
         self._held_out = None if held_out is None else self._checked(held_out)
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
@@ -83,34 +89,47 @@ class GanTrainer(Trainer):
 
     # Forward
 
-    def _draw(self, number: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Coordinates of pairs of patches [2·B, seq_len, D], first patches first, and styles."""
+    def _draw(
+        self, number: tf.Tensor, batch_size: int, is_shared: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Coordinates of pairs of patches [2·B, seq_len, D], first patches first, and styles.
+
+        Args:
+          number: of the draw.
+          batch_size: B.
+          is_shared: B is a replica's part of a batch that is drawn for all replicas together.
+        """
         shape = self.config.gan
         seed = tf.stack([tf.constant(self.training.seed, tf.int64), tf.cast(number, tf.int64)])
         seeds = tf.unstack(tf.random.split(seed, 3, alg="philox"))
-        anchor_shape = [batch_size, 3, shape.anchor_depth]
+        n_drawn = batch_size * (distribution.n_replicas() if is_shared else 1)
+        anchor_shape = [n_drawn, 3, shape.anchor_depth]
         anchors = tf.random.stateless_normal(anchor_shape, seeds[0], alg="philox")
-        style_shape = [batch_size, shape.style_depth]
+        style_shape = [n_drawn, shape.style_depth]
         style = tf.random.stateless_normal(style_shape, seeds[1], alg="philox")
         n_starts = coordinates.n_crop_starts(shape.seq_len)
         starts = tf.random.stateless_uniform(
-            [batch_size], seeds[2], 0, n_starts, tf.int32, alg="philox"
+            [n_drawn], seeds[2], 0, n_starts, tf.int32, alg="philox"
         )
+        if is_shared:
+            anchors, style, starts = map(distribution.replica_rows, (anchors, style, starts))
         pair = coordinates.training_coordinates(anchors, starts, shape.seq_len)
         return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
 
-    def _generate(self, generator: keras.Model, number: tf.Tensor, batch_size: int) -> tf.Tensor:
+    def _generate(
+        self, generator: keras.Model, number: tf.Tensor, batch_size: int, is_shared: bool = False
+    ) -> tf.Tensor:
         """Pairs of adjacent patches of one style, joined: [B, 2·seq_len, depth] (paper §3.2)."""
-        patches = generator(list(self._draw(number, batch_size)))
+        patches = generator(list(self._draw(number, batch_size, is_shared)))
         return tf.concat(tf.split(patches, _N_PATCHES), axis=1)
 
     # Training
 
-    def step(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step on real latents, float32 [batch, 2·seq_len, stereo_latent_depth]."""
+    def gradients(self, latents: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Of one step on real latents, float32 [batch, 2·seq_len, stereo_latent_depth]."""
         number = self.state["step"].read_value()
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
-            fake = self._generate(self.generator, number, latents.shape[0])
+            fake = self._generate(self.generator, number, latents.shape[0], is_shared=True)
             # The reconstruction of fakes is not used, and so not computed.
             fake_logits, _ = self.discriminator(fake)
             adversarial = losses.hinge_generator_loss(fake_logits)
@@ -118,16 +137,18 @@ class GanTrainer(Trainer):
             discriminator_loss = (
                 terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
             )
-        self._apply("generator", generator_tape, adversarial)
-        self._apply("discriminator", discriminator_tape, discriminator_loss)
-        self._update_average(number)
-        self.state["step"].assign_add(1)
-        return {f"discriminator/{name}": value for name, value in terms.items()} | {
+            targets = self.target(adversarial), self.target(discriminator_loss)
+        gradients = {
+            "generator": generator_tape.gradient(targets[0], self.trained["generator"]),
+            "discriminator": discriminator_tape.gradient(targets[1], self.trained["discriminator"]),
+        }
+        metrics = {f"discriminator/{name}": value for name, value in terms.items()} | {
             "discriminator/real_logit": tf.reduce_mean(real_logits),
             "discriminator/fake_logit": tf.reduce_mean(fake_logits),
             "generator/adversarial": adversarial,
             "latents/spread_ratio": _spread(fake) / _spread(latents),
         }
+        return gradients, metrics
 
     def _discriminator_terms(
         self, latents: tf.Tensor, fake_logits: tf.Tensor
@@ -144,17 +165,18 @@ class GanTrainer(Trainer):
         }
         return terms, real_logits
 
-    def _apply(self, name: str, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        variables = self.networks[name].trainable_variables
-        self.optimizers[name].apply(tape.gradient(loss, variables), variables)
-
-    def _update_average(self, number: tf.Tensor) -> None:
+    def after_update(self) -> None:
+        """Moves the averaged generator towards the generator."""
         # A short memory at first: the early weights are not worth remembering.
-        n_done = tf.cast(number, tf.float32)
+        n_done = tf.cast(self.state["step"].read_value(), tf.float32)
         decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
+
+        def move(average, current, decay):
+            average.assign(decay * average + (1.0 - decay) * current)
+
         pairs = zip(self.generator_average.weights, self.generator.weights, strict=True)
         for average, current in pairs:
-            average.assign(decay * average.value + (1.0 - decay) * current.value)
+            distribution.update(average.value, move, current.value, decay)
 
     # Held-out figures and samples
 
@@ -194,6 +216,20 @@ class GanTrainer(Trainer):
             "fake_logit": fake_logits.mean(),
         }
         return {f"held_out/{name}": float(value) for name, value in figures.items()}
+
+    def diagnose(self, metrics: Mapping[str, float]) -> str | None:
+        """Tells of a discriminator that wins, or that knows its examples by heart."""
+        real, fake, held_out = (
+            metrics.get(name, math.nan)
+            for name in ("discriminator/real_logit", "discriminator/fake_logit", _HELD_OUT_LOGIT)
+        )
+        if real - fake > 1.0 and held_out < (real + fake) / 2:
+            return (
+                f"the discriminator knows its examples by heart: it gives {real:.2f} to those it "
+                f"trains on, {held_out:.2f} to real music it has not seen and {fake:.2f} to "
+                "generated: raise --r1_weight, add more audio, or take the best checkpoint so far"
+            )
+        return won_diagnosis(metrics["discriminator/hinge"], "raise --r1_weight, add more audio")
 
     def sample(self) -> Samples:
         """Pieces of the averaged generator, drawn from the same seeds every time.

@@ -14,10 +14,27 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tqdm
 
-from musika_tf.batches import LatentBatches, WaveformBatches
-from musika_tf.training import checkpoint, pipeline
+from musika_tf.training import checkpoint, distribution, pipeline
 from musika_tf.training.summaries import SummaryWriter
 from musika_tf.training.trainer import Trainer
+
+XLA_CHOICES = ("auto", "on", "off")
+
+# What TensorFlow raises where XLA cannot compile a step.
+_XLA_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.InternalError,
+    tf.errors.NotFoundError,
+    tf.errors.UnimplementedError,
+)
+# What it raises in the workers that are left when one of them is gone.
+_LOST_WORKER_ERRORS = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +51,34 @@ class LoopSettings:
     checkpoint_n_steps: int = 1000
     # Steps between two validations, each with samples to listen to.
     sample_n_steps: int = 5000
-    # Compile the step with XLA.
-    jit_compile: bool = False
+    # Stop after so many steps in a row whose loss or gradients are not finite.
+    max_skipped_steps: int = 50
+    # Compile the step with XLA: on, off, or auto: on a GPU, if it can.
+    xla: str = "auto"
 
     def __post_init__(self):
-        for name in ("n_steps_per_call", "checkpoint_n_steps", "sample_n_steps"):
+        for name in (
+            "n_steps_per_call",
+            "checkpoint_n_steps",
+            "sample_n_steps",
+            "max_skipped_steps",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.xla not in XLA_CHOICES:
+            raise ValueError(f"xla={self.xla!r} must be one of {', '.join(XLA_CHOICES)}")
 
 
 def train(
     trainer: Trainer,
-    batches: WaveformBatches | LatentBatches,
+    batches: pipeline.Batches,
     settings: LoopSettings,
     stage_dir: str | os.PathLike,
 ) -> int:
     """Trains one stage, going on from the newest checkpoint in `stage_dir` if there is one.
+
+    Works under the current tf.distribute strategy, which must be the one that the trainer was
+    built under. With several workers each of them calls this; one writes.
 
     Args:
       trainer: what to train.
@@ -61,7 +90,8 @@ def train(
       The step reached.
 
     Raises:
-      ValueError: a metric is not finite any more; the checkpoints before it are kept.
+      ValueError: too many steps in a row were not finite, or a worker is gone; the checkpoints
+        before that are kept.
       SystemExit: SIGINT or SIGTERM came; a checkpoint was written, the status is 128 + the number.
     """
     return _Run(trainer, batches, settings, pathlib.Path(stage_dir)).run()
@@ -71,16 +101,26 @@ class _Run:
     """One run of the loop."""
 
     def __init__(self, trainer, batches, settings, stage_dir):
-        self.trainer, self.settings, self.stage_dir = trainer, settings, stage_dir
+        self.trainer, self.batches = trainer, batches
+        self.settings, self.stage_dir = settings, stage_dir
+        self.best_figure = tf.Variable(float("inf"), name="best_figure", trainable=False)
         newest = checkpoint.latest(stage_dir)
         if newest:
-            _restore(newest, trainer)
+            _restore(newest, trainer, self._variables())
         self.step = self.first_step = int(trainer.state["step"])
-        dataset = pipeline.dataset(batches, self.step)
-        self.iterator = iter(dataset)
-        self.run_steps = _compile(trainer.step, dataset.element_spec, settings.jit_compile)
-        self.writer = SummaryWriter(stage_dir / "logs")
+        if distribution.is_chief():
+            checkpoint.remove_best_after(stage_dir, self.step)
+        self._start(_wants_xla(settings.xla))
+        self.vote = _make_vote()
+        self.writer = SummaryWriter(stage_dir / "logs") if distribution.is_chief() else None
+        # Metrics of every call since the last validation.
+        self.recent: list[dict[str, float]] = []
         self.stop_signal = 0
+
+    def _start(self, with_xla: bool) -> None:
+        self.with_xla = with_xla
+        self.iterator = pipeline.iterator(self.batches, self.step)
+        self.run_steps = _compile(self.trainer.step, self.iterator, with_xla)
 
     def run(self) -> int:
         self.started = time.monotonic()
@@ -88,23 +128,31 @@ class _Run:
             if self.step == 0:
                 self._sample()
             while not self._finished():
-                n_steps = self._n_steps_to_next_event()
-                self._advance(n_steps, bar)
-                if self.step % self.settings.checkpoint_n_steps == 0:
-                    self._save()
+                self._advance(self._n_steps_to_next_event(), bar)
+                # Samples first: a checkpoint remembers the best figure so far.
                 if self.step % self.settings.sample_n_steps == 0:
                     self._sample()
-            if self.step % self.settings.checkpoint_n_steps:
-                self._save()
-            if self.step % self.settings.sample_n_steps and self.step > self.first_step:
-                self._sample()
-        self.writer.close()
+                if self.step % self.settings.checkpoint_n_steps == 0:
+                    self._save()
+            self._end()
+        if self.writer:
+            self.writer.close()
         self._tell_the_end()
         return self.step
 
+    def _end(self) -> None:
+        """Leaves a checkpoint and, unless somebody waits for this process to go, last samples."""
+        if self.step > self.first_step and not self.stop_signal:
+            if self.step % self.settings.sample_n_steps:
+                self._sample()
+        if self.step % self.settings.checkpoint_n_steps:
+            self._save()
+
     def _tell_the_end(self) -> None:
         rest = "" if self.step >= self.settings.n_steps else "; the same command goes on from here"
-        print(f"{self.stage_dir}: step {self.step} of {self.settings.n_steps}{rest}")
+        n_skipped = int(self.trainer.state["n_skipped"])
+        skipped = f", {n_skipped} of them skipped" if n_skipped else ""
+        print(f"{self.stage_dir}: step {self.step} of {self.settings.n_steps}{skipped}{rest}")
         if self.stop_signal:
             raise SystemExit(128 + self.stop_signal)
 
@@ -113,8 +161,9 @@ class _Run:
 
     def _finished(self) -> bool:
         minutes = (time.monotonic() - self.started) / 60.0
-        out_of_time = minutes >= self.settings.max_minutes
-        return self.step >= self.settings.n_steps or out_of_time or self.stop_signal > 0
+        wish = minutes >= self.settings.max_minutes or self.stop_signal > 0
+        # One worker that stopped alone would leave the others waiting.
+        return self.step >= self.settings.n_steps or bool(self.vote(tf.constant(float(wish))))
 
     def _n_steps_to_next_event(self) -> int:
         """Steps of the next call: up to the next checkpoint, sample or the end."""
@@ -128,38 +177,88 @@ class _Run:
 
     def _advance(self, n_steps: int, bar: tqdm.tqdm) -> None:
         started = time.monotonic()
-        metrics = self.run_steps(self.iterator, tf.constant(n_steps))
-        metrics = {name: float(value) for name, value in metrics.items()}
-        self._require_finite(metrics, n_steps)
+        metrics = {name: float(value) for name, value in self._run_steps(n_steps).items()}
         self.step += n_steps
         if int(self.trainer.state["step"]) != self.step:
             raise RuntimeError("the trainer did not count its steps")
         bar.update(n_steps)
-        bar.set_postfix({name.split("/")[-1]: f"{value:.3f}" for name, value in metrics.items()})
+        n_skipped = round(metrics.pop("skipped"))
+        if n_skipped:
+            self._tell_skipped(n_skipped)
+        if n_skipped < n_steps:
+            bar.set_postfix({name.split("/")[-1]: f"{v:.3f}" for name, v in metrics.items()})
+            self.recent.append(dict(metrics))
+        else:
+            metrics = {}
         metrics["steps_per_second"] = n_steps / (time.monotonic() - started)
+        metrics["skipped_steps"] = int(self.trainer.state["n_skipped"])
         for name, optimizer in self.trainer.optimizers.items():
             metrics[f"learning_rate/{name}"] = float(optimizer.learning_rate)
-        self.writer.scalars(metrics, self.step)
+        if self.writer:
+            self.writer.scalars(metrics, self.step)
 
-    def _require_finite(self, metrics: dict[str, float], n_steps: int) -> None:
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                newest = checkpoint.latest(self.stage_dir) or "there is none"
-                raise ValueError(
-                    f"{name} became {value} between steps {self.step} and {self.step + n_steps}; "
-                    "go on from the last good checkpoint with a lower --learning_rate (it is kept: "
-                    f"{newest})"
-                )
+    def _run_steps(self, n_steps: int) -> dict[str, tf.Tensor]:
+        """The compiled call, with what can go wrong for reasons outside the model."""
+        try:
+            return self.run_steps(self.iterator, tf.constant(n_steps))
+        except _XLA_ERRORS as error:
+            if not self.with_xla or self.settings.xla != "auto" or self.step > self.first_step:
+                raise _readable(error, self.stage_dir) from error
+            reason = str(error).splitlines()[0]
+            tqdm.tqdm.write(f"XLA cannot compile this step here, going on without it ({reason})")
+            # The failed call has taken a batch: begin anew.
+            self._start(with_xla=False)
+            return self._run_steps(n_steps)
+        except _LOST_WORKER_ERRORS as error:
+            raise _readable(error, self.stage_dir) from error
+
+    def _tell_skipped(self, n_skipped: int) -> None:
+        """Reports skipped steps, and ends the run if they do not end."""
+        state = self.trainer.state
+        in_a_row, in_all = int(state["n_skipped_in_a_row"]), int(state["n_skipped"])
+        # Half of all steps at first while float16 looks for its loss scale, then one in thousands.
+        is_expected = "loss_scale" in state and in_a_row < self.settings.max_skipped_steps
+        if not is_expected:
+            tqdm.tqdm.write(
+                f"step {self.step}: {n_skipped} of the last steps skipped, their losses or "
+                f"gradients were not finite ({in_all} in all)"
+            )
+        if in_a_row < self.settings.max_skipped_steps:
+            return
+        raise ValueError(
+            f"the last {in_a_row} steps up to step {self.step} had losses or gradients that are "
+            "not finite; they changed nothing, and the last checkpoint is good "
+            f"({checkpoint.latest(self.stage_dir) or 'there is none yet'}): the same command goes "
+            "on from it, with a lower --learning_rate, with --precision=float32 if it was another, "
+            "or with data that were looked through"
+        )
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        return self.trainer.named_variables() | {"loop/best_figure": self.best_figure}
 
     def _save(self) -> None:
-        checkpoint.save(self.stage_dir, self.trainer.named_variables(), self.step)
+        if distribution.is_chief():
+            checkpoint.save(self.stage_dir, self._variables(), self.step)
 
     def _sample(self) -> None:
+        if not distribution.is_chief():
+            return
         figures = self.trainer.validate()
+        self._keep_best(figures.get(self.trainer.best_figure, math.inf))
         self.writer.scalars(figures, self.step)
         self.writer.samples(self.trainer.sample(), self.step)
         listed = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         tqdm.tqdm.write(f"step {self.step}: {listed}")
+        # What goes wrong for a whole period is no passing weakness.
+        diagnoses = [self.trainer.diagnose(metrics | figures) for metrics in self.recent]
+        if diagnoses and all(diagnoses):
+            tqdm.tqdm.write(f"step {self.step}: {diagnoses[-1]}")
+        self.recent = []
+
+    def _keep_best(self, figure: float) -> None:
+        if self.step > 0 and figure < float(self.best_figure):
+            self.best_figure.assign(figure)
+            checkpoint.save_best(self.stage_dir, self._variables(), self.step)
 
     def _progress_bar(self) -> tqdm.tqdm:
         return tqdm.tqdm(
@@ -169,30 +268,81 @@ class _Run:
             desc=self.stage_dir.name,
             dynamic_ncols=True,
             mininterval=1.0,
+            disable=not distribution.is_chief(),
         )
 
 
-def _restore(path: pathlib.Path, trainer: Trainer) -> None:
+def _restore(path: pathlib.Path, trainer: Trainer, variables: dict[str, tf.Variable]) -> None:
     """Everything as it was, but for the learning rates, which are those asked for now."""
     rates = {name: float(o.learning_rate) for name, o in trainer.optimizers.items()}
-    checkpoint.restore(path, trainer.named_variables())
+    checkpoint.restore(path, variables)
     for name, rate in rates.items():
         trainer.optimizers[name].learning_rate = rate
 
 
-def _compile(step: Callable, element_spec, jit_compile: bool) -> Callable:
-    """N steps as one graph: (iterator, n) → metrics averaged over the n steps."""
-    step = tf.function(step, autograph=False, jit_compile=jit_compile)
-    names = sorted(step.get_concrete_function(*element_spec).structured_outputs)
+def _wants_xla(choice: str) -> bool:
+    """Whether to try XLA, which several replicas cannot use."""
+    if distribution.n_replicas() > 1:
+        if choice == "on":
+            raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
+        return False
+    return choice == "on" or (choice == "auto" and _has_gpu())
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:
+    """An error that says what to do, where it is another worker's end; else the error itself."""
+    if tf.distribute.get_strategy().cluster_resolver is None:
+        return error
+    newest = checkpoint.latest(stage_dir) or "the beginning"
+    reason = str(error).splitlines()[0]
+    return ValueError(
+        f"a worker is gone or cannot be reached ({reason}): start all workers again with the same "
+        f"commands, training goes on from {newest}"
+    )
+
+
+def _make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
+    """A wish of this worker → whether any worker has it."""
+    strategy = tf.distribute.get_strategy()
+
+    @tf.function(autograph=False)
+    def vote(wish):
+        wishes = strategy.run(lambda: tf.identity(wish))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, wishes, axis=None) > 0.0
+
+    return vote
+
+
+def _compile(step: Callable, iterator: Iterator, with_xla: bool) -> Callable:
+    """N steps as one graph: (iterator, n) → means over the good ones of them, sum of `skipped`."""
+    strategy = tf.distribute.get_strategy()
+    if with_xla:
+        step = tf.function(step, autograph=False, jit_compile=True)
+
+    @tf.function(autograph=False)
+    def one_step(iterator):
+        metrics = strategy.run(step, args=next(iterator))
+        mean = tf.distribute.ReduceOp.MEAN
+        return {name: strategy.reduce(mean, value, axis=None) for name, value in metrics.items()}
+
+    names = sorted(one_step.get_concrete_function(iterator).structured_outputs)
 
     @tf.function
     def run_steps(iterator, n_steps):
         sums = [tf.constant(0.0) for _ in names]
         for _ in tf.range(n_steps):
-            metrics = step(*next(iterator))
+            metrics = one_step(iterator)
+            is_good = metrics["skipped"] == 0.0
+            metrics = {k: tf.where(is_good, v, 0.0) for k, v in metrics.items() if k != "skipped"}
+            metrics["skipped"] = tf.cast(~is_good, tf.float32)
             sums = [total + metrics[name] for total, name in zip(sums, names, strict=True)]
-        means = [total / tf.cast(n_steps, tf.float32) for total in sums]
-        return dict(zip(names, means, strict=True))
+        totals = dict(zip(names, sums, strict=True))
+        n_good = tf.maximum(tf.cast(n_steps, tf.float32) - totals["skipped"], 1.0)
+        return {k: v if k == "skipped" else v / n_good for k, v in totals.items()}
 
     return run_steps
 

@@ -1,16 +1,25 @@
-"""What the training loop may expect of a trainer, and no more."""
+"""What the loop may expect of a trainer, and what trainers share: the guarded update."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from musika_tf.config import TrainingConfig
+from musika_tf.training import distribution, precision
+
+Gradients = dict[str, list[tf.Tensor]]
+
+# float16: after so many good steps in a row twice the loss scale is tried.
+_LOSS_SCALE_GROWTH_N_STEPS = 2000
+
+# A hinge loss below this means that the discriminator has won: at 0 it sends no gradient any more.
+_WON_HINGE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,43 +33,81 @@ class Samples:
     references: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def adam(
-    training: TrainingConfig, variables: Sequence[keras.Variable]
-) -> keras.optimizers.Optimizer:
-    """Adam as every stage uses it (paper §4.1, §4.2), built for the variables it will train."""
-    optimizer = keras.optimizers.Adam(training.learning_rate, beta_1=training.adam_beta_1)
-    optimizer.build(variables)
-    return optimizer
-
-
 class Trainer(abc.ABC):
     """Owns the networks and optimizers of one stage and knows how to take one step.
 
-    Subclasses build everything eagerly in their constructor and fill these attributes:
+    A step whose loss or gradient is not finite changes nothing but three counters: nothing that it
+    computed reaches a weight, a moment of an optimizer or an average.
+
+    Subclasses build everything eagerly in their constructor, under the strategy that is current
+    then, and fill these attributes:
 
     networks: name → network; all of them are kept in checkpoints, frozen ones too, so that one
       checkpoint is enough to go on, to start the next stage and to export.
+    trained: name of an optimizer → the variables that it trains.
+    best_figure: name of the figure of `validate` by which the best checkpoint is chosen: lower is
+      better.
+
+    Afterwards `_finish_building` makes the rest:
+
     optimizers: name → built Keras optimizer.
-    state: name → variable; everything else that a step changes. Holds at least `step`, an int64
-      scalar that every step increases by one.
+    state: name → variable; everything else that a step changes: `step`, an int64 that counts all
+      steps, `n_skipped` and `n_skipped_in_a_row`, those that were not finite, and in float16
+      `loss_scale` and `n_good_in_a_row`.
     """
 
     networks: dict[str, keras.Model]
+    trained: dict[str, list[keras.Variable]]
     optimizers: dict[str, keras.optimizers.Optimizer]
     state: dict[str, tf.Variable]
+    best_figure: str
+
+    def __init__(self, training: TrainingConfig):
+        if training.batch_size % distribution.n_replicas():
+            raise ValueError(
+                f"batch_size={training.batch_size} must be a multiple of the "
+                f"{distribution.n_replicas()} replicas that share a batch"
+            )
+        keras.utils.set_random_seed(training.seed)
+        self.training = training
+
+    def _finish_building(self) -> None:
+        """Makes optimizers and state for what the subclass has built."""
+        training = self.training
+        self.optimizers = {}
+        for name, variables in self.trained.items():
+            # Adam in all stages (paper §4.1, §4.2).
+            self.optimizers[name] = keras.optimizers.Adam(
+                training.learning_rate, beta_1=training.adam_beta_1
+            )
+            self.optimizers[name].build(variables)
+        names = ["step", "n_skipped", "n_skipped_in_a_row"]
+        if training.precision == "float16":
+            names.append("n_good_in_a_row")
+            self._loss_scale = distribution.counter("loss_scale", tf.float32)
+            self._loss_scale.assign(precision.first_loss_scale(training.precision))
+        self.state = {name: distribution.counter(name) for name in names}
+        if training.precision == "float16":
+            self.state["loss_scale"] = self._loss_scale
+
+    # What subclasses do
 
     @abc.abstractmethod
-    def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Takes one training step in place.
+    def gradients(self, *batch: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Computes what one step needs, and changes no weight.
 
         Must trace with static shapes, without host calls, and compile under XLA.
 
         Args:
-          *batch: the tensors of one batch.
+          *batch: the tensors of one batch, or of a replica's part of it.
 
         Returns:
-          Scalar metrics by slash-separated name.
+          By optimizer the gradients of `self.target(loss)`, as `trained` orders them; and scalar
+          metrics by slash-separated name.
         """
+
+    def after_update(self) -> None:  # noqa: B027 (most trainers have nothing to do here)
+        """Called inside the step once the weights have changed."""
 
     @abc.abstractmethod
     def validate(self) -> dict[str, float]:
@@ -69,6 +116,61 @@ class Trainer(abc.ABC):
     @abc.abstractmethod
     def sample(self) -> Samples:
         """Something to listen to."""
+
+    def diagnose(self, metrics: Mapping[str, float]) -> str | None:
+        """What is going wrong, in one line with what to do; None if nothing is.
+
+        Args:
+          metrics: of the last steps, with the figures of the last validation among them.
+        """
+        del metrics
+        return None
+
+    # The step
+
+    def target(self, loss: tf.Tensor) -> tf.Tensor:
+        """What is to be differentiated in place of a loss: this replica's share of it, scaled."""
+        share = loss / distribution.n_replicas()
+        return share * self.state["loss_scale"] if "loss_scale" in self.state else share
+
+    def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one training step in place.
+
+        Args:
+          *batch: as for `gradients`.
+
+        Returns:
+          Its metrics, and `skipped`: 1 if the step was not finite and changed nothing, else 0.
+        """
+        gradients, metrics = self.gradients(*batch)
+        numbers = [*metrics.values(), *(g for group in gradients.values() for g in group)]
+        n_bad = tf.add_n([tf.cast(~_is_finite(number), tf.float32) for number in numbers])
+        is_good = tf.equal(distribution.sum_over_replicas(n_bad), 0.0)
+        distribution.run_if(is_good, self._update, gradients)
+        self._count(is_good)
+        return metrics | {"skipped": 1.0 - tf.cast(is_good, tf.float32)}
+
+    def _update(self, gradients: Gradients) -> None:
+        for name, optimizer in self.optimizers.items():
+            unscaled = gradients[name]
+            if "loss_scale" in self.state:
+                unscaled = [g / self.state["loss_scale"] for g in unscaled]
+            optimizer.apply(unscaled, self.trained[name])
+        self.after_update()
+
+    def _count(self, is_good: tf.Tensor) -> None:
+        state, n_bad = self.state, tf.cast(~is_good, tf.int64)
+        state["step"].assign_add(1)
+        state["n_skipped"].assign_add(n_bad)
+        state["n_skipped_in_a_row"].assign(n_bad * (state["n_skipped_in_a_row"] + 1))
+        if "loss_scale" in state:
+            n_good = tf.cast(is_good, tf.int64) * (state["n_good_in_a_row"] + 1)
+            is_grown = tf.equal(n_good, _LOSS_SCALE_GROWTH_N_STEPS)
+            factor = tf.where(is_grown, 2.0, tf.where(is_good, 1.0, 0.5))
+            state["loss_scale"].assign(state["loss_scale"] * factor)
+            state["n_good_in_a_row"].assign(tf.where(is_grown, tf.zeros_like(n_good), n_good))
+
+    # What is kept
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Everything that training changes or depends on, by unique name.
@@ -90,3 +192,17 @@ class Trainer(abc.ABC):
     def variables(self) -> Sequence[tf.Variable]:
         """The variables of `named_variables`, in its order."""
         return list(self.named_variables().values())
+
+
+def won_diagnosis(hinge: float, advice: str) -> str | None:
+    """What to say of a discriminator whose hinge loss is almost nothing; None if it is not."""
+    if not hinge < _WON_HINGE:
+        return None
+    return (
+        f"the discriminator tells real from generated almost without fail (hinge loss {hinge:.3f}; "
+        f"2 is a draw), so that nothing is left to learn from it: lower --learning_rate, {advice}"
+    )
+
+
+def _is_finite(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(tf.math.is_finite(values))

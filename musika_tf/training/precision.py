@@ -1,0 +1,37 @@
+"""Number formats of a training: float32 throughout, or half precision where it does no harm.
+
+Weights, optimizers, losses, Fourier transforms and all that leaves a network are float32 in every
+case; half precision is for what happens inside the networks, which is most of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+# Of `TrainingConfig.precision`: the Keras policy of the networks.
+_POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+# float16 ends at 6e-8: losses are multiplied by this at first, then by what the gradients bear.
+_FLOAT16_LOSS_SCALE = 2.0**15
+
+
+@contextlib.contextmanager
+def networks_of(precision: str) -> Iterator[None]:
+    """Networks that are built inside compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(_POLICIES[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def first_loss_scale(precision: str) -> float:
+    """By what losses are multiplied at first, so that gradients do not vanish in their format."""
+    return _FLOAT16_LOSS_SCALE if precision == "float16" else 1.0
