@@ -6,6 +6,7 @@ model server that watches `model_dir` never sees half a model, or one that does 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -120,6 +121,8 @@ def metadata(
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
         **_durations(config),
+        # What a conditional model is told, in the order of the last axis of `conditioning`.
+        "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
         "signatures": {
             name: {
                 "inputs": {key: port.as_dict() for key, port in signature.inputs.items()},

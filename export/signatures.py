@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.config import N_CHANNELS, Config
+from musika_tf.conditioning import signals as signals_lib
+from musika_tf.config import N_CHANNELS, Config, Signal
 from musika_tf.synthesis import Synthesizer
 
 
@@ -39,20 +40,38 @@ class Size:
 
 
 @dataclasses.dataclass(frozen=True)
+class Following:
+    """A size that follows from one that the caller chose for another input: (size - less)·times."""
+
+    size: Size
+    less: int
+    times: int
+
+    def __str__(self) -> str:
+        return f"({self.size}-{self.less})·{self.times}"
+
+    def of(self, size: int | tf.Tensor) -> int | tf.Tensor:
+        """The size for a value of that other size."""
+        return (size - self.less) * self.times
+
+
+@dataclasses.dataclass(frozen=True)
 class Port:
     """One input or output.
 
     Attributes:
-      shape: sizes, batch first: a number, a Size, or, of an output, a formula.
+      shape: sizes, batch first: a number, a Size, a Following, or, of an output, a formula.
       meaning: what it is, with its unit.
       range: the values that it takes.
       dtype: of the tensor.
+      signals: of conditioning: what the last axis holds, each with a range that is checked.
     """
 
-    shape: tuple[int | Size | str, ...]
+    shape: tuple[int | Size | Following | str, ...]
     meaning: str
     range: str
     dtype: tf.DType = tf.float32
+    signals: tuple[Signal, ...] = ()
 
     @property
     def static_shape(self) -> tf.TensorShape:
@@ -96,7 +115,7 @@ class Signature:
           InvalidArgumentError: the message names the input and says what it should be.
         """
         checked = {name: _checked(name, port, inputs[name]) for name, port in self.inputs.items()}
-        return self.compute(**_with_equal_batches(checked))
+        return self.compute(**_with_fitting_sizes(_with_equal_batches(checked), self.inputs))
 
     def traced(self) -> tf.types.experimental.ConcreteFunction:
         """The graph: a plain function without jit_compile, which model servers refuse."""
@@ -118,15 +137,20 @@ class Signature:
             name: (batch_size, *(_smallest(size) for size in port.shape[1:]))
             for name, port in self.inputs.items()
         }
-        return {
-            name: np.tanh(generator.normal(size=shape)).astype(np.float32)
-            for name, shape in shapes.items()
-        }
+        draws = {name: np.tanh(generator.normal(size=shape)) for name, shape in shapes.items()}
+        return {name: _as_valid(draws[name], port) for name, port in self.inputs.items()}
 
 
 def contract(synthesizer: Synthesizer) -> dict[str, Signature]:
     """The signatures of the exported model, by name."""
-    ports = _Ports(synthesizer.config)
+    config = synthesizer.config
+    ports, seq_len = _Ports(config), config.gan.seq_len
+
+    def waveform(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"waveform": synthesizer.waveform(**inputs)}
+
+    def latents(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"latents": synthesizer.latents(coordinates, **inputs)}
 
     def decode(latents: tf.Tensor, overlap: tf.Tensor) -> dict[str, tf.Tensor]:
         waveform, overlap = synthesizer.decode(latents, overlap)
@@ -134,19 +158,21 @@ def contract(synthesizer: Synthesizer) -> dict[str, Signature]:
 
     return {
         "serving_default": Signature(
-            inputs={"anchors": ports.anchors(), "style": ports.style()},
-            outputs={"waveform": ports.waveform(f"(A-1)·{synthesizer.config.anchor_hop_size}")},
-            compute=lambda anchors, style: {"waveform": synthesizer.waveform(anchors, style)},
+            inputs={"anchors": ports.anchors(), "style": ports.style()}
+            | ports.conditioning(Following(ports.n_anchors, 1, 2 * seq_len)),
+            outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
+            compute=waveform,
         ),
         "latents": Signature(
-            inputs={"coordinates": ports.coordinates(), "style": ports.style()},
-            outputs={"latents": ports.latents(synthesizer.config.gan.seq_len)},
-            compute=lambda coordinates, style: {"latents": synthesizer.latents(coordinates, style)},
+            inputs={"coordinates": ports.coordinates(), "style": ports.style()}
+            | ports.conditioning(seq_len),
+            outputs={"latents": ports.latents(seq_len)},
+            compute=latents,
         ),
         "decode": Signature(
             inputs={"latents": ports.latents(ports.whole_excerpts), "overlap": ports.overlap()},
             outputs={
-                "waveform": ports.waveform(f"k·{synthesizer.config.latent_hop_size}"),
+                "waveform": ports.waveform(f"k·{config.latent_hop_size}"),
                 "overlap": ports.overlap(),
             },
             compute=decode,
@@ -158,13 +184,14 @@ class _Ports:
     """The inputs and outputs that signatures share, in the sizes of one system."""
 
     batch = Size("B")
+    n_anchors = Size("A", 2)
 
     def __init__(self, config: Config):
         self._config = config
         self.whole_excerpts = Size("k", config.excerpt_n_latents, config.excerpt_n_latents)
 
     def anchors(self) -> Port:
-        shape = (self.batch, Size("A", 2), self._config.gan.anchor_depth)
+        shape = (self.batch, self.n_anchors, self._config.gan.anchor_depth)
         seconds = self._config.anchor_hop_size / self._config.audio.sample_rate_hz
         return Port(
             shape, f"latent coordinates, one every {seconds:.3f} s", "standard normal draws"
@@ -180,6 +207,17 @@ class _Ports:
         shape = (self.batch, self._config.gan.style_depth)
         return Port(shape, "style of the whole piece", "standard normal draws")
 
+    def conditioning(self, n_steps: int | Following) -> dict[str, Port]:
+        """The input `conditioning` of a conditional system; nothing of another."""
+        signals = self._config.conditioning.signals
+        if not signals:
+            return {}
+        names = ", ".join(signal.name for signal in signals)
+        ranges = "; ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
+        shape = (self.batch, n_steps, len(signals))
+        meaning = f"what the piece is told, one value a latent step: {names}"
+        return {"conditioning": Port(shape, meaning, ranges, signals=signals)}
+
     def latents(self, n_latents: int | Size) -> Port:
         shape = (self.batch, n_latents, self._config.stereo_latent_depth)
         return Port(shape, "level-2 latents: left's channels, then right's", "[-1, 1]")
@@ -194,8 +232,18 @@ class _Ports:
         return Port((self.batch, n_samples, N_CHANNELS), meaning, "[-1, 1]")
 
 
-def _smallest(size: int | Size | str) -> int:
+def _smallest(size: int | Size | Following | str) -> int:
+    if isinstance(size, Following):
+        return size.of(size.size.minimum)
     return size.minimum if isinstance(size, Size) else size
+
+
+def _as_valid(draws: np.ndarray, port: Port) -> np.ndarray:
+    """Numbers in [-1, 1] as values that the port takes."""
+    if port.signals:
+        draws = signals_lib.from_model_units(draws, port.signals)
+        return signals_lib.limited(draws, port.signals)
+    return draws.astype(np.float32)
 
 
 def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
@@ -207,7 +255,24 @@ def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
     finite = tf.reduce_all(tf.math.is_finite(value))
     problem = f"`{name}` holds NaN or infinite values; it must be finite: {port.meaning}"
     with tf.control_dependencies([tf.debugging.Assert(finite, [problem])]):
+        value = tf.identity(value)
+    with tf.control_dependencies(_range_assertions(name, port, value)):
         return tf.ensure_shape(value, port.static_shape)
+
+
+def _range_assertions(name: str, port: Port, value: tf.Tensor) -> list[tf.Operation]:
+    """One assertion a signal: that its values are in its range."""
+    assertions = []
+    for index, signal in enumerate(port.signals):
+        values = value[..., index]
+        least, greatest = tf.reduce_min(values), tf.reduce_max(values)
+        problem = (
+            f"`{name}` channel {index}, {signal.name}, must be from {signal.range_text}; its least "
+            "and greatest value are"
+        )
+        inside = (least >= signal.minimum) & (greatest <= signal.maximum)
+        assertions.append(tf.debugging.Assert(inside, [problem, least, greatest]))
+    return assertions
 
 
 def _fits(shape: tf.Tensor, port: Port) -> tf.Tensor:
@@ -218,7 +283,7 @@ def _fits(shape: tf.Tensor, port: Port) -> tf.Tensor:
     for size, wanted in zip(sizes, port.shape, strict=True):
         if isinstance(wanted, Size):
             fits += [size >= wanted.minimum, tf.equal(size % wanted.multiple_of, 0)]
-        else:
+        elif isinstance(wanted, int):
             fits.append(tf.equal(size, wanted))
     return tf.reduce_all(tf.stack(fits))
 
@@ -234,5 +299,31 @@ def _with_equal_batches(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         )
         for name, value in others
     ]
+    with tf.control_dependencies(assertions):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def _with_fitting_sizes(
+    inputs: dict[str, tf.Tensor], ports: Mapping[str, Port]
+) -> dict[str, tf.Tensor]:
+    """The inputs, once their sizes have passed as following from those of other inputs."""
+    chosen = {
+        size.name: (name, tf.shape(inputs[name])[axis])
+        for name, port in ports.items()
+        for axis, size in enumerate(port.shape)
+        if isinstance(size, Size)
+    }
+    assertions = []
+    for name, port in ports.items():
+        for axis, size in enumerate(port.shape):
+            if isinstance(size, Following):
+                origin, value = chosen[size.size.name]
+                wanted, found = size.of(value), tf.shape(inputs[name])[axis]
+                problem = (
+                    f"`{name}` must have {size} steps, {size.size} being that of `{origin}`; "
+                    "wanted and found are"
+                )
+                equal = tf.equal(found, wanted)
+                assertions.append(tf.debugging.Assert(equal, [problem, wanted, found]))
     with tf.control_dependencies(assertions):
         return {name: tf.identity(value) for name, value in inputs.items()}

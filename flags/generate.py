@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from flags import paths
+from flags import controls, paths
 from musika_tf.generation import Request
 
 MODEL_DIR = paths.define(
@@ -39,10 +39,15 @@ PICTURE = flags.DEFINE_bool(
 
 
 def request() -> Request:
-    """What the flags ask for."""
+    """What the flags ask for.
+
+    Raises:
+      ValueError: a value is out of range.
+    """
     return Request(
         seconds=SECONDS.value,
         seed=SEED.value,
         truncation=TRUNCATION.value,
         n_samples=NUM_SAMPLES.value,
+        told=controls.told(),
     )

@@ -1,10 +1,11 @@
 """Music of any length from an exported model, streamed to audio files in constant memory.
 
 Needs the SavedModel and its metadata.json, and none of the networks' code: anchors and style are
-drawn here, the model does the rest.
+drawn here, what a conditional model is told is read or drawn here, the model does the rest.
 
     anchor            0               1               2               3         drawn when needed
     patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
+    conditioning      a value a latent step, patch by patch
     latents, decode   one patch after the other; the overlap of a patch goes into the next one
 """
 
@@ -17,7 +18,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,7 @@ import tqdm
 
 from musika_tf import audio as audio_io
 from musika_tf import coordinates, figures
+from musika_tf.conditioning import signals
 from musika_tf.config import N_CHANNELS, Config
 
 # Beside saved_model.pb: what the model is.
@@ -45,6 +47,8 @@ class Request:
       seed: from 0 to 2^31 - 1; sample i draws from the pair (seed, i).
       truncation: anchors and style are standard normal draws cut at ± this.
       n_samples: how many samples.
+      told: of a conditional model, for each signal by its name a number, `random_walk` or the path
+        of a curve, as `signals.parse` takes them.
 
     Raises:
       ValueError: a value is out of range.
@@ -54,6 +58,7 @@ class Request:
     seed: int = 0
     truncation: float = 2.0
     n_samples: int = 1
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not 0.0 < self.seconds < math.inf:
@@ -132,34 +137,66 @@ class Model:
         # Keeps the weights alive, which the signatures hold only weakly.
         self._loaded = tf.saved_model.load(str(self.path))
 
-    def latents(self, patch: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
-        """Coordinates [B, seq_len, anchor_depth] and style [B, style_depth] → latents."""
-        return self._loaded.signatures["latents"](coordinates=patch, style=style)["latents"]
+    def latents(
+        self, patch: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Latents of one patch a row.
+
+        Args:
+          patch: coordinates, float32 [B, seq_len, anchor_depth].
+          style: float32 [B, style_depth].
+          conditioning: float32 [B, seq_len, n_signals] in user units; None: it is unconditional.
+
+        Returns:
+          float32 [B, seq_len, stereo_latent_depth].
+        """
+        told = {} if conditioning is None else {"conditioning": conditioning}
+        signature = self._loaded.signatures["latents"]
+        return signature(coordinates=patch, style=style, **told)["latents"]
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → waveform [B, n_samples, 2] in [-1, 1] and next overlap."""
         outputs = self._loaded.signatures["decode"](latents=latents, overlap=overlap)
         return outputs["waveform"], outputs["overlap"]
 
-    def stream(self, seed: tuple[int, int], truncation: float) -> Iterator[np.ndarray]:
+    def stream(
+        self,
+        seed: tuple[int, int],
+        truncation: float,
+        controls: Sequence[signals.Control] = (),
+    ) -> Iterator[np.ndarray]:
         """An endless piece, patch after patch, each computed when it is asked for.
 
         Args:
           seed: two integers from 0 to 2^31 - 1.
           truncation: above 0.
+          controls: what the model is told, one control a signal, as `signals.parse_all` gives.
 
         Yields:
           float32 [patch_n_samples, 2] in [-1, 1].
+
+        Raises:
+          ValueError: another number of controls than the model has signals.
         """
-        gan = self.config.gan
+        gan, told = self.config.gan, self._conditioning(seed, controls)
         seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
         style = coordinates.draw_style(seed, gan.style_depth, truncation)
         overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
         for index in itertools.count():
             anchors = coordinates.draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
             for patch in tf.unstack(coordinates.patches(anchors, gan.seq_len), axis=1):
-                waveform, overlap = self.decode(self.latents(patch, style), overlap)
+                latents = self.latents(patch, style, next(told))
+                waveform, overlap = self.decode(latents, overlap)
                 yield waveform.numpy()[0]
+
+    def _conditioning(
+        self, seed: tuple[int, int], controls: Sequence[signals.Control]
+    ) -> Iterator[tf.Tensor | None]:
+        """What each patch is told, [1, seq_len, n_signals]; None of an unconditional model."""
+        if not controls and not self.config.conditioning.signals:
+            return itertools.repeat(None)
+        blocks = signals.blocks(controls, self.config, seed, self.config.gan.seq_len)
+        return (tf.constant(block[None]) for block in blocks)
 
 
 def _read_metadata(version_dir: pathlib.Path) -> dict:
@@ -201,11 +238,12 @@ def generate(
       it holds stays, its report says so, and no other follows.
 
     Raises:
-      ValueError: the suffix is unknown.
+      ValueError: the suffix is unknown, or the model is not told what it has to be.
       KeyboardInterrupt: the user ended it before there was anything to keep.
     """
+    controls = signals.parse_all(request.told, model.config.conditioning.signals)
     for index, path in enumerate(_paths(pathlib.Path(out), request.n_samples)):
-        report = _write_sample(model, request, index, path)
+        report = _write_sample(model, request, controls, index, path)
         if with_picture:
             _draw_picture(path)
         yield report
@@ -222,12 +260,18 @@ def _paths(out: pathlib.Path, n_samples: int) -> list[pathlib.Path]:
     return [out.with_stem(f"{out.stem}-{index}") for index in range(n_samples)]
 
 
-def _write_sample(model: Model, request: Request, index: int, path: pathlib.Path) -> Report:
+def _write_sample(
+    model: Model,
+    request: Request,
+    controls: Sequence[signals.Control],
+    index: int,
+    path: pathlib.Path,
+) -> Report:
     """Streams one sample to its file."""
     rate_hz = model.config.audio.sample_rate_hz
     n_samples = max(1, round(request.seconds * rate_hz))
     n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
-    chunks = model.stream((request.seed, index), request.truncation)
+    chunks = model.stream((request.seed, index), request.truncation, controls)
     is_complete = False
     try:
         writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=n_samples)

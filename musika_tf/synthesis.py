@@ -1,7 +1,8 @@
-"""Anchors and style → stereo waveform: the whole way, or chunk by chunk (paper §3.2, figure 2).
+"""Anchors, style, conditioning → stereo waveform, whole or chunk by chunk (paper §3.2, figure 2).
 
-    anchors, style ─coordinates─► patches ─generator─► latents ─both decoders─► waveform
-                                  all at once                   patch after patch
+    anchors ─coordinates─► patches ─generator─► latents ─both decoders─► waveform
+    style, conditioning ───────────────┘
+                                 all at once             patch after patch
 
 The generator makes all patches in one batch, which is what makes Musika fast. Decoders and inverse
 STFT then take one patch of every row at a time, because what they compute on the way takes about
@@ -51,17 +52,21 @@ class Synthesizer:
         decoders = {name: self.autoencoder.networks[name] for name in ("decoder2", "decoder1")}
         return {"generator": self.generator, **decoders}
 
-    def latents(self, coordinates_: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+    def latents(
+        self, coordinates_: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Latents of one patch a row.
 
         Args:
           coordinates_: float32 [B, seq_len, anchor_depth].
           style: float32 [B, style_depth].
+          conditioning: float32 [B, seq_len, n_signals] in user units; None: it is unconditional.
 
         Returns:
           float32 [B, seq_len, stereo_latent_depth] in (-1, 1).
         """
-        return self.generator([coordinates_, style])
+        told = [] if conditioning is None else [conditioning]
+        return self.generator([coordinates_, style, *told])
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → their part of the waveform.
@@ -87,17 +92,21 @@ class Synthesizer:
         """The overlap before the first chunk, [batch_size, overlap_size, 2]."""
         return tf.zeros([batch_size, self.config.audio.overlap_size, N_CHANNELS])
 
-    def waveform(self, anchors: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+    def waveform(
+        self, anchors: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The waveform from the first anchor to the last.
 
         Args:
           anchors: float32 [B, A, anchor_depth], A ≥ 2.
           style: float32 [B, style_depth], one for the whole piece.
+          conditioning: float32 [B, (A-1)·2·seq_len, n_signals] in user units, a value a latent;
+            None: the system is unconditional.
 
         Returns:
           float32 [B, (A-1)·anchor_hop_size, 2] in [-1, 1]; the first overlap_size samples fade in.
         """
-        latents = self._latents_of_patches(anchors, style)
+        latents = self._latents_of_patches(anchors, style, conditioning)
         n_patches, batch_size = tf.unstack(tf.shape(latents)[:2])
 
         def decode_patch(index, overlap, chunks):
@@ -117,15 +126,25 @@ class Synthesizer:
         n_samples = n_patches * self.config.patch_n_samples
         return tf.reshape(waveform, [batch_size, n_samples, N_CHANNELS])
 
-    def _latents_of_patches(self, anchors: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+    def _latents_of_patches(
+        self, anchors: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None
+    ) -> tf.Tensor:
         """Latents of all patches, [P, B, seq_len, stereo_latent_depth]: time before batch."""
         seq_len = self.config.gan.seq_len
-        patches = tf.transpose(coordinates.patches(anchors, seq_len), [1, 0, 2, 3])
-        n_patches, batch_size = tf.unstack(tf.shape(patches)[:2])
-        in_one_batch = tf.reshape(patches, [-1, seq_len, self.config.gan.anchor_depth])
-        latents = self.latents(in_one_batch, tf.tile(style, [n_patches, 1]))
+        patches = coordinates.patches(anchors, seq_len)  # [B, P, seq_len, D]
+        batch_size, n_patches = tf.unstack(tf.shape(patches)[:2])
+        told = None
+        if conditioning is not None:
+            shape = [batch_size, n_patches, seq_len, self.config.conditioning.n_signals]
+            told = _in_one_batch(tf.reshape(conditioning, shape))
+        latents = self.latents(_in_one_batch(patches), tf.tile(style, [n_patches, 1]), told)
         depth = self.config.stereo_latent_depth
         return tf.reshape(latents, [n_patches, batch_size, seq_len, depth])
+
+
+def _in_one_batch(patches: tf.Tensor) -> tf.Tensor:
+    """[B, P, T, D] → [P·B, T, D], time before batch."""
+    return tf.reshape(tf.transpose(patches, [1, 0, 2, 3]), [-1, *patches.shape[2:]])
 
 
 def load(run_dir: str | os.PathLike) -> Synthesizer:

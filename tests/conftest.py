@@ -88,6 +88,13 @@ def tiny_config(parse_flags) -> Config:
 
 
 @pytest.fixture(scope="session")
+def conditional_config(parse_flags) -> Config:
+    """The tiny system, told note density and tempo."""
+    words = ("--flagfile=flags/presets/tiny.flags", "--conditioning=note_density,tempo_bpm:110:170")
+    return system.config(flag_values=parse_flags(*words))
+
+
+@pytest.fixture(scope="session")
 def tiny_training(parse_flags) -> TrainingConfig:
     """The training of flags/presets/tiny.flags."""
     return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))

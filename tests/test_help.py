@@ -22,7 +22,7 @@ EXPECTED_FLAGS = {
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
-    "generate": ("--model_dir", "--seconds", "--truncation", "--[no]picture"),
+    "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),
 }
 
 

@@ -152,8 +152,14 @@ def blocks(
 
     Yields:
       float32 [n_steps, C] in user units, inside the ranges of the signals, without end.
+
+    Raises:
+      ValueError: another number of controls than signals.
     """
     signals = config.conditioning.signals
+    if len(controls) != len(signals):
+        names = ", ".join(config.conditioning.names) or "none"
+        raise ValueError(f"{len(controls)} controls for the signals of the model: {names}")
     columns = [
         control.blocks(config, [*seed, number], n_steps) for number, control in enumerate(controls)
     ]

@@ -2,6 +2,8 @@
 
     musika-generate --model_dir=models/piano --seconds=240 --seed=1 --num_samples=3 \
         --out=music/piano.flac
+    musika-generate --model_dir=models/piano_note_density --note_density=random_walk \
+        --out=music/piano.flac
 
 Ctrl-C ends early and leaves a complete file of what was made so far.
 """

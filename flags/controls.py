@@ -1,0 +1,41 @@
+"""Flags of what a conditional model is told: one for each known signal, and one for all others."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from musika_tf.config import KNOWN_SIGNALS
+
+for _name, _signal in KNOWN_SIGNALS.items():
+    flags.DEFINE_string(
+        _name,
+        None,
+        f"What a model conditioned on {_name} is told, from {_signal.range_text} unless it was "
+        "trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a CSV "
+        "file with the columns time_seconds,value.",
+    )
+CONDITION = flags.DEFINE_multi_string(
+    "condition",
+    [],
+    "The same for any signal, as NAME=VALUE, like --condition=note_density=0.3; may be repeated.",
+)
+
+
+def told(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, str]:
+    """What the model is told, by name of the signal.
+
+    Raises:
+      ValueError: a condition without name or value, or a signal that is told twice.
+    """
+    values = {name: flag_values[name].value for name in KNOWN_SIGNALS}
+    found = {name: value for name, value in values.items() if value is not None}
+    for entry in flag_values[CONDITION.name].value:
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not (name and equals and value):
+            raise ValueError(
+                f"--condition={entry} must be NAME=VALUE, like --condition=note_density=0.3"
+            )
+        if name in found:
+            raise ValueError(f"{name} is told twice: {found[name]} and {value}")
+        found[name] = value
+    return found

@@ -1,0 +1,346 @@
+"""A conditional model, exported: its contract, its ranges, and music that is told what to be."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+from absl import flags
+from test_synthesis import save_random_run
+
+from export import saved_model, signatures
+from export import verify as verify_lib
+from flags import controls
+from musika_tf import coordinates, generation, synthesis
+from musika_tf.conditioning import signals
+from musika_tf.generation import Request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEXTS = {"note_density": "0.3", "tempo_bpm": "128"}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, conditional_config) -> pathlib.Path:
+    keras.utils.set_random_seed(0)
+    run_dir = tmp_path_factory.mktemp("run")
+    save_random_run(run_dir, conditional_config)
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory, run_dir, printed) -> pathlib.Path:
+    """An export that passed in a fresh process, through both loaders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(words)))
+        return saved_model.export(run_dir, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model(version) -> generation.Model:
+    return generation.Model(version)
+
+
+@pytest.fixture(scope="module")
+def contract(run_dir) -> dict[str, signatures.Signature]:
+    return signatures.contract(synthesis.load(run_dir))
+
+
+def tensors(arrays):
+    return {name: tf.constant(array) for name, array in arrays.items()}
+
+
+# The exported model
+
+
+def test_both_loaders_give_what_the_live_networks_give(version, printed):
+    rows = [line.split() for line in "".join(printed).splitlines()[1:-1]]
+    assert {(row[0], row[1]) for row in rows} == {
+        (signature, loader)
+        for signature in ("serving_default", "latents", "decode")
+        for loader in verify_lib.LOADERS
+    }
+    assert all(float(row[2]) <= verify_lib.TOLERANCE for row in rows)
+
+
+def test_contract(model, contract, conditional_config):
+    seq_len = conditional_config.gan.seq_len
+    assert list(contract["serving_default"].inputs) == ["anchors", "style", "conditioning"]
+    assert list(contract["latents"].inputs) == ["coordinates", "style", "conditioning"]
+    assert list(contract["decode"].inputs) == ["latents", "overlap"]
+    for name, n_steps in (("serving_default", 2 * seq_len), ("latents", seq_len)):
+        inputs = contract[name].example(batch_size=3)
+        assert inputs["conditioning"].shape == (3, n_steps, 2)
+        assert 0 <= inputs["conditioning"][..., 0].min() < inputs["conditioning"][..., 0].max() <= 1
+        assert inputs["conditioning"][..., 1].min() >= 110
+        # Without the graph's checks, in another batch than the one that was verified.
+        live = contract[name].unchecked()(**tensors(inputs))
+        served = model._loaded.signatures[name](**tensors(inputs))
+        for key in live:
+            np.testing.assert_allclose(served[key], live[key], rtol=0, atol=verify_lib.TOLERANCE)
+
+
+def test_serving_longer_pieces(model, contract, conditional_config):
+    inputs = contract["serving_default"].example()
+    inputs["anchors"] = np.concatenate([inputs["anchors"]] * 2, axis=1)
+    inputs["conditioning"] = np.concatenate([inputs["conditioning"]] * 3, axis=1)
+    waveform = model._loaded.signatures["serving_default"](**tensors(inputs))["waveform"]
+    assert waveform.shape == (2, 3 * conditional_config.anchor_hop_size, 2)
+
+
+def test_metadata_tells_the_signals(model):
+    assert model.metadata["signals"] == [
+        {
+            "name": "note_density",
+            "unit": "share of the densest",
+            "minimum": 0.0,
+            "maximum": 1.0,
+            "rate": "step",
+        },
+        {
+            "name": "tempo_bpm",
+            "unit": "beats per minute",
+            "minimum": 110.0,
+            "maximum": 170.0,
+            "rate": "piece",
+        },
+    ]
+    assert model.metadata["signatures"]["serving_default"]["inputs"]["conditioning"] == {
+        "shape": ["B", "(A-1)·32", 2],
+        "sizes": {"B": "B at least 1"},
+        "dtype": "float32",
+        "meaning": "what the piece is told, one value a latent step: note_density, tempo_bpm",
+        "range": "note_density from 0 to 1 (share of the densest); "
+        "tempo_bpm from 110 to 170 (beats per minute)",
+    }
+
+
+def test_published_shape(version):
+    graph = saved_model.saved_model_pb2.SavedModel()
+    graph.ParseFromString((version / "saved_model.pb").read_bytes())
+    signature = graph.meta_graphs[0].signature_def["serving_default"]
+    shape = signature.inputs["conditioning"].tensor_shape
+    assert [size.size for size in shape.dim] == [-1, -1, 2]
+
+
+def with_value(channel, value):
+    def change(conditioning):
+        conditioning[1, 3, channel] = value
+        return conditioning
+
+    return change
+
+
+BAD = {
+    "density": (with_value(0, 1.01), r"channel 0, note_density, must be from 0 to 1 \(share"),
+    "negative": (with_value(0, -0.01), "channel 0, note_density, must be from 0 to 1"),
+    "tempo": (with_value(1, 109.9), r"channel 1, tempo_bpm, must be from 110 to 170 \(beats"),
+    "NaN": (with_value(1, np.nan), "NaN or infinite"),
+    "depth": (lambda x: x[..., :1], r"must have shape \[B, .*, 2\]"),
+    "rank": (lambda x: x[0], "must have shape"),
+    "rows": (lambda x: x[:1], "as many rows as"),
+}
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "latents"])
+@pytest.mark.parametrize("what", BAD)
+def test_bad_conditioning_is_named(model, contract, signature, what):
+    change, message = BAD[what]
+    inputs = contract[signature].example()
+    inputs["conditioning"] = change(inputs["conditioning"].copy())
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning`.*{message}"):
+        model._loaded.signatures[signature](**tensors(inputs))
+
+
+@pytest.mark.parametrize(("n_steps", "n_anchors"), [(16, 2), (32, 3), (64, 2), (0, 2)])
+def test_conditioning_has_to_be_as_long_as_the_piece(model, contract, n_steps, n_anchors):
+    inputs = contract["serving_default"].example()
+    inputs["anchors"] = np.repeat(inputs["anchors"][:, :1], n_anchors, axis=1)
+    inputs["conditioning"] = np.repeat(inputs["conditioning"][:, :1], n_steps, axis=1)
+    wanted = rf"\(A-1\)·32 steps, A being that of `anchors`.*\b{(n_anchors - 1) * 32}\b"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning` must have {wanted}"):
+        model._loaded.signatures["serving_default"](**tensors(inputs))
+
+
+def test_bad_conditioning_is_named_through_a_session(version, contract):
+    inputs = contract["serving_default"].example()
+    inputs["conditioning"][0, 0, 1] = 300.0
+    outputs = verify_lib.LOADERS["session"](str(version), {"serving_default": (inputs, {})})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="tempo_bpm, must be from 110 to 170"):
+        next(outputs)
+
+
+# Music
+
+
+def write(model, path, **request):
+    return list(generation.generate(model, Request(**request), path))
+
+
+def parse(model, texts):
+    return signals.parse_all(texts, model.config.conditioning.signals)
+
+
+def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
+    """What the model is told along the first patches of a stream: [n_steps, n_signals]."""
+    seen = []
+    latents = model.latents
+
+    def listen(patch, style, conditioning):
+        seen.append(conditioning.numpy()[0])
+        return latents(patch, style, conditioning)
+
+    monkeypatch.setattr(model, "latents", listen)
+    stream = model.stream(seed, 2.0, parse(model, texts))
+    for _ in range(n_patches):
+        next(stream)
+    monkeypatch.undo()
+    return np.concatenate(seen)
+
+
+def test_stream_is_the_waveform_of_one_call(model):
+    controls = parse(model, TEXTS | {"note_density": "random_walk"})
+    stream = model.stream((7, 0), 2.0, controls)
+    chunks = [next(stream) for _ in range(4)]
+    seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
+    gan = model.config.gan
+    conditioning = next(signals.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
+    waveform = model._loaded.signatures["serving_default"](
+        anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
+        style=coordinates.draw_style(seed, gan.style_depth, truncation),
+        conditioning=tf.constant(conditioning[None]),
+    )["waveform"]
+    np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
+
+
+def test_constants_are_told_as_they_are(model, monkeypatch):
+    values = told(model, monkeypatch, TEXTS, 2)
+    np.testing.assert_array_equal(values, np.tile(np.float32([0.3, 128.0]), (32, 1)))
+
+
+def test_a_curve_is_told_at_its_time(model, monkeypatch, tmp_path):
+    (tmp_path / "curve.csv").write_text("time_seconds,value\n2,0\n4,1\n")
+    texts = TEXTS | {"note_density": str(tmp_path / "curve.csv")}
+    values = told(model, monkeypatch, texts, 2)[:, 0]
+    # A latent step is 4096 samples long, its frames reach 768 further.
+    centres = (np.arange(32) * 4096 + (4096 + 768) / 2) / 22_050
+    np.testing.assert_allclose(values, np.clip((centres - 2) / 2, 0, 1), atol=1e-6)
+    assert 0 < np.count_nonzero((values > 0) & (values < 1)) < 32
+
+
+def test_a_walk_belongs_to_seed_and_sample(model, monkeypatch):
+    texts = TEXTS | {"note_density": "random_walk"}
+    walk, again, longer, other = (
+        told(model, monkeypatch, texts, n, seed)[:, 0]
+        for n, seed in ((1, (5, 0)), (1, (5, 0)), (3, (5, 0)), (1, (5, 1)))
+    )
+    np.testing.assert_array_equal(walk, again)
+    np.testing.assert_array_equal(walk, longer[:16])
+    assert np.abs(walk - other).max() > 0.01
+    assert longer.std() > 0.001 and longer.min() >= 0.0 and longer.max() <= 1.0
+
+
+def test_what_it_is_told_is_heard(model, tmp_path):
+    for name, density in (("a", "0.3"), ("b", "0.3"), ("c", "0.6")):
+        texts = TEXTS | {"note_density": density}
+        write(model, tmp_path / f"{name}.wav", seconds=1.0, told=texts)
+    a, b, c = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 1e-4
+
+
+def test_longer_piece_begins_with_the_shorter(model, tmp_path):
+    texts = {"note_density": "random_walk", "tempo_bpm": "random_walk"}
+    write(model, tmp_path / "short.wav", seconds=2.0, seed=4, told=texts)
+    write(model, tmp_path / "long.wav", seconds=5.0, seed=4, told=texts)
+    short, long = (soundfile.read(tmp_path / name)[0] for name in ("short.wav", "long.wav"))
+    np.testing.assert_array_equal(short, long[: len(short)])
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"note_density": "0.3"}, r"is told tempo_bpm: give --tempo_bpm=VALUE .* from 110 to 170"),
+        (TEXTS | {"energy": "1"}, "has no signal energy: it is told note_density, tempo_bpm"),
+        (TEXTS | {"tempo_bpm": "180"}, "tempo_bpm=180 must be from 110 to 170"),
+    ],
+)
+def test_bad_requests_leave_nothing(model, tmp_path, texts, message):
+    with pytest.raises(ValueError, match=message):
+        write(model, tmp_path / "a.wav", seconds=1.0, told=texts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_needs_all_controls(model):
+    with pytest.raises(ValueError, match="0 controls for the signals .*: note_density, tempo_bpm"):
+        next(model.stream((0, 0), 2.0))
+
+
+# The program
+
+
+def run_program(*words):
+    command = [sys.executable, "-m", "musika_tf.programs.generate", *words]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+
+
+def test_program_takes_constants_walks_and_curves(model, version, tmp_path):
+    curve, out = tmp_path / "curve.csv", tmp_path / "program.wav"
+    curve.write_text("time_seconds,value\n0,0.1\n3,0.9\n")
+    words = (f"--model_dir={version}", "--seconds=1.5", "--seed=11", f"--out={out}")
+    done = run_program(*words, f"--note_density={curve}", "--condition=tempo_bpm=random_walk")
+    assert done.returncode == 0, done.stderr
+    texts = {"note_density": str(curve), "tempo_bpm": "random_walk"}
+    write(model, tmp_path / "here.wav", seconds=1.5, seed=11, told=texts)
+    assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
+
+
+def test_program_ends_with_one_line_on_a_mistake(version, tmp_path):
+    done = run_program(f"--model_dir={version}", f"--out={tmp_path}/a.wav", "--note_density=0.3")
+    assert done.returncode == 1
+    wanted = "error: this model is told tempo_bpm: give --tempo_bpm=VALUE with a number from 110"
+    assert done.stderr.splitlines()[-1].startswith(wanted)
+
+
+def parse_told(*words) -> dict[str, str]:
+    flag_values = flags.FlagValues()
+    for name in ("note_density", "tempo_bpm", "condition"):
+        flag = copy.deepcopy(flags.FLAGS[name])
+        flag.unparse()
+        flags.DEFINE_flag(flag, flag_values)
+    flag_values(["program", *words])
+    return controls.told(flag_values)
+
+
+def test_flags_of_what_is_told():
+    assert parse_told() == {}
+    words = ("--note_density=random_walk", "--condition=energy= 3", "--condition=a_b=x=y.csv")
+    assert parse_told(*words) == {"note_density": "random_walk", "energy": "3", "a_b": "x=y.csv"}
+    assert parse_told("--condition=tempo_bpm=128") == {"tempo_bpm": "128"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--note_density=0.3", "--condition=note_density=0.4"), "told twice: 0.3 and 0.4"),
+        (("--condition=energy=1", "--condition=energy=2"), "energy is told twice"),
+        (("--condition=0.4",), "--condition=0.4 must be NAME=VALUE"),
+        (("--condition==0.4",), "must be NAME=VALUE"),
+        (("--condition=energy=",), "must be NAME=VALUE"),
+    ],
+)
+def test_bad_conditions_are_named(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse_told(*words)
