@@ -98,6 +98,9 @@ class LatentBatches(_Batches):
 
     Float32 latents [batch, crop_n_latents, depth]; of a conditional system also the conditioning
     [batch, crop_n_latents, n_signals] in user units.
+
+    Attributes:
+      signals: where the conditioning comes from; None of an unconditional system.
     """
 
     _dtype_kind = "f"
@@ -125,7 +128,7 @@ class LatentBatches(_Batches):
             of a signal.
         """
         is_conditional = conditioning is not None and conditioning.n_signals > 0
-        self._signals = LatentSignals(shards, conditioning) if is_conditional else None
+        self.signals = LatentSignals(shards, conditioning) if is_conditional else None
         super().__init__(shards, batch_size, crop_n_latents, seed)
         depths = [shards.n_channels, *([conditioning.n_signals] if is_conditional else [])]
         self.array_specs = tuple(
@@ -136,6 +139,6 @@ class LatentBatches(_Batches):
         self, positions: list[Position], rng: np.random.Generator
     ) -> tuple[np.ndarray, ...]:
         latents = self._shards.crops(positions, self._crop_n_rows).astype(np.float32)
-        if self._signals is None:
+        if self.signals is None:
             return (latents,)
-        return latents, self._signals.crops(positions, self._crop_n_rows)
+        return latents, self.signals.crops(positions, self._crop_n_rows)

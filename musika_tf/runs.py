@@ -6,6 +6,7 @@ import os
 
 from musika_tf import datasets, encoding
 from musika_tf.batches import LatentBatches, WaveformBatches
+from musika_tf.conditioning.latent_labels import LatentSignals
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.shards import Shards
 from musika_tf.training import checkpoint, stages
@@ -102,19 +103,37 @@ def train_gan(
     if source == run_dir:
         stages.require_encoder(run_dir)
     crop_n_latents = 2 * config.gan.seq_len
+    batches = LatentBatches(
+        shards, training.batch_size, crop_n_latents, training.seed, config.conditioning
+    )
+    held_out = shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
+    signals = batches.signals
     trainer = GanTrainer(
         config=config,
         training=training,
-        held_out=shards.fixed_crops(N_HELD_OUT_LATENTS, crop_n_latents),
+        held_out=shards.crops(held_out, crop_n_latents),
+        held_out_conditioning=signals and signals.crops(held_out, crop_n_latents),
         decode=lambda latents: codec.decode(latents[0])[None],
     )
-    batches = LatentBatches(shards, training.batch_size, crop_n_latents, training.seed)
+    if signals:
+        _tell_limited(signals, config)
     _tell_unused(shards, crop_n_latents, config.latent_hop_size / config.audio.sample_rate_hz)
     folder = stages.begin(run_dir, "gan", config, training, flags_text)
     if source != run_dir:
         stages.adopt_autoencoder(run_dir, source)
     (folder / stages.ENCODER_FILE).write_text(fingerprint)
     return train(trainer, batches, settings, folder)
+
+
+def _tell_limited(signals: LatentSignals, config: Config) -> None:
+    """Says how many labels are out of their signal's range."""
+    for signal in config.conditioning.signals:
+        n_limited = signals.n_limited[signal.name]
+        if n_limited:
+            print(
+                f"{signal.name} is labelled outside {signal.range_text} at {n_limited} of "
+                f"{signals.n_latents} latents, and is limited to that range there"
+            )
 
 
 def _tell_unused(shards: Shards, crop_n_rows: int, seconds_per_row: float) -> None:

@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 
 from musika_tf import generation, layers, losses
-from musika_tf.config import AutoencoderConfig, Config, GanConfig, TrainingConfig
+from musika_tf.conditioning import signals
+from musika_tf.config import (
+    KNOWN_SIGNALS,
+    AutoencoderConfig,
+    ConditioningConfig,
+    Config,
+    GanConfig,
+    Signal,
+    TrainingConfig,
+)
 from musika_tf.training.gan_trainer import GanTrainer, _frechet_distance
 
 CONFIG = Config(
@@ -234,8 +243,9 @@ class _LiveModel(generation.Model):
     def __init__(self, trainer):
         self.config, self._generator, self.seen = trainer.config, trainer.generator_average, []
 
-    def latents(self, patch, style):
-        self.seen.append(self._generator([patch, style]))
+    def latents(self, patch, style, conditioning=None):
+        told = [] if conditioning is None else [conditioning]
+        self.seen.append(self._generator([patch, style, *told]))
         return self.seen[-1]
 
     def decode(self, latents, overlap):
@@ -268,3 +278,126 @@ def test_all_variables_have_names_of_their_own(untrained):
     assert "networks/generator/steps16_first_adain/kernel" in named
     assert "networks/discriminator/mixing/mix" in named
     assert "state/step" in named
+
+
+# Conditional
+
+TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
+CONDITIONAL = dataclasses.replace(
+    CONFIG, conditioning=ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
+)
+
+
+def _told(n, seed=0):
+    values = np.random.default_rng(seed).uniform((0, 110), (1, 170), (n, 32, 2))
+    values[..., 1] = values[:, :1, 1]
+    return values.astype(np.float32)
+
+
+def _conditional_trainer(held_out_conditioning, **arguments):
+    return GanTrainer(
+        config=CONDITIONAL,
+        training=TRAINING,
+        held_out=_latents(8, seed=1),
+        held_out_conditioning=held_out_conditioning,
+        **arguments,
+    )
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """For tests that change nothing."""
+    return _conditional_trainer(_told(8, seed=1))
+
+
+def test_conditional_step_changes_all_networks():
+    trainer = _conditional_trainer(_told(8, seed=1))
+    before = _weights(trainer)
+    batch = tf.constant(_latents(4)), tf.constant(_told(4))
+    metrics = {k: float(v) for k, v in trainer.step(*batch).items()}
+    assert set(metrics) == METRICS
+    assert np.isfinite(list(metrics.values())).all()
+    for name, network in trainer.networks.items():
+        pairs = zip(before[name], network.get_weights(), strict=True)
+        changed = sum(not np.array_equal(a, b) for a, b in pairs)
+        assert changed == len(network.trainable_weights), name
+
+
+def test_fakes_are_told_patch_by_patch(conditional):
+    number, told = tf.constant(3, tf.int64), tf.constant(_told(4))
+    joined = conditional._generate(conditional.generator, number, 4, [told])
+    coordinates, style = conditional._draw(number, 4)
+    for row in range(4):
+        halves = [
+            conditional.generator([coordinates[i : i + 1], style[i : i + 1], half])[0]
+            for i, half in ((row, told[row : row + 1, :16]), (row + 4, told[row : row + 1, 16:]))
+        ]
+        np.testing.assert_allclose(joined[row], np.concatenate(halves), atol=1e-5)
+
+
+def test_conditioning_reaches_both_losses(conditional):
+    latents = tf.constant(_latents(4))
+    number_of_told = [
+        {k: float(v) for k, v in conditional.gradients(latents, tf.constant(told))[1].items()}
+        for told in (_told(4), _told(4), _told(4, seed=9))
+    ]
+    one, same, other = number_of_told
+    assert one == same
+    for name in ("discriminator/real_logit", "generator/adversarial", "latents/spread_ratio"):
+        assert abs(one[name] - other[name]) > 1e-4, name
+
+
+def test_r1_is_of_the_latents_alone(conditional):
+    """Against finite differences of the discriminator, which is told the same all along."""
+    latents, told, delta = _latents(2), tf.constant(_told(2)), 1e-3
+    nudges = delta * np.eye(32 * 4, dtype=np.float32).reshape(-1, 1, 32, 4)
+
+    def critic(x):
+        tiled = tf.tile(told, [len(x), 1, 1])
+        logits = conditional.discriminator([tf.reshape(x, [-1, 32, 4]), tiled])[0].numpy()
+        return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
+
+    slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
+    expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
+    terms, _ = conditional._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]), [told])
+    assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_validation_tells_whether_the_conditioning_counts(conditional):
+    figures = conditional.validate()
+    assert figures == conditional.validate()
+    assert figures["held_out/told_ratio"] > 0.01
+    assert abs(figures["held_out/mismatched_logit"] - figures["held_out/real_logit"]) > 1e-4
+    # All told the same: what belongs to others belongs to all.
+    alike = _conditional_trainer(np.repeat(_told(1), 8, axis=0)).validate()
+    assert alike["held_out/told_ratio"] == pytest.approx(0.0, abs=1e-6)
+    assert alike["held_out/mismatched_logit"] == pytest.approx(alike["held_out/real_logit"])
+    assert set(figures) == {*alike}
+
+
+@pytest.mark.parametrize("piece", [0, 1])
+def test_conditional_samples_are_told_what_is_held_out(conditional, piece):
+    told = _told(8, seed=1)[4 * piece]
+    times = signals.centres_seconds(CONDITIONAL, 0, 32)
+    controls = [
+        signals.Curve(tuple(times), tuple(told[:, 0].tolist())),
+        signals.Constant(float(told[0, 1])),
+    ]
+    model = _LiveModel(conditional)
+    list(itertools.islice(model.stream((0, piece), 2.0, controls), 2))
+    expected = tf.concat(model.seen, axis=1)
+    np.testing.assert_allclose(conditional._piece_latents(piece), expected, rtol=0, atol=1e-5)
+
+
+def test_conditional_samples_need_something_to_tell():
+    trainer = GanTrainer(
+        config=CONDITIONAL, training=TRAINING, held_out=None, decode=lambda latents: latents
+    )
+    assert trainer.validate() == {}
+    assert trainer.sample().waveforms == {}
+
+
+@pytest.mark.parametrize("found", [None, _told(7), _told(8)[:, :16], _told(8)[..., :1]])
+def test_wrong_held_out_conditioning_is_named(found):
+    with pytest.raises(ValueError, match=r"held_out_conditioning has .*must be \[8, 32, 2\]"):
+        _conditional_trainer(found)

@@ -10,11 +10,18 @@ import tensorflow as tf
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 
-STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
+STAGES = (
+    "level1_phase1",
+    "level1_phase2",
+    "level2_phase1",
+    "level2_phase2",
+    "gan",
+    "conditional_gan",
+)
 
 
 def make_trainer(stage, config, training):
-    if stage == "gan":
+    if stage.endswith("gan"):
         return GanTrainer(config=config, training=training, held_out=None)
     level, phase = int(stage[5]), int(stage[-1])
     held_out = np.zeros((1, config.audio.pair_n_samples), np.float32)
@@ -23,11 +30,16 @@ def make_trainer(stage, config, training):
     )
 
 
-def make_batch(stage, config, training) -> np.ndarray:
-    shape = (training.batch_size, config.audio.pair_n_samples)
-    if stage == "gan":
-        shape = (training.batch_size, 2 * config.gan.seq_len, config.stereo_latent_depth)
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32) * 0.1
+def make_batch(stage, config, training) -> list[tf.Tensor]:
+    shapes = [(training.batch_size, config.audio.pair_n_samples)]
+    if stage.endswith("gan"):
+        shape = (training.batch_size, 2 * config.gan.seq_len)
+        depths = [config.stereo_latent_depth]
+        if stage == "conditional_gan":
+            depths.append(config.conditioning.n_signals)
+        shapes = [(*shape, depth) for depth in depths]
+    rng = np.random.default_rng(0)
+    return [tf.constant(rng.normal(size=shape) * 0.1, tf.float32) for shape in shapes]
 
 
 def as_pure_function(trainer, names):
@@ -38,7 +50,7 @@ def as_pure_function(trainer, names):
     def pure(state, batch):
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
-        metrics = trainer.step(batch)
+        metrics = trainer.step(*batch)
         names[:] = sorted(metrics)
         return [v.read_value() for v in variables], [metrics[name] for name in names]
 
@@ -46,9 +58,10 @@ def as_pure_function(trainer, names):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_step_lowers_to_one_program(stage, tiny_config, tiny_training):
-    trainer = make_trainer(stage, tiny_config, tiny_training)
-    batch = tf.constant(make_batch(stage, tiny_config, tiny_training))
+def test_step_lowers_to_one_program(stage, tiny_config, conditional_config, tiny_training):
+    config = conditional_config if stage == "conditional_gan" else tiny_config
+    trainer = make_trainer(stage, config, tiny_training)
+    batch = make_batch(stage, config, tiny_training)
     names: list[str] = []
     pure = as_pure_function(trainer, names)
     state = [variable.read_value() for variable in trainer.variables]

@@ -9,6 +9,7 @@ import pytest
 
 from musika_tf import audio, datasets
 from musika_tf.batches import LatentBatches, WaveformBatches
+from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig
 from musika_tf.shards import Shards, ShardWriter
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
@@ -18,9 +19,11 @@ N_STEPS = 4
 
 
 def write_shards(folder, rows: np.ndarray, metadata) -> Shards:
-    with ShardWriter(folder, rows.shape[1], rows.dtype, metadata) as writer:
+    names = tuple(metadata.get("labels", ()))
+    with ShardWriter(folder, rows.shape[1], rows.dtype, metadata, label_names=names) as writer:
         for split in ("train", "validation"):
-            writer.add(f"{split}.wav", rows, split)
+            labels = np.linspace((0.0,) * len(names), 1.0, len(rows), dtype=np.float32)
+            writer.add(f"{split}.wav", rows, split, labels)
     return Shards.open(folder)
 
 
@@ -45,20 +48,37 @@ def gan_parts(folder, config, training):
     rng = np.random.default_rng(0)
     phases = rng.uniform(0, 6, config.stereo_latent_depth) + 0.3 * np.arange(400)[:, None]
     latents = np.sin(phases).astype(np.float16)
-    shards = write_shards(folder, latents, datasets.latent_metadata(config, "", {}))
+    conditioning = config.conditioning
+    labels = {name: {"kind": "curve"} for name in conditioning.names}
+    shards = write_shards(folder, latents, datasets.latent_metadata(config, "", {}, labels))
     n_latents = 2 * config.gan.seq_len
-    held_out = shards.fixed_crops(4, n_latents)
+    batches = LatentBatches(
+        shards, training.batch_size, n_latents, training.seed, conditioning=conditioning
+    )
+    positions = shards.fixed_positions(4, n_latents)
 
     def make_trainer():
-        return GanTrainer(config=config, training=training, held_out=held_out)
+        return GanTrainer(
+            config=config,
+            training=training,
+            held_out=shards.crops(positions, n_latents),
+            held_out_conditioning=batches.signals and batches.signals.crops(positions, n_latents),
+        )
 
-    return make_trainer, LatentBatches(shards, training.batch_size, n_latents, training.seed)
+    return make_trainer, batches
+
+
+def conditional_gan_parts(folder, config, training):
+    """The same of a GAN that is told note density."""
+    conditioning = ConditioningConfig((KNOWN_SIGNALS["note_density"],))
+    return gan_parts(folder, dataclasses.replace(config, conditioning=conditioning), training)
 
 
 # Of each kind of variable that a stage has, a piece of a name.
 KINDS = {
     autoencoder_parts: ("decoder1/", "singular_vector", "optimizers/decoder/", "state/step"),
     gan_parts: ("generator_average/", "optimizers/generator/", "mixing/mix", "state/step"),
+    conditional_gan_parts: ("generator_average/", "optimizers/generator/", "state/step"),
 }
 
 

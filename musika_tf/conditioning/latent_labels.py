@@ -99,7 +99,12 @@ def _as_labelled(path: pathlib.Path) -> Signal:
 
 
 class LatentSignals:
-    """The signals of a conditional system along the latents that it learns."""
+    """The signals of a conditional system along the latents that it learns.
+
+    Attributes:
+      n_latents: latents of all sources.
+      n_limited: by signal, of how many of them the label is out of its range and so limited to it.
+    """
 
     def __init__(self, shards: Shards, conditioning: ConditioningConfig):
         """Reads the labels of all sources: a number a latent and signal, which is little.
@@ -123,7 +128,7 @@ class LatentSignals:
             (np.sum(values != self._values[name], axis=0) for name, values in as_labelled.items()),
             start=np.zeros(len(signals), np.int64),
         )
-        # Latents whose label is out of the signal's range and so limited to it, by signal.
+        self.n_latents = sum(source.n_rows for source in shards.sources)
         self.n_limited = dict(zip(conditioning.names, outside.tolist(), strict=True))
 
     def _of(self, shards: Shards, source: Source) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Training of the latent GAN (paper §3.2, §4.2)."""
+"""Training of the latent GAN, conditional or not (paper §3.2, §4.2, §5)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -36,16 +36,22 @@ class GanTrainer(Trainer):
     hinge loss, R1 and its reconstruction of real latents, the generator with the adversarial loss.
     Anchors, style and crop of a step follow from the seed and the step's number.
 
+    A conditional generator is told what belongs to the real latents of the batch, and the
+    discriminator sees with fakes what they were told and with real latents what belongs to them.
+
     Args:
       config: the system.
       training: batch size, learning rate, r1_weight, average_decay, seed.
       held_out: float32 [n, 2·seq_len, stereo_latent_depth]: real latents that are never trained
         on; None: `validate` has nothing to tell.
+      held_out_conditioning: of a conditional system, float32 [n, 2·seq_len, n_signals] in user
+        units: what belongs to `held_out`, and what the pieces of `sample` are told.
       decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
         nothing to play.
 
     Raises:
-      ValueError: held_out has another shape.
+      ValueError: held_out or its conditioning has another shape, or one of a conditional system is
+        missing.
     """
 
     best_figure = "held_out/frechet"
@@ -56,6 +62,7 @@ class GanTrainer(Trainer):
         config: Config,
         training: TrainingConfig,
         held_out: np.ndarray | None,
+        held_out_conditioning: np.ndarray | None = None,
         decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ):
         super().__init__(training)
@@ -74,18 +81,33 @@ class GanTrainer(Trainer):
             name: self.networks[name].trainable_variables for name in ("generator", "discriminator")
         }
         self._finish_building()
-        self._held_out = None if held_out is None else self._checked(held_out)
+        # Held-out latents and, of a conditional system, what belongs to them.
+        self._held_out = self._checked(held_out, held_out_conditioning)
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
 
-    def _checked(self, held_out: np.ndarray) -> np.ndarray:
+    def _checked(
+        self, held_out: np.ndarray | None, conditioning: np.ndarray | None
+    ) -> list[np.ndarray]:
+        if held_out is None:
+            return []
         expected = (_N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth)
         if held_out.ndim != 3 or held_out.shape[1:] != expected or not len(held_out):
             raise ValueError(
                 f"held_out has shape {list(held_out.shape)}; it must be [n, {expected[0]}, "
                 f"{expected[1]}]: n crops of two patches of stereo latents"
             )
-        return np.asarray(held_out, np.float32)
+        n_signals = self.config.conditioning.n_signals
+        if not n_signals:
+            return [np.asarray(held_out, np.float32)]
+        wanted = [*held_out.shape[:2], n_signals]
+        found = None if conditioning is None else list(conditioning.shape)
+        if found != wanted:
+            raise ValueError(
+                f"held_out_conditioning has shape {found}; it must be {wanted}: what belongs to "
+                "held_out"
+            )
+        return [np.asarray(held_out, np.float32), np.asarray(conditioning, np.float32)]
 
     # Forward
 
@@ -117,23 +139,51 @@ class GanTrainer(Trainer):
         return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
 
     def _generate(
-        self, generator: keras.Model, number: tf.Tensor, batch_size: int, is_shared: bool = False
+        self,
+        generator: keras.Model,
+        number: tf.Tensor,
+        batch_size: int,
+        told: Sequence[tf.Tensor] = (),
+        is_shared: bool = False,
     ) -> tf.Tensor:
-        """Pairs of adjacent patches of one style, joined: [B, 2·seq_len, depth] (paper §3.2)."""
-        patches = generator(list(self._draw(number, batch_size, is_shared)))
+        """Pairs of adjacent patches of one style, joined (paper §3.2).
+
+        Args:
+          generator: the one that is trained, or its average.
+          number, batch_size, is_shared: as for `_draw`.
+          told: nothing, or the conditioning [B, 2·seq_len, n_signals].
+
+        Returns:
+          float32 [B, 2·seq_len, stereo_latent_depth].
+        """
+        drawn = self._draw(number, batch_size, is_shared)
+        told_by_patch = [tf.concat(tf.split(x, _N_PATCHES, axis=1), axis=0) for x in told]
+        patches = generator([*drawn, *told_by_patch])
         return tf.concat(tf.split(patches, _N_PATCHES), axis=1)
+
+    def _judge(self, latents: tf.Tensor, told: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits and reconstruction of latents that belong to what was told."""
+        return self.discriminator([latents, *told] if told else latents)
 
     # Training
 
-    def gradients(self, latents: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
-        """Of one step on real latents, float32 [batch, 2·seq_len, stereo_latent_depth]."""
+    def gradients(
+        self, latents: tf.Tensor, *told: tf.Tensor
+    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Of one step.
+
+        Args:
+          latents: real ones, float32 [batch, 2·seq_len, stereo_latent_depth].
+          *told: of a conditional system their conditioning, float32 [batch, 2·seq_len, n_signals]
+            in user units.
+        """
         number = self.state["step"].read_value()
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
-            fake = self._generate(self.generator, number, latents.shape[0], is_shared=True)
+            fake = self._generate(self.generator, number, latents.shape[0], told, is_shared=True)
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = self.discriminator(fake)
+            fake_logits, _ = self._judge(fake, told)
             adversarial = losses.hinge_generator_loss(fake_logits)
-            terms, real_logits = self._discriminator_terms(latents, fake_logits)
+            terms, real_logits = self._discriminator_terms(latents, fake_logits, told)
             discriminator_loss = (
                 terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
             )
@@ -151,11 +201,11 @@ class GanTrainer(Trainer):
         return gradients, metrics
 
     def _discriminator_terms(
-        self, latents: tf.Tensor, fake_logits: tf.Tensor
+        self, latents: tf.Tensor, fake_logits: tf.Tensor, told: Sequence[tf.Tensor] = ()
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as inner_tape:
             inner_tape.watch(latents)
-            real_logits, reconstruction = self.discriminator(latents)
+            real_logits, reconstruction = self._judge(latents, told)
             # Examples do not mix, so the gradient of the sum holds each example's own.
             critic_sum = tf.reduce_sum(real_logits)
         terms = {
@@ -180,10 +230,21 @@ class GanTrainer(Trainer):
 
     # Held-out figures and samples
 
-    def _held_out_outputs(self, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _held_out_outputs(self, real: tf.Tensor, *told: tf.Tensor) -> dict[str, tf.Tensor]:
         number = tf.constant(_HELD_OUT_DRAW, tf.int64)
-        fake = self._generate(self.generator_average, number, real.shape[0])
-        return fake, self.discriminator(real)[0], self.discriminator(fake)[0]
+        fake = self._generate(self.generator_average, number, real.shape[0], told)
+        outputs = {
+            "fake": fake,
+            "real_logits": self._judge(real, told)[0],
+            "fake_logits": self._judge(fake, told)[0],
+        }
+        if told:
+            of_others = [tf.roll(x, 1, axis=0) for x in told]
+            outputs["mismatched_logits"] = self._judge(real, of_others)[0]
+            outputs["told_of_others"] = self._generate(
+                self.generator_average, number, real.shape[0], of_others
+            )
+        return outputs
 
     def validate(self) -> dict[str, float]:
         """The averaged generator, at fixed seeds, against held-out latents.
@@ -197,12 +258,18 @@ class GanTrainer(Trainer):
           held_out/seam_ratio: change where two patches meet over change elsewhere; 1: no seam.
           held_out/real_logit, held_out/fake_logit: beside the training's own they tell whether
             the discriminator knows its examples by heart.
+
+          Of a conditional system also, with the conditioning of one example given to the next:
+          held_out/mismatched_logit: of real latents; below held_out/real_logit: the discriminator
+            sees whether latents are what was told.
+          held_out/told_ratio: mean change of the generated latents over their standard deviation;
+            0: the generator does not listen.
         """
-        if self._held_out is None:
+        if not self._held_out:
             return {}
-        real = self._held_out.astype(np.float64)
-        fake, real_logits, fake_logits = (x.numpy() for x in self._predict(self._held_out))
-        fake = fake.astype(np.float64)
+        real = self._held_out[0].astype(np.float64)
+        outputs = {name: x.numpy() for name, x in self._predict(*self._held_out).items()}
+        fake = outputs["fake"].astype(np.float64)
         spread_ratio = fake.std(axis=(0, 1)) / np.maximum(real.std(axis=(0, 1)), 1e-6)
         real_changes, fake_changes = (np.abs(np.diff(x, axis=1)) for x in (real, fake))
         seam = self.config.gan.seq_len - 1
@@ -212,9 +279,13 @@ class GanTrainer(Trainer):
             "spread_ratio_max": spread_ratio.max(),
             "change_ratio": fake_changes.mean() / max(real_changes.mean(), 1e-6),
             "seam_ratio": fake_changes[:, seam].mean() / max(fake_changes.mean(), 1e-6),
-            "real_logit": real_logits.mean(),
-            "fake_logit": fake_logits.mean(),
+            "real_logit": outputs["real_logits"].mean(),
+            "fake_logit": outputs["fake_logits"].mean(),
         }
+        if "told_of_others" in outputs:
+            change = np.abs(outputs["told_of_others"] - fake).mean()
+            figures["told_ratio"] = change / max(fake.std(), 1e-6)
+            figures["mismatched_logit"] = outputs["mismatched_logits"].mean()
         return {f"held_out/{name}": float(value) for name, value in figures.items()}
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
@@ -234,10 +305,12 @@ class GanTrainer(Trainer):
     def sample(self) -> Samples:
         """Pieces of the averaged generator, drawn from the same seeds every time.
 
-        Piece i is what `musika-generate --seed=0` begins its sample i with.
+        Piece i is what `musika-generate --seed=0` begins its sample i with; a conditional generator
+        is told what belongs to a held-out example, another one for each piece.
         """
+        is_ready = self._decode and (self._held_out or not self.config.conditioning.signals)
         waveforms = {}
-        for piece in range(_N_SAMPLE_PIECES if self._decode else 0):
+        for piece in range(_N_SAMPLE_PIECES if is_ready else 0):
             waveform = self._decode(self._piece_latents(piece))
             waveforms[f"piece{piece}"] = np.asarray(waveform, np.float32)[0]
         return Samples(waveforms, self.config.audio.sample_rate_hz)
@@ -261,8 +334,17 @@ class GanTrainer(Trainer):
         )
         style = coordinates.draw_style(seed, shape.style_depth, truncation)
         patches = coordinates.patches(anchors, shape.seq_len)[0]
-        latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0)])
+        told = self._piece_told(piece)
+        latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0), *told])
         return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])
+
+    def _piece_told(self, piece: int) -> list[tf.Tensor]:
+        """What the patches of a piece are told, [2, seq_len, n_signals]; or nothing."""
+        shape = [_N_PATCHES, self.config.gan.seq_len, self.config.conditioning.n_signals]
+        return [
+            tf.reshape(conditioning[piece * len(conditioning) // _N_SAMPLE_PIECES], shape)
+            for conditioning in self._held_out[1:]
+        ]
 
 
 def _spread(latents: tf.Tensor) -> tf.Tensor:
