@@ -17,15 +17,17 @@ PACKAGES = ("musika_tf", "flags", "export")
 # A module may import those above it. Modules of one line may not import each other, except that a
 # name ending in `.*` stands for all other modules of a package, which may.
 ORDER = (
-    ("musika_tf", "musika_tf.training", "musika_tf.programs", "flags", "export"),
+    (
+        "musika_tf",
+        "musika_tf.conditioning",
+        "musika_tf.training",
+        "musika_tf.programs",
+        "flags",
+        "export",
+    ),
     ("musika_tf.config",),
     ("musika_tf.audio",),
-    (
-        "musika_tf.conditioning",
-        "musika_tf.conditioning.note_density",
-        "musika_tf.conditioning.onsets",
-        "musika_tf.conditioning.tempo",
-    ),
+    ("musika_tf.conditioning.note_density",),
     ("musika_tf.conditioning.labels",),
     ("musika_tf.spectral",),
     ("musika_tf.spectral_norm",),
@@ -37,6 +39,7 @@ ORDER = (
     ("musika_tf.shards",),
     ("musika_tf.batches",),
     ("musika_tf.datasets",),
+    ("musika_tf.conditioning.onsets", "musika_tf.conditioning.tempo"),
     ("musika_tf.annotation",),
     ("musika_tf.preparation",),
     ("musika_tf.figures",),

@@ -162,13 +162,6 @@ class Labels:
             "name files as they are named in the shards, by their path below the audio folder"
         )
 
-    def n_outside(self, signal: Signal) -> int:
-        """Points of a curve, in all files, outside the signal's range; of events always 0."""
-        if self.is_events or not self._tables:
-            return 0
-        values = np.concatenate([table[:, 1] for table in self._tables.values()])
-        return int(((values < signal.minimum) | (values > signal.maximum)).sum())
-
     def only(self, files: Iterable[str]) -> Labels:
         """The labels of these files alone."""
         wanted = {_as_stored(file) for file in files}
