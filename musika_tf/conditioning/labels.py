@@ -48,6 +48,12 @@ _COLUMNS = (
 )
 
 
+def require_signal_name(name: str) -> None:
+    """Raises ValueError if no signal can be called so."""
+    # The config knows what a name may be; the rest of this signal is a stand-in.
+    Signal(name, "any", 0.0, 1.0, "step")
+
+
 def file_name(signal_name: str) -> str:
     """Name of a signal's label file in a shard folder."""
     return f"labels-{signal_name}.csv"
@@ -61,7 +67,7 @@ class Labels:
 
         Args:
           columns: 'time_seconds', then 'value' if it is a curve, then perhaps 'confidence'.
-          tables: of each file [n_rows, len(columns)], finite; of a curve at least one row.
+          tables: of each file [n_rows, len(columns)], finite.
           origin: where they come from, for messages.
 
         Raises:
@@ -71,7 +77,11 @@ class Labels:
         self.columns = tuple(columns)
         self.is_events = "value" not in self.columns
         self._origin = origin
-        self._tables = {_as_stored(file): self._sorted(file, tables[file]) for file in tables}
+        self._tables = {
+            _as_stored(file): self._sorted(file, table)
+            for file, table in tables.items()
+            if len(table)
+        }
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Labels:
@@ -130,28 +140,56 @@ class Labels:
         A curve must have a row for each. A file without events is one where nothing happens, but
         where all are without, the labels are those of other files.
         """
-        missing = [file for file in files if _as_stored(file) not in self._tables]
-        if len(missing) == len(files) or (missing and not self.is_events):
-            there = f", such as {self.files[0]!r}" if self._tables else ""
-            raise ValueError(
-                f"{self._origin} has no row for {len(missing)} of {len(files)} files, such as "
-                f"{_as_stored(missing[0])!r}; it has rows for {len(self._tables)}{there}: its "
-                "column 'file' must name files as they are named in the shards, by their path "
-                "below the audio folder"
-            )
+        self.require_some(files)
+        missing = self._missing(files)
+        if missing and not self.is_events:
+            raise ValueError(self._missing_text(missing, len(files)))
 
-    def n_outside(self, signal: Signal) -> int:
-        """Points of a curve, in all files, outside the signal's range; of events always 0."""
-        if self.is_events or not self._tables:
-            return 0
-        values = np.concatenate([table[:, 1] for table in self._tables.values()])
-        return int(((values < signal.minimum) | (values > signal.maximum)).sum())
+    def require_some(self, files: Sequence[str]) -> None:
+        """Raises ValueError if there is a row for none of these files."""
+        missing = self._missing(files)
+        if len(missing) == len(files):
+            raise ValueError(self._missing_text(missing, len(files)))
+
+    def _missing(self, files: Sequence[str]) -> list[str]:
+        return [_as_stored(file) for file in files if _as_stored(file) not in self._tables]
+
+    def _missing_text(self, missing: list[str], n_files: int) -> str:
+        there = f", such as {self.files[0]!r}" if self._tables else ""
+        return (
+            f"{self._origin} has no row for {len(missing)} of {n_files} files, such as "
+            f"{missing[0]!r}; it has rows for {len(self._tables)}{there}: its column 'file' must "
+            "name files as they are named in the shards, by their path below the audio folder"
+        )
 
     def only(self, files: Iterable[str]) -> Labels:
         """The labels of these files alone."""
         wanted = {_as_stored(file) for file in files}
         tables = {file: table for file, table in self._tables.items() if file in wanted}
         return Labels(self.columns, tables, self._origin)
+
+    def split(self, file: str, end_name: str, seconds: float) -> Labels:
+        """Labels after a file was cut in two.
+
+        Args:
+          file: name of the file, and of its first part.
+          end_name: name of the second part. If that has labels already nothing is changed.
+          seconds: where it was cut.
+        """
+        file, end_name = _as_stored(file), _as_stored(end_name)
+        if file not in self._tables or end_name in self._tables:
+            return self
+        table = self._tables[file]
+        first, end = table[table[:, 0] < seconds], table[table[:, 0] >= seconds]
+        if not self.is_events:
+            # The value at the cut belongs to both parts.
+            cut = [[seconds, *(np.interp(seconds, table[:, 0], c) for c in table.T[1:])]]
+            first = np.concatenate([first, cut]) if len(end) else first
+            end = np.concatenate([cut, end[end[:, 0] > seconds]])
+        shift = np.eye(1, len(self.columns))[0] * seconds
+        return Labels(
+            self.columns, self._tables | {file: first, end_name: end - shift}, self._origin
+        )
 
     def to_csv(self) -> str:
         """The text of the label file, sorted by file, then time; times to 0.1 ms."""
