@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
 from absl import flags
 
 from flags import paths
@@ -10,6 +11,11 @@ from musika_tf.training.loop import XLA_CHOICES, LoopSettings
 
 RUN_DIR = paths.define(
     "run_dir", "Run folder of one system: its config and a folder a stage.", required=True
+)
+INIT_FROM = paths.define(
+    "init_from",
+    "Begin this stage of a new run with the weights of another run's same stage (or of any folder "
+    "of a stage, or a checkpoint) instead of random ones: finetuning.",
 )
 N_STEPS = flags.DEFINE_integer(
     "n_steps", None, "Length of this stage in steps, in place of the preset's.", lower_bound=1
@@ -58,6 +64,11 @@ DISTRIBUTE = flags.DEFINE_enum(
     "Share each batch among devices: mirrored: the GPUs of this machine; multi_worker: those of "
     "all machines that the environment variable TF_CONFIG names.",
 )
+
+
+def strategy() -> tf.distribute.Strategy:
+    """The strategy that the flags ask for; to be called before anything is computed."""
+    return distribution.make_strategy(DISTRIBUTE.value)
 
 
 def settings(preset_n_steps: int) -> LoopSettings:

@@ -9,7 +9,7 @@ from musika_tf.batches import LatentBatches, WaveformBatches
 from musika_tf.conditioning.latent_labels import LatentSignals
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.shards import Shards
-from musika_tf.training import checkpoint, stages
+from musika_tf.training import checkpoint, distribution, stages
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -18,6 +18,8 @@ from musika_tf.training.loop import LoopSettings, train
 N_HELD_OUT = 8
 # Held-out latent sequences, 23.8 s each in the paper's sizes.
 N_HELD_OUT_LATENTS = 32
+# Of training data that hold fewer batches than this without repeating people are warned.
+_FEW_N_BATCHES = 10
 
 
 def train_autoencoder(
@@ -29,6 +31,7 @@ def train_autoencoder(
     settings: LoopSettings,
     level: int,
     phase: int,
+    init_from: str | os.PathLike | None = None,
     flags_text: str = "",
 ) -> int:
     """Trains one autoencoder stage, or goes on with it.
@@ -40,6 +43,7 @@ def train_autoencoder(
       training: how to train.
       settings: when to stop and to write.
       level, phase: 1 or 2.
+      init_from: weights to begin a new run's stage with, see `stages.initial_checkpoint`.
       flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
@@ -52,7 +56,14 @@ def train_autoencoder(
     shards = datasets.open_waveforms(data_dir, config)
     stages.check_config(run_dir, config)
     audio = config.audio
-    before = stages.checkpoint_of(run_dir, stage.needs) if stage.needs else None
+    folder = stages.stage_dir(run_dir, stage.name)
+    initial = before = None
+    # A stage that was begun goes on from its own weights.
+    if not checkpoint.latest(folder):
+        if init_from:
+            initial = stages.initial_checkpoint(run_dir, stage.name, init_from, config)
+        elif stage.needs:
+            before = stages.checkpoint_of(run_dir, stage.needs)
     batches = WaveformBatches(shards, training.batch_size, audio.pair_n_samples, training.seed)
     trainer = AutoencoderTrainer(
         config=config,
@@ -63,8 +74,11 @@ def train_autoencoder(
     )
     if before:
         checkpoint.load_networks(before, trainer.inherited_networks())
-    _tell_unused(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz)
-    folder = stages.begin(run_dir, stage.name, config, training, flags_text)
+    if initial:
+        checkpoint.load_networks(initial, trainer.networks)
+    if distribution.is_chief():
+        _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
+        stages.begin(run_dir, stage.name, config, training, flags_text)
     return train(trainer, batches, settings, folder)
 
 
@@ -76,6 +90,7 @@ def train_gan(
     training: TrainingConfig,
     settings: LoopSettings,
     autoencoder_dir: str | os.PathLike | None = None,
+    init_from: str | os.PathLike | None = None,
     flags_text: str = "",
 ) -> int:
     """Trains the latent GAN, or goes on with it.
@@ -87,6 +102,8 @@ def train_gan(
       training: how to train.
       settings: when to stop and to write.
       autoencoder_dir: another run whose autoencoder to take over; None: the run has its own.
+      init_from: weights to begin a new run's GAN with, see `stages.initial_checkpoint`; they must
+        have been trained on latents of the same encoders.
       flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
@@ -102,30 +119,44 @@ def train_gan(
     shards = datasets.open_latents(latent_dir, config, fingerprint)
     if source == run_dir:
         stages.require_encoder(run_dir)
+    folder = stages.stage_dir(run_dir, "gan")
+    initial = None
+    if init_from and not checkpoint.latest(folder):
+        initial = stages.initial_checkpoint(run_dir, "gan", init_from, config)
+        stages.require_same_encoder(initial, fingerprint)
+    trainer, batches = _gan_parts(shards, config, training, codec)
+    if initial:
+        checkpoint.load_networks(initial, trainer.networks)
+    if distribution.is_chief():
+        seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
+        _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
+        _tell_limited(batches.signals, config)
+        stages.begin(run_dir, "gan", config, training, flags_text)
+        if source != run_dir:
+            stages.adopt_autoencoder(run_dir, source)
+        (folder / stages.ENCODER_FILE).write_text(fingerprint)
+    return train(trainer, batches, settings, folder)
+
+
+def _gan_parts(
+    shards: Shards, config: Config, training: TrainingConfig, codec: encoding.FileCodec
+) -> tuple[GanTrainer, LatentBatches]:
     crop_n_latents = 2 * config.gan.seq_len
     batches = LatentBatches(
         shards, training.batch_size, crop_n_latents, training.seed, config.conditioning
     )
     held_out = shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
-    signals = batches.signals
     trainer = GanTrainer(
         config=config,
         training=training,
         held_out=shards.crops(held_out, crop_n_latents),
-        held_out_conditioning=signals and signals.crops(held_out, crop_n_latents),
+        held_out_conditioning=batches.signals and batches.signals.crops(held_out, crop_n_latents),
         decode=lambda latents: codec.decode(latents[0])[None],
     )
-    if signals:
-        _tell_limited(signals, config)
-    _tell_unused(shards, crop_n_latents, config.latent_hop_size / config.audio.sample_rate_hz)
-    folder = stages.begin(run_dir, "gan", config, training, flags_text)
-    if source != run_dir:
-        stages.adopt_autoencoder(run_dir, source)
-    (folder / stages.ENCODER_FILE).write_text(fingerprint)
-    return train(trainer, batches, settings, folder)
+    return trainer, batches
 
 
-def _tell_limited(signals: LatentSignals, config: Config) -> None:
+def _tell_limited(signals: LatentSignals | None, config: Config) -> None:
     """Says how many labels are out of their signal's range."""
     for signal in config.conditioning.signals:
         n_limited = signals.n_limited[signal.name]
@@ -136,8 +167,15 @@ def _tell_limited(signals: LatentSignals, config: Config) -> None:
             )
 
 
-def _tell_unused(shards: Shards, crop_n_rows: int, seconds_per_row: float) -> None:
-    """Says what part of the training data is too short to be learnt from."""
+def _tell_data(shards: Shards, crop_n_rows: int, seconds_per_row: float, batch_size: int) -> None:
+    """Says what part of the training data is too short to be learnt from, and if it is little."""
+    n_examples = sum(source.n_rows // crop_n_rows for source in shards.split("train"))
+    if n_examples < _FEW_N_BATCHES * batch_size:
+        print(
+            f"the training data hold {n_examples} examples of {crop_n_rows * seconds_per_row:.1f} "
+            f"s, and a step takes {batch_size}: networks will know them by heart soon; add audio, "
+            "lower --batch_size, or raise --r1_weight for the GAN"
+        )
     n_sources, n_rows = shards.too_short(crop_n_rows)
     if n_sources:
         print(

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -278,6 +279,29 @@ def test_all_variables_have_names_of_their_own(untrained):
     assert "networks/generator/steps16_first_adain/kernel" in named
     assert "networks/discriminator/mixing/mix" in named
     assert "state/step" in named
+
+
+GOOD = {
+    "discriminator/hinge": 1.0,
+    "discriminator/real_logit": 1.0,
+    "discriminator/fake_logit": -0.5,
+    "held_out/real_logit": 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"discriminator/hinge": 0.02}, r"hinge loss 0.020.* lower --learning_rate, raise --r1"),
+        ({"held_out/real_logit": 0.1}, "knows its examples by heart"),
+        ({"discriminator/fake_logit": 0.5, "held_out/real_logit": 0.1}, None),
+        ({"held_out/real_logit": float("nan")}, None),
+    ],
+)
+def test_diagnosis(untrained, changes, message):
+    told = untrained.diagnose(GOOD | changes)
+    assert told is None if message is None else re.search(message, told)
 
 
 # Conditional

@@ -3,6 +3,9 @@
 Such a program runs wherever XLA does, also where there is no TensorFlow.
 """
 
+import dataclasses
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,3 +82,35 @@ def test_step_lowers_to_one_program(stage, tiny_config, conditional_config, tiny
     assert any("l1" in name or "hinge" in name for name in names)
     step_index = list(trainer.named_variables()).index("state/step")
     assert int(first[step_index]) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [
+        ("level2_phase2", "bfloat16"),
+        ("gan", "float16"),
+        pytest.param("level2_phase2", "float16", marks=pytest.mark.large),
+        pytest.param("gan", "bfloat16", marks=pytest.mark.large),
+    ],
+)
+def test_half_precision_learns_the_same(stage, precision, tiny_config, tiny_training):
+    """Half precision stays inside the networks: losses agree, weights and outputs are float32."""
+    training = dataclasses.replace(tiny_training, learning_rate=1e-3)
+    half = dataclasses.replace(training, precision=precision)
+    batch = tf.constant(make_batch(stage, tiny_config, training))
+    metrics = []
+    for each in (training, half):
+        trainer = make_trainer(stage, tiny_config, each)
+        step = tf.function(trainer.step, autograph=False)
+        metrics.append([{k: float(v) for k, v in step(batch).items()} for _ in range(3)])
+    for expected, found in zip(*metrics, strict=True):
+        for name in expected:
+            assert found[name] == pytest.approx(expected[name], rel=0.1, abs=0.05), name
+    assert metrics[0] != metrics[1]
+    for name, network in trainer.networks.items():
+        layers = [layer.compute_dtype for layer in network.layers]
+        assert precision in layers, name
+        assert {v.dtype for v in network.variables} == {"float32"}
+        assert {output.dtype for output in network.outputs} == {"float32"}, name
+    # The policy was the trainer's alone.
+    assert keras.config.dtype_policy().name == "float32"

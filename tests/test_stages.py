@@ -22,15 +22,16 @@ def data_dir(tmp_path, tiny_config):
     return tmp_path / "data"
 
 
-def train(tmp_path, data_dir, config, training, level, phase, n_steps=2):
+def train(tmp_path, data_dir, config, training, level, phase, n_steps=2, run="run", init_from=None):
     return runs.train_autoencoder(
-        run_dir=tmp_path / "run",
+        run_dir=tmp_path / run,
         data_dir=data_dir,
         config=config,
         training=training,
         settings=LoopSettings(n_steps=n_steps),
         level=level,
         phase=phase,
+        init_from=init_from,
     )
 
 
@@ -126,7 +127,9 @@ def trained(tmp_path, data_dir, tiny_config, tiny_training):
     return tmp_path / "run"
 
 
-def train_gan(run_dir, latent_dir, config, training, autoencoder_dir=None, n_steps=1):
+def train_gan(
+    run_dir, latent_dir, config, training, autoencoder_dir=None, n_steps=1, init_from=None
+):
     return runs.train_gan(
         run_dir=run_dir,
         latent_dir=latent_dir,
@@ -134,6 +137,7 @@ def train_gan(run_dir, latent_dir, config, training, autoencoder_dir=None, n_ste
         training=training,
         settings=LoopSettings(n_steps=n_steps),
         autoencoder_dir=autoencoder_dir,
+        init_from=init_from,
     )
 
 
@@ -168,3 +172,74 @@ def test_a_gan_is_not_mixed_with_other_encoders(
     encoding.encode_shards(trained, data_dir, tmp_path / "latents", overwrite=True)
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
         train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, n_steps=2)
+
+
+def networks_of(path):
+    return {k: v for k, v in checkpoint._read(path).items() if k.startswith("networks/")}
+
+
+def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
+    tmp_path, data_dir, trained, tiny_config, tiny_training
+):
+    still = dataclasses.replace(tiny_training, learning_rate=1e-30)
+    args = tmp_path, data_dir, tiny_config, still
+    theirs = stages.checkpoint_of(trained, "level2_phase1")
+    # A run, a stage or a checkpoint.
+    for run, source in (("a", trained), ("b", theirs.parent), ("c", theirs)):
+        train(*args, 2, 1, n_steps=1, run=run, init_from=source)
+        ours = networks_of(stages.checkpoint_of(tmp_path / run, "level2_phase1"))
+        for name, value in networks_of(theirs).items():
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    # Once begun, the stage goes on from its own checkpoint, whatever became of the source.
+    assert train(*args, 2, 1, n_steps=2, run="a", init_from=tmp_path / "gone") == 2
+    # The new run has all that the next stage needs.
+    assert train(*args, 2, 2, n_steps=1, run="a") == 1
+
+
+def test_a_gan_begins_with_the_weights_of_another(
+    tmp_path, data_dir, trained, tiny_config, tiny_training
+):
+    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
+    still = dataclasses.replace(tiny_training, learning_rate=1e-30)
+    args = tmp_path / "latents", tiny_config, still, trained
+    train_gan(tmp_path / "new", *args, init_from=trained)
+    theirs, ours = (
+        networks_of(stages.checkpoint_of(run, "gan")) for run in (trained, tmp_path / "new")
+    )
+    generators = [name for name in theirs if name.startswith("networks/generator/")]
+    assert generators
+    for name in generators:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    (trained / "gan" / stages.ENCODER_FILE).write_text("another")
+    with pytest.raises(ValueError, match="trained on latents of other encoders"):
+        train_gan(tmp_path / "third", *args, init_from=trained)
+
+
+def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config, tiny_training):
+    args = tmp_path, data_dir, tiny_config, tiny_training
+    with pytest.raises(ValueError, match="run has level1_phase1, with whose weights level1_phase2"):
+        stages.initial_checkpoint(trained, "level1_phase2", trained, tiny_config)
+    with pytest.raises(ValueError, match=r"has no checkpoint of level2_phase2 .* level2_phase1"):
+        train(*args, 2, 2, run="new", init_from=trained)
+    with pytest.raises(ValueError, match="is no run, stage or checkpoint"):
+        train(*args, 1, 1, run="new", init_from=tmp_path / "nothing")
+    sizes = dataclasses.replace(tiny_config.autoencoder, level1_encoder_widths=(8,))
+    narrow = dataclasses.replace(tiny_config, autoencoder=sizes)
+    with pytest.raises(ValueError, match="level1_encoder_widths is"):
+        train(tmp_path, data_dir, narrow, tiny_training, 1, 1, run="new", init_from=trained)
+    # Out of its run a checkpoint has no config, but shapes.
+    copied = tmp_path / "copy.safetensors"
+    copied.write_bytes(stages.checkpoint_of(trained, "level1_phase1").read_bytes())
+    with pytest.raises(ValueError, match="does not fit|has shape"):
+        train(tmp_path, data_dir, narrow, tiny_training, 1, 1, run="new", init_from=copied)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("few_n_batches", "is_told"), [(1, False), (2, True)])
+def test_little_data_is_told(
+    tmp_path, data_dir, tiny_config, tiny_training, capsys, monkeypatch, few_n_batches, is_told
+):
+    monkeypatch.setattr(runs, "_FEW_N_BATCHES", few_n_batches)
+    train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1, n_steps=1)
+    told = "the training data hold 5 examples of 1.5 s, and a step takes 4"
+    assert (told in capsys.readouterr().out) == is_told

@@ -29,16 +29,18 @@ def main(argv: list[str]) -> None:
     run_dir = run_flags.RUN_DIR.value
     training = training_flags.config(stages.saved_training(run_dir))
     n_steps = training.level1_n_steps if LEVEL.value == 1 else training.level2_n_steps
-    runs.train_autoencoder(
-        run_dir=run_dir,
-        data_dir=DATA_DIR.value,
-        config=system_flags.config(stages.saved_config(run_dir)),
-        training=training,
-        settings=run_flags.settings(n_steps),
-        level=LEVEL.value,
-        phase=PHASE.value,
-        flags_text=saving.flags_into_string(),
-    )
+    with run_flags.strategy().scope():
+        runs.train_autoencoder(
+            run_dir=run_dir,
+            data_dir=DATA_DIR.value,
+            config=system_flags.config(stages.saved_config(run_dir)),
+            training=training,
+            settings=run_flags.settings(n_steps),
+            level=LEVEL.value,
+            phase=PHASE.value,
+            init_from=run_flags.INIT_FROM.value,
+            flags_text=saving.flags_into_string(),
+        )
 
 
 def run() -> None:

@@ -26,15 +26,17 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     run_dir = run_flags.RUN_DIR.value
     training = training_flags.config(stages.saved_training(run_dir))
-    runs.train_gan(
-        run_dir=run_dir,
-        latent_dir=LATENT_DIR.value,
-        config=system_flags.config(stages.saved_config(run_dir)),
-        training=training,
-        settings=run_flags.settings(training.gan_n_steps),
-        autoencoder_dir=AUTOENCODER.value,
-        flags_text=saving.flags_into_string(),
-    )
+    with run_flags.strategy().scope():
+        runs.train_gan(
+            run_dir=run_dir,
+            latent_dir=LATENT_DIR.value,
+            config=system_flags.config(stages.saved_config(run_dir)),
+            training=training,
+            settings=run_flags.settings(training.gan_n_steps),
+            autoencoder_dir=AUTOENCODER.value,
+            init_from=run_flags.INIT_FROM.value,
+            flags_text=saving.flags_into_string(),
+        )
 
 
 def run() -> None:

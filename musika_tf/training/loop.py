@@ -107,7 +107,7 @@ class _Run:
         newest = checkpoint.latest(stage_dir)
         if newest:
             _restore(newest, trainer, self._variables())
-        self.step = self.first_step = int(trainer.state["step"])
+        self.step = self.first_step = int(trainer.state["step"].numpy())
         if distribution.is_chief():
             checkpoint.remove_best_after(stage_dir, self.step)
         self._start(_wants_xla(settings.xla))
@@ -150,7 +150,7 @@ class _Run:
 
     def _tell_the_end(self) -> None:
         rest = "" if self.step >= self.settings.n_steps else "; the same command goes on from here"
-        n_skipped = int(self.trainer.state["n_skipped"])
+        n_skipped = int(self.trainer.state["n_skipped"].numpy())
         skipped = f", {n_skipped} of them skipped" if n_skipped else ""
         print(f"{self.stage_dir}: step {self.step} of {self.settings.n_steps}{skipped}{rest}")
         if self.stop_signal:
@@ -179,7 +179,7 @@ class _Run:
         started = time.monotonic()
         metrics = {name: float(value) for name, value in self._run_steps(n_steps).items()}
         self.step += n_steps
-        if int(self.trainer.state["step"]) != self.step:
+        if int(self.trainer.state["step"].numpy()) != self.step:
             raise RuntimeError("the trainer did not count its steps")
         bar.update(n_steps)
         n_skipped = round(metrics.pop("skipped"))
@@ -191,9 +191,9 @@ class _Run:
         else:
             metrics = {}
         metrics["steps_per_second"] = n_steps / (time.monotonic() - started)
-        metrics["skipped_steps"] = int(self.trainer.state["n_skipped"])
-        for name, optimizer in self.trainer.optimizers.items():
-            metrics[f"learning_rate/{name}"] = float(optimizer.learning_rate)
+        metrics["skipped_steps"] = int(self.trainer.state["n_skipped"].numpy())
+        for name, rate in _learning_rates(self.trainer).items():
+            metrics[f"learning_rate/{name}"] = rate
         if self.writer:
             self.writer.scalars(metrics, self.step)
 
@@ -215,7 +215,7 @@ class _Run:
     def _tell_skipped(self, n_skipped: int) -> None:
         """Reports skipped steps, and ends the run if they do not end."""
         state = self.trainer.state
-        in_a_row, in_all = int(state["n_skipped_in_a_row"]), int(state["n_skipped"])
+        in_a_row, in_all = int(state["n_skipped_in_a_row"].numpy()), int(state["n_skipped"].numpy())
         # Half of all steps at first while float16 looks for its loss scale, then one in thousands.
         is_expected = "loss_scale" in state and in_a_row < self.settings.max_skipped_steps
         if not is_expected:
@@ -256,7 +256,7 @@ class _Run:
         self.recent = []
 
     def _keep_best(self, figure: float) -> None:
-        if self.step > 0 and figure < float(self.best_figure):
+        if self.step > 0 and figure < self.best_figure.numpy():
             self.best_figure.assign(figure)
             checkpoint.save_best(self.stage_dir, self._variables(), self.step)
 
@@ -274,10 +274,14 @@ class _Run:
 
 def _restore(path: pathlib.Path, trainer: Trainer, variables: dict[str, tf.Variable]) -> None:
     """Everything as it was, but for the learning rates, which are those asked for now."""
-    rates = {name: float(o.learning_rate) for name, o in trainer.optimizers.items()}
+    rates = _learning_rates(trainer)
     checkpoint.restore(path, variables)
     for name, rate in rates.items():
         trainer.optimizers[name].learning_rate = rate
+
+
+def _learning_rates(trainer: Trainer) -> dict[str, float]:
+    return {name: float(o.learning_rate.value.numpy()) for name, o in trainer.optimizers.items()}
 
 
 def _wants_xla(choice: str) -> bool:
@@ -298,10 +302,9 @@ def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:
     if tf.distribute.get_strategy().cluster_resolver is None:
         return error
     newest = checkpoint.latest(stage_dir) or "the beginning"
-    reason = str(error).splitlines()[0]
     return ValueError(
-        f"a worker is gone or cannot be reached ({reason}): start all workers again with the same "
-        f"commands, training goes on from {newest}"
+        f"a worker is gone or cannot be reached ({type(error).__name__}): start all workers again "
+        f"with the same commands, training goes on from {newest}"
     )
 
 

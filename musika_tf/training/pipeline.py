@@ -43,8 +43,10 @@ def iterator(batches: Batches, first_step: int) -> Iterator:
             cut = tuple(_cut(array, n_replicas)[first : first + n_local] for array in arrays)
             return tf.data.Dataset.from_tensor_slices(cut)
 
-        # One element a replica: the strategy deals them out in turn.
-        return dataset(batches, first_step).flat_map(parts)
+        # One element a replica: the strategy deals them out in turn. Of an endless data set it need
+        # not ask, at every step, whether some worker has come to an end.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return dataset(batches, first_step).flat_map(parts).apply(endless)
 
     return iter(tf.distribute.get_strategy().distribute_datasets_from_function(of_worker))
 

@@ -95,6 +95,20 @@ def require_encoder(run_dir: str | os.PathLike) -> None:
         )
 
 
+def require_same_encoder(gan_checkpoint: pathlib.Path, fingerprint: str) -> None:
+    """Checks that a GAN to go on from was trained on latents of the same encoders.
+
+    Raises:
+      ValueError: of others.
+    """
+    path = gan_checkpoint.with_name(ENCODER_FILE)
+    if path.exists() and path.read_text() != fingerprint:
+        raise ValueError(
+            f"{gan_checkpoint} was trained on latents of other encoders, which mean other sounds: "
+            "encode with the autoencoder of its run, and name that with --autoencoder"
+        )
+
+
 def autoencoder_source(
     run_dir: str | os.PathLike, other_dir: str | os.PathLike | None, config: Config
 ) -> str | os.PathLike:
@@ -208,6 +222,52 @@ def saved_training(run_dir: str | os.PathLike) -> TrainingConfig | None:
     return section_from_dict(TrainingConfig, json.loads(path.read_text()))
 
 
+def initial_checkpoint(
+    run_dir: str | os.PathLike, stage: str, source: str | os.PathLike, config: Config
+) -> pathlib.Path:
+    """The checkpoint whose weights a stage of a new run begins with, instead of random ones.
+
+    Args:
+      run_dir: the new run.
+      stage: name of the stage.
+      source: another run, whose newest checkpoint of the same stage is meant; or the folder of a
+        stage; or a checkpoint.
+      config: the system of the new run.
+
+    Raises:
+      ValueError: nothing is there, the systems differ (every differing field is named), or the new
+        run has a stage before this one, whose weights this one would begin with.
+    """
+    before = STAGES[stage].needs
+    if stage != "gan" and before and checkpoint.latest(stage_dir(run_dir, before)):
+        raise ValueError(
+            f"{run_dir} has {before}, with whose weights {stage} begins: leave out --init_from, or "
+            "start a new run folder to begin with other weights"
+        )
+    source = pathlib.Path(source)
+    if source.is_file():
+        path = source
+    else:
+        path = checkpoint.latest(source) or checkpoint.latest(stage_dir(source, stage))
+    if path is None:
+        there = [name for name in STAGES if checkpoint.latest(stage_dir(source, name))]
+        raise ValueError(
+            f"{source} has no checkpoint of {stage} to begin with: it "
+            + (f"has {', '.join(there)}" if there else "is no run, stage or checkpoint")
+        )
+    theirs = saved_config(path.parent.parent)
+    # A checkpoint that was copied out of its run is checked by the shapes of its weights alone.
+    if theirs:
+        for section in (
+            "audio",
+            "autoencoder",
+            *(("gan", "conditioning") if stage == "gan" else ()),
+        ):
+            ours = getattr(config, section)
+            require_equal(ours, getattr(theirs, section), "the command line", str(source))
+    return path
+
+
 def check_config(run_dir: str | os.PathLike, config: Config) -> None:
     """Checks a config against that of an existing run.
 
@@ -225,7 +285,7 @@ def begin(
     config: Config,
     training: TrainingConfig,
     flags_text: str,
-) -> pathlib.Path:
+) -> None:
     """Writes what a stage leaves before its first step; called when nothing can be wrong any more.
 
     Args:
@@ -233,9 +293,6 @@ def begin(
       stage: name of the stage.
       config, training: of the stage.
       flags_text: flags of the program, kept beside the checkpoints; may be empty.
-
-    Returns:
-      Folder of the stage.
     """
     run_dir, folder = pathlib.Path(run_dir), stage_dir(run_dir, stage)
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,7 +302,6 @@ def begin(
         _write(run_dir / CONFIG_FILE, config.to_json())
     if flags_text:
         _write(folder / FLAGS_FILE, flags_text)
-    return folder
 
 
 def _write(path: pathlib.Path, text: str) -> None:

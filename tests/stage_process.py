@@ -1,0 +1,67 @@
+"""What tests share that train in processes of their own (`train_stage.py`)."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from musika_tf import audio, datasets
+from musika_tf.config import Config
+from musika_tf.shards import ShardWriter
+
+STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def write_data(folder: pathlib.Path, config: Config) -> None:
+    """The folder that `train_stage.py` reads: noise as waveforms, slow waves as latents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.to_json())
+    rng = np.random.default_rng(0)
+    waveforms = audio.to_int16(rng.normal(size=(100_000, 2)) * 0.1)
+    phases = rng.uniform(0, 6, config.stereo_latent_depth) + 0.3 * np.arange(400)[:, None]
+    for name, rows, metadata in (
+        ("waveforms", waveforms, datasets.waveform_metadata(config.audio)),
+        ("latents", np.sin(phases).astype(np.float16), datasets.latent_metadata(config, "", {})),
+    ):
+        with ShardWriter(folder / name, rows.shape[1], rows.dtype, metadata) as writer:
+            for split in ("train", "validation"):
+                writer.add(split, rows, split)
+
+
+def start(*words: str | pathlib.Path | int, **environment: str) -> subprocess.Popen:
+    """Starts `train_stage.py` with command-line words."""
+    return subprocess.Popen(
+        [sys.executable, str(_ROOT / "tests" / "train_stage.py"), *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Waits for a process that must succeed; gives what it printed."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def curves(stage_dir: pathlib.Path, leave_out: tuple[str, ...] = ()) -> dict[str, dict[int, set]]:
+    """By name and step the values in the log: several where a step was taken again."""
+    events = EventAccumulator(str(stage_dir / "logs"), size_guidance={"tensors": 0})
+    events.Reload()
+    found: dict[str, dict[int, set]] = {}
+    for name in events.Tags()["tensors"]:
+        for event in events.Tensors(name):
+            value = tf.make_ndarray(event.tensor_proto)
+            if value.dtype.kind == "f" and name not in leave_out:
+                found.setdefault(name, {}).setdefault(event.step, set()).add(float(value))
+    return found

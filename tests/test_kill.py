@@ -1,0 +1,58 @@
+"""A training that is killed at any moment goes on as if it had not been."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+import stage_process
+
+from musika_tf.training import checkpoint
+
+N_STEPS = 240
+
+
+def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None:
+    """Kills a training `n_kills` times, each time after some headway; then lets it be."""
+    for _ in range(n_kills):
+        before = checkpoint.latest(folder)
+        process = stage_process.start(stage, N_STEPS, folder)
+        while checkpoint.latest(folder) == before:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        # A checkpoint is written every other step: many kills hit one that is being written.
+        time.sleep(rng.uniform(0.0, 0.4))
+        assert process.poll() is None, "it was done before it could be killed"
+        process.kill()
+        process.communicate()
+        found = [*folder.glob("checkpoint-*"), *folder.glob("best-*")]
+        assert found
+        for path in found:
+            assert "state/step" in checkpoint._read(path)
+    stage_process.finish(stage_process.start(stage, N_STEPS, folder))
+
+
+@pytest.mark.parametrize(
+    ("stage", "n_kills"),
+    [
+        ("gan", 2),
+        *(pytest.param(stage, 4, marks=pytest.mark.large) for stage in stage_process.STAGES),
+    ],
+)
+def test_kill_and_resume(tmp_path, tiny_config, stage, n_kills):
+    stage_process.write_data(tmp_path, tiny_config)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    stage_process.finish(stage_process.start(stage, N_STEPS, whole))
+    run_with_kills(stage, n_kills, killed, random.Random(stage))
+
+    expected, found = (checkpoint._read(checkpoint.latest(folder)) for folder in (whole, killed))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert checkpoint.best(whole).name == checkpoint.best(killed).name
+    # A step that was taken twice gave the same numbers twice.
+    clocks = ("steps_per_second",)
+    assert stage_process.curves(killed, clocks) == stage_process.curves(whole, clocks)
+    assert not list(killed.glob(".*"))
