@@ -27,8 +27,10 @@ PRESETS_DIR = pathlib.Path(__file__).resolve().parent.parent / "flags" / "preset
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.flags"))
 PAPER_SIZE_R = {
     "piano": 4096,
+    "piano_note_density": 4096,
     "small": 4096,
     "techno": 2048,
+    "techno_tempo": 2048,
     "classical": 2048,
     "universal": 2048,
     "piano_44khz": 8192,
@@ -84,6 +86,22 @@ def test_preset_builds(preset, parse_flags):
         assert anchor_hop_s == pytest.approx(23.78, abs=0.01)
         excerpt_s = config.audio.excerpt_n_samples / config.audio.sample_rate_hz
         assert excerpt_s == pytest.approx(0.743, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("preset", "base", "told"),
+    [
+        ("piano_note_density", "piano", "note_density:share of the densest:0:1:step"),
+        ("techno_tempo", "techno", "tempo_bpm:beats per minute:110:170:piece"),
+    ],
+)
+def test_conditional_preset_is_its_base_and_told_something(preset, base, told, parse_flags):
+    ours, theirs = (
+        system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{name}.flags"))
+        for name in (preset, base)
+    )
+    assert [str(signal) for signal in ours.conditioning.signals] == [told]
+    assert dataclasses.replace(ours, conditioning=ConditioningConfig()) == theirs
 
 
 @pytest.mark.parametrize("preset", PRESETS)

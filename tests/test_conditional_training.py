@@ -1,0 +1,113 @@
+"""A conditional GAN from labelled audio: what is carried along, what is told, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_synthesis import save_networks
+
+from musika_tf import audio, datasets, encoding, runs, synthesis
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal, TrainingConfig
+from musika_tf.shards import Shards, ShardWriter
+from musika_tf.training import checkpoint, stages
+from musika_tf.training.loop import LoopSettings
+
+TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
+TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, tiny_config):
+    """A run with an untrained autoencoder, labelled audio, and latents of it."""
+    home = tmp_path_factory.mktemp("conditional")
+    stages.begin(home / "run", "level1_phase1", tiny_config, TrainingConfig(), "")
+    save_networks(home / "run", "level2_phase1", 1, Autoencoder(tiny_config).networks)
+    rng = np.random.default_rng(0)
+    metadata = datasets.waveform_metadata(tiny_config.audio)
+    with ShardWriter(home / "data", 2, np.int16, metadata) as writer:
+        for name in TEMPOS_BPM:
+            samples = audio.to_int16(rng.normal(size=(200_000, 2)) * 0.1)
+            writer.add(name, samples, name.removesuffix(".wav"))
+        rows = [f"{name},0,{tempo}\n" for name, tempo in TEMPOS_BPM.items()]
+        writer.add_text("labels-tempo_bpm.csv", "file,time_seconds,value\n" + "".join(rows))
+        times = rng.uniform(0, 9, 100)
+        rows = [f"{name},{time:.4f}\n" for name in TEMPOS_BPM for time in times]
+        writer.add_text("labels-note_density.csv", "file,time_seconds\n" + "".join(rows))
+    encoding.encode_shards(home / "run", home / "data", home / "latents")
+    return home
+
+
+def conditioned(config, *signals, **values):
+    return dataclasses.replace(config, conditioning=ConditioningConfig(signals, **values))
+
+
+def train_gan(home, run_dir, config, training, latents="latents"):
+    return runs.train_gan(
+        run_dir=run_dir,
+        latent_dir=home / latents,
+        config=config,
+        training=training,
+        settings=LoopSettings(n_steps=2),
+        autoencoder_dir=home / "run",
+    )
+
+
+def test_labelled_audio_to_a_conditional_generator(
+    home, tmp_path, tiny_config, tiny_training, capsys
+):
+    config = conditioned(tiny_config, KNOWN_SIGNALS["note_density"], TEMPO)
+    assert train_gan(home, tmp_path / "run", config, tiny_training) == 2
+    n_latents = [source.n_rows for source in Shards.open(home / "latents").sources]
+    assert (
+        f"tempo_bpm is labelled outside 110 to 170 (beats per minute) at {n_latents[0]} of "
+        f"{sum(n_latents)} latents, and is limited to that range there"
+    ) in capsys.readouterr().out
+    assert stages.saved_config(tmp_path / "run") == config
+    assert [x.name for x in synthesis.load(tmp_path / "run").generator.inputs] == [
+        "coordinates",
+        "style",
+        "conditioning",
+    ]
+    with pytest.raises(ValueError, match=r"conditioning\.signals is none in the command line and"):
+        train_gan(home, tmp_path / "run", tiny_config, tiny_training)
+
+
+def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config, tiny_training):
+    assert train_gan(home, tmp_path / "run", tiny_config, tiny_training) == 2
+    path = stages.checkpoint_of(tmp_path / "run", "gan")
+    assert checkpoint.step_of(path) == 2
+
+
+@pytest.mark.parametrize(
+    ("signals", "values", "message"),
+    [
+        (
+            (Signal("energy", "share", 0.0, 1.0, "step"),),
+            {},
+            "no label energy, only note_density, tempo_bpm: .*--labels=energy=FILE.csv",
+        ),
+        (
+            (KNOWN_SIGNALS["note_density"],),
+            {"max_onsets_per_second": 12.0},
+            "is 1 at 30 onsets per second, the run's at 12: encode again",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    home, tmp_path, tiny_config, tiny_training, signals, values, message
+):
+    config = conditioned(tiny_config, *signals, **values)
+    with pytest.raises(ValueError, match=message):
+        train_gan(home, tmp_path / "run", config, tiny_training)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gan_does_not_begin_with_one_that_was_told_something_else(tmp_path, tiny_config):
+    save_networks(tmp_path / "other", "gan", 1, {})
+    told = conditioned(tiny_config, TEMPO)
+    (tmp_path / "other" / "config.json").write_text(told.to_json())
+    with pytest.raises(ValueError, match="signals is none in the command line and tempo_bpm:"):
+        stages.initial_checkpoint(tmp_path / "run", "gan", tmp_path / "other", tiny_config)
