@@ -239,7 +239,8 @@ class GanTrainer(Trainer):
             "fake_logits": self._judge(fake, told)[0],
         }
         if told:
-            of_others = [tf.roll(x, 1, axis=0) for x in told]
+            # Of examples far away: neighbours may come from one piece.
+            of_others = [tf.roll(x, max(1, real.shape[0] // 2), axis=0) for x in told]
             outputs["mismatched_logits"] = self._judge(real, of_others)[0]
             outputs["told_of_others"] = self._generate(
                 self.generator_average, number, real.shape[0], of_others
@@ -259,7 +260,7 @@ class GanTrainer(Trainer):
           held_out/real_logit, held_out/fake_logit: beside the training's own they tell whether
             the discriminator knows its examples by heart.
 
-          Of a conditional system also, with the conditioning of one example given to the next:
+          Of a conditional system also, with the conditioning of one example given to another:
           held_out/mismatched_logit: of real latents; below held_out/real_logit: the discriminator
             sees whether latents are what was told.
           held_out/told_ratio: mean change of the generated latents over their standard deviation;
