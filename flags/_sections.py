@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TypeVar
 
 from absl import flags
@@ -44,7 +45,12 @@ def define_int_tuple(name: str, default: tuple[int, ...], help_text: str) -> fla
     )
 
 
-def build(section: type[Section], saved: Section | None, flag_values: flags.FlagValues) -> Section:
+def build(
+    section: type[Section],
+    saved: Section | None,
+    flag_values: flags.FlagValues,
+    flag_names: Mapping[str, str] | None = None,
+) -> Section:
     """Builds one config dataclass from the flags named like its fields.
 
     Args:
@@ -53,6 +59,7 @@ def build(section: type[Section], saved: Section | None, flag_values: flags.Flag
         for every flag that the user did not set; flags that the user did set stand, so that the
         caller can compare the two with `require_equal` and report what does not fit.
       flag_values: Parsed flags.
+      flag_names: Names of flags that are not those of their fields, by field.
 
     Returns:
       An instance of `section`.
@@ -62,7 +69,7 @@ def build(section: type[Section], saved: Section | None, flag_values: flags.Flag
     """
     values = {}
     for field in dataclasses.fields(section):
-        flag = flag_values[field.name]
+        flag = flag_values[(flag_names or {}).get(field.name, field.name)]
         from_saved = saved is not None and not flag.present
         values[field.name] = getattr(saved, field.name) if from_saved else flag.value
     return section(**values)

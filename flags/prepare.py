@@ -7,6 +7,11 @@ import os
 from absl import flags
 
 from flags import paths
+from musika_tf import annotation
+from musika_tf.conditioning import labels as labels_lib
+from musika_tf.conditioning import onsets
+
+_AUTO = "auto"
 
 paths.define(
     "audio_dir",
@@ -27,7 +32,7 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "n_workers",
     os.cpu_count() or 1,
-    "Processes that read and resample at once; fewer take less memory.",
+    "Processes that read, resample and annotate at once; fewer take less memory.",
     lower_bound=1,
 )
 flags.DEFINE_bool(
@@ -35,3 +40,44 @@ flags.DEFINE_bool(
     False,
     "Replace the shards that an earlier run left in --data_dir.",
 )
+flags.DEFINE_list(
+    "annotate",
+    [],
+    f"Signals to estimate, of {', '.join(annotation.ANNOTATORS)}: note onsets, whose density can "
+    "condition a GAN, and one tempo a file. They become labels-NAME.csv in --data_dir. What was "
+    "estimated is remembered in DATA_DIR.annotations, so that a run that was stopped goes on.",
+)
+flags.DEFINE_enum(
+    "onset_detector",
+    _AUTO,
+    [_AUTO, *onsets.DETECTORS],
+    "Who finds note onsets: madmom's network, as in the paper, from the extra "
+    "'musika_tf[madmom]'; or librosa, a simpler one. auto: madmom where it is installed.",
+)
+flags.DEFINE_multi_string(
+    "labels",
+    [],
+    "NAME=FILE.csv: labels of your own of the signal NAME; can be given several times. Columns "
+    "file,time_seconds,value for a curve (one row a file is a constant), or file,time_seconds for "
+    "events; file is the path below --audio_dir.",
+)
+
+
+def annotators() -> list[annotation.Annotator]:
+    """The annotators that the flags ask for. Raises ValueError for unknown ones."""
+    detector = flags.FLAGS.onset_detector
+    return annotation.annotators(flags.FLAGS.annotate, None if detector == _AUTO else detector)
+
+
+def labels() -> dict[str, labels_lib.Labels]:
+    """The labels that the flags name, by signal name. Raises ValueError for wrong ones."""
+    by_name: dict[str, labels_lib.Labels] = {}
+    for text in flags.FLAGS.labels:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise ValueError(f"--labels={text} must be NAME=FILE.csv")
+        if name in by_name:
+            raise ValueError(f"--labels names {name} twice: one file a signal")
+        labels_lib.require_signal_name(name)
+        by_name[name] = labels_lib.Labels.read(os.path.expanduser(path))
+    return by_name

@@ -1,10 +1,10 @@
-"""The flags of a whole system: audio format, autoencoders, latent GAN."""
+"""The flags of a whole system: audio format, autoencoders, latent GAN, its conditioning."""
 
 from __future__ import annotations
 
 from absl import flags
 
-from flags import audio, autoencoder, gan
+from flags import audio, autoencoder, conditioning, gan
 from musika_tf.config import Config
 
 
@@ -18,4 +18,5 @@ def config(saved: Config | None = None, flag_values: flags.FlagValues = flags.FL
         audio=audio.config(saved and saved.audio, flag_values),
         autoencoder=autoencoder.config(saved and saved.autoencoder, flag_values),
         gan=gan.config(saved and saved.gan, flag_values),
+        conditioning=conditioning.config(saved and saved.conditioning, flag_values),
     )

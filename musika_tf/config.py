@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 CONFIG_VERSION = 1
@@ -157,6 +158,91 @@ class GanConfig:
                 )
 
 
+# A signal has one value a latent step, or one for the whole piece.
+RATES = ("step", "piece")
+
+
+@dataclasses.dataclass(frozen=True)
+class Signal:
+    """One thing that the generator is told along time (paper §5.1, §5.2).
+
+    As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`.
+    """
+
+    # Names its label file, its flag and its place in the exported model; [a-z][a-z0-9_]*.
+    name: str
+    # For people, without colons and commas: "beats per minute".
+    unit: str
+    # Least and greatest value, in that unit.
+    minimum: float
+    maximum: float
+    # "step": a value a latent step; "piece": one value for the whole piece.
+    rate: str
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(
+                f"signal name {self.name!r} must be small letters, digits and underscores, and "
+                "begin with a letter, like tempo_bpm"
+            )
+        if not re.fullmatch(r"[^:,\n]+", self.unit):
+            raise ValueError(
+                f"unit {self.unit!r} of {self.name} must be a word or more without colons and "
+                "commas, like beats per minute"
+            )
+        if not -math.inf < self.minimum < self.maximum < math.inf:
+            raise ValueError(
+                f"{self.name} ranges from {self.minimum} to {self.maximum}: the minimum must be "
+                "below the maximum, and both must be finite"
+            )
+        if self.rate not in RATES:
+            raise ValueError(f"rate {self.rate!r} of {self.name} must be {' or '.join(RATES)}")
+
+    def __str__(self) -> str:
+        limits = (repr(float(limit)).removesuffix(".0") for limit in (self.minimum, self.maximum))
+        return ":".join((self.name, self.unit, *limits, self.rate))
+
+    @property
+    def range_text(self) -> str:
+        """The range in words: `60 to 200 (beats per minute)`."""
+        return f"{self.minimum:g} to {self.maximum:g} ({self.unit})"
+
+
+# The signals of the paper: what labels them is part of this project.
+KNOWN_SIGNALS = {
+    signal.name: signal
+    for signal in (
+        Signal("note_density", "share of the densest", 0.0, 1.0, "step"),
+        Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece"),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditioningConfig:
+    """What the generator is told beside coordinates and style (paper §5.1, §5.2)."""
+
+    # Its signals, in the order of the network's inputs; none: an unconditional system.
+    signals: tuple[Signal, ...] = ()
+    # Note onsets per second that make a note density of 1.
+    max_onsets_per_second: float = 30.0
+
+    def __post_init__(self):
+        _require_positive(self, "max_onsets_per_second")
+        if len(set(self.names)) != self.n_signals:
+            raise ValueError(f"signals {', '.join(self.names)}: each name may stand there once")
+
+    @property
+    def n_signals(self) -> int:
+        """How many signals there are: 0 for an unconditional system."""
+        return len(self.signals)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the signals, in their order."""
+        return tuple(signal.name for signal in self.signals)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How a system is trained (paper §4.1, §4.2); may differ from run to run."""
@@ -207,6 +293,7 @@ class Config:
     audio: AudioConfig = AudioConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     gan: GanConfig = GanConfig()
+    conditioning: ConditioningConfig = ConditioningConfig()
 
     def __post_init__(self):
         n_halvings = len(self.autoencoder.level1_decoder_widths) - 1
@@ -261,7 +348,7 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote; without a section `conditioning` it is unconditional.
 
         Raises:
           ValueError: no JSON object, another version, missing or unknown sections, unknown fields,
@@ -276,29 +363,46 @@ class Config:
                 f"this config has version {version}; this program reads version {CONFIG_VERSION}: "
                 "use the release that wrote it"
             )
-        sections = {"audio": AudioConfig, "autoencoder": AutoencoderConfig, "gan": GanConfig}
-        if values.keys() != sections.keys():
+        sections = {
+            "audio": AudioConfig,
+            "autoencoder": AutoencoderConfig,
+            "gan": GanConfig,
+            "conditioning": ConditioningConfig,
+        }
+        if {"conditioning", *values} != sections.keys():
             raise ValueError(
                 f"a config has the sections {', '.join(sections)}, this one has "
                 f"{', '.join(values) or 'none'}: use the release that wrote it"
             )
-        return cls(**{name: section_from_dict(sections[name], values[name]) for name in sections})
+        return cls(**{name: section_from_dict(sections[name], values[name]) for name in values})
 
 
 def section_from_dict(section: type, values: dict[str, Any]) -> Any:
-    """Builds one of the config dataclasses from what JSON made of it (lists become tuples).
+    """Builds one of the config dataclasses from what JSON made of it.
 
-    A field that is left out has its default.
+    Lists become tuples, and in `signals` their elements become signals. A field that is left out
+    has its default.
 
     Raises:
-      ValueError: no dictionary, or a field that the section does not have.
+      ValueError: no dictionary, a field that the section does not have, or one without a default
+        that is left out.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{section.__name__} must be a JSON object of its fields, not {values!r}")
     unknown = set(values) - {field.name for field in dataclasses.fields(section)}
     if unknown:
         raise ValueError(f"{section.__name__} has no field named {', '.join(sorted(unknown))}")
-    return section(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    missing = [
+        field.name
+        for field in dataclasses.fields(section)
+        if field.default is dataclasses.MISSING and field.name not in values
+    ]
+    if missing:
+        raise ValueError(f"{section.__name__} lacks {', '.join(missing)}")
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    if section is ConditioningConfig and "signals" in values:
+        values["signals"] = tuple(section_from_dict(Signal, v) for v in values["signals"])
+    return section(**values)
 
 
 def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> None:
@@ -311,7 +415,7 @@ def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> N
     Raises:
       ValueError: they differ; the message names every field with both values.
     """
-    differences = list(_differences(dataclasses.asdict(ours), dataclasses.asdict(theirs)))
+    differences = list(_differences(ours, theirs))
     if differences:
         listed = "; ".join(
             f"{name} is {a} in {ours_name} and {b} in {theirs_name}" for name, a, b in differences
@@ -319,10 +423,16 @@ def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> N
         raise ValueError(f"{ours_name} and {theirs_name} do not fit together: {listed}")
 
 
-def _differences(ours: dict, theirs: dict, prefix: str = ""):
-    for name in ours:
-        a, b = ours[name], theirs[name]
-        if isinstance(a, dict):
-            yield from _differences(a, b, f"{prefix}{name}.")
+def _differences(ours: Any, theirs: Any, prefix: str = ""):
+    for field in dataclasses.fields(ours):
+        a, b = getattr(ours, field.name), getattr(theirs, field.name)
+        if dataclasses.is_dataclass(a):
+            yield from _differences(a, b, f"{prefix}{field.name}.")
         elif a != b:
-            yield f"{prefix}{name}", a, b
+            yield f"{prefix}{field.name}", _shown(a), _shown(b)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple) and any(isinstance(element, Signal) for element in value):
+        return ",".join(map(str, value))
+    return value if value != () else "none"

@@ -1,4 +1,4 @@
-"""Folders of audio files to waveform shards, with a report that accounts for every file."""
+"""Folders of audio files to waveform shards and labels, with a report that accounts for each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import io
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
 
+from musika_tf import annotation, datasets
 from musika_tf import audio as audio_lib
-from musika_tf import datasets
+from musika_tf.annotation import Annotation, Annotator
+from musika_tf.conditioning import labels as labels_lib
+from musika_tf.conditioning.labels import Labels
 from musika_tf.config import N_CHANNELS, AudioConfig
 from musika_tf.shards import ShardWriter
 
@@ -31,6 +34,9 @@ REPORT_NAME = "report.csv"
 _SILENCE_PEAK = 1e-3
 # Share of its length that a single file gives for validation.
 _SINGLE_FILE_SHARE = 0.1
+# Split of a single file, and what its second part is called.
+_BOTH_SPLITS = "train+validation"
+_END_NAME = "{} (end)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +67,12 @@ class Report:
     Attributes:
       files: one entry a file with an audio suffix, sorted by path.
       other_suffixes: how many files of other suffixes lay there, which are no audio.
+      labels: lines about the labels that lie beside the shards.
     """
 
     files: tuple[FileReport, ...]
     other_suffixes: dict[str, int]
+    labels: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> list[FileReport]:
@@ -96,6 +104,7 @@ class Report:
             listed = ", ".join(f"{n} {suffix}" for suffix, n in self.other_suffixes.items())
             lines.append(f"{'no audio':<12}{sum(self.other_suffixes.values()):>8}  {listed}")
         lines += [f"skipped {file.file}: {file.skipped_because}" for file in self.skipped]
+        lines += self.labels
         # A file name that is no UTF-8 must not end the program at its very last line.
         return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
@@ -107,6 +116,17 @@ class _Loaded:
     waveform: np.ndarray | None = None
     n_limited_samples: int = 0
     skipped_because: str = ""
+    # By signal name.
+    annotations: dict[str, Annotation] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What a worker does with every file."""
+
+    config: AudioConfig
+    annotators: tuple[Annotator, ...]
+    memory_dir: str
 
 
 def prepare(
@@ -117,11 +137,14 @@ def prepare(
     validation_share: float = 0.05,
     n_workers: int = 1,
     overwrite: bool = False,
+    annotators: Sequence[Annotator] = (),
+    labels: Mapping[str, Labels] | None = None,
 ) -> Report:
     """Writes all usable audio below a folder as one folder of waveform shards.
 
     Memory holds about two files a worker at a time, as 16-bit samples. The shards do not depend on
-    `n_workers`.
+    `n_workers`. What annotators find is remembered in the folder `data_dir`.annotations, which may
+    be deleted.
 
     Whether a file is held out follows from its own relative path: it is if the hash of that path
     lies in the first `validation_share` of all hashes. So files that are added later leave the
@@ -137,24 +160,33 @@ def prepare(
         can be more or less.
       n_workers: processes that read; 1 reads in this process.
       overwrite: replace earlier shards in `data_dir`.
+      annotators: each writes the labels of one signal, labels-NAME.csv, beside the shards.
+      labels: more labels to lie there, by signal name; of them, what belongs to files in the
+        shards.
 
     Returns:
       The report.
 
     Raises:
-      ValueError: no audio file, none usable, a bad share, or something lies in `data_dir` already.
+      ValueError: no audio file, none usable, a bad share, something lies in `data_dir` already, or
+        labels that do not belong to these files.
     """
+    labels = dict(labels or {})
     if not 0 < validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must be above 0 and at most 0.5")
     if n_workers < 1:
         raise ValueError(f"n_workers={n_workers} must be at least 1")
     names, other_suffixes = find_audio_files(audio_dir)
+    _require_labels(labels, annotators, names)
+    task = _Task(config, tuple(annotators), f"{os.path.abspath(data_dir)}.annotations")
     metadata = datasets.waveform_metadata(config)
+    annotations: dict[str, dict[str, Annotation]] = {}
     with ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite) as writer:
-        loaded = _load_all(audio_dir, sorted(names, key=hash_position), config, n_workers)
-        files = _write_all(writer, loaded, config, validation_share)
+        loaded = _load_all(audio_dir, sorted(names, key=hash_position), task, n_workers)
+        files = _write_all(writer, _collect(loaded, annotations), config, validation_share)
         report = Report(tuple(sorted(files, key=lambda file: file.file)), other_suffixes)
         _require_used(report, audio_dir)
+        report = _add_labels(writer, report, annotators, annotations, labels)
         writer.add_text(REPORT_NAME, report.to_csv())
     return report
 
@@ -205,20 +237,21 @@ def hash_position(name: str) -> float:
 
 
 def _load_all(
-    audio_dir: str | os.PathLike, names: list[str], config: AudioConfig, n_workers: int
+    audio_dir: str | os.PathLike, names: list[str], task: _Task, n_workers: int
 ) -> Iterator[tuple[str, _Loaded]]:
     """Loads files in the given order, with a progress bar."""
     paths = [pathlib.Path(audio_dir, name) for name in names]
-    with tqdm.tqdm(total=len(names), desc="reading", unit="file") as progress:
-        for name, loaded in zip(names, _map(paths, config, n_workers), strict=True):
+    doing = "reading and annotating" if task.annotators else "reading"
+    with tqdm.tqdm(total=len(names), desc=doing, unit="file") as progress:
+        for name, loaded in zip(names, _map(paths, task, n_workers), strict=True):
             yield name, loaded
             progress.update()
 
 
-def _map(paths: list[pathlib.Path], config: AudioConfig, n_workers: int) -> Iterator[_Loaded]:
+def _map(paths: list[pathlib.Path], task: _Task, n_workers: int) -> Iterator[_Loaded]:
     """`_load` for every path in order, in this process or in several."""
     if n_workers == 1 or len(paths) == 1:
-        yield from (_load(path, config) for path in paths)
+        yield from (_load(path, task) for path in paths)
         return
     # Fresh processes: a forked copy of a process that runs threads (TensorFlow) can hang.
     context = multiprocessing.get_context("spawn")
@@ -227,7 +260,7 @@ def _map(paths: list[pathlib.Path], config: AudioConfig, n_workers: int) -> Iter
         # Only so many files are under way or waiting to be written, whatever their number.
         pending = collections.deque()
         for path in paths:
-            pending.append(executor.submit(_load, path, config))
+            pending.append(executor.submit(_load, path, task))
             if len(pending) >= 2 * n_workers:
                 yield pending.popleft().result()
         while pending:
@@ -241,19 +274,33 @@ def _map(paths: list[pathlib.Path], config: AudioConfig, n_workers: int) -> Iter
         executor.shutdown(cancel_futures=True)
 
 
-def _load(path: pathlib.Path, config: AudioConfig) -> _Loaded:
-    """Reads one file as int16 stereo at the rate of the config. Runs in a worker process."""
+def _load(path: pathlib.Path, task: _Task) -> _Loaded:
+    """Reads and annotates one file, as int16 stereo at its final rate. Runs in a worker process."""
+    rate = task.config.sample_rate_hz
     try:
         blocks, n_limited = [], 0
-        for block in audio_lib.read_blocks(path, config.sample_rate_hz):
+        for block in audio_lib.read_blocks(path, rate):
             samples = audio_lib.to_stereo(block).samples
             n_limited += int((np.abs(samples) > 1).sum())
             blocks.append(audio_lib.to_int16(samples))
     except ValueError as error:
         return _Loaded(skipped_because=f"unreadable: {error}")
     waveform = np.concatenate(blocks)
-    reason = _unusable_because(waveform, config)
-    return _Loaded(skipped_because=reason) if reason else _Loaded(waveform, n_limited)
+    reason = _unusable_because(waveform, task.config)
+    if reason:
+        return _Loaded(skipped_because=reason)
+    annotations = annotation.annotate(waveform, rate, task.annotators, task.memory_dir)
+    return _Loaded(waveform, n_limited, annotations=annotations)
+
+
+def _collect(
+    all_loaded: Iterable[tuple[str, _Loaded]], annotations: dict[str, dict[str, Annotation]]
+) -> Iterator[tuple[str, _Loaded]]:
+    """Hands files on, and puts the annotations of those that are used in a dictionary."""
+    for name, loaded in all_loaded:
+        if loaded.waveform is not None:
+            annotations[name] = loaded.annotations
+        yield name, loaded
 
 
 def _unusable_because(waveform: np.ndarray, config: AudioConfig) -> str:
@@ -334,10 +381,10 @@ def _write_cut(writer: ShardWriter, name: str, loaded: _Loaded, config: AudioCon
             "add more audio"
         )
     writer.add(name, loaded.waveform[:n_train], "train")
-    writer.add(f"{name} (end)", loaded.waveform[n_train:], "validation")
+    writer.add(_END_NAME.format(name), loaded.waveform[n_train:], "validation")
     return FileReport(
         name,
-        "train+validation",
+        _BOTH_SPLITS,
         n_train / config.sample_rate_hz,
         n_validation / config.sample_rate_hz,
         loaded.n_limited_samples,
@@ -353,3 +400,64 @@ def _require_used(report: Report, audio_dir: str | os.PathLike) -> None:
             f"none of the {len(report.files)} audio files in {audio_dir} can be used: {listed} "
             f"(such as {report.skipped[0].file}, {report.skipped[0].skipped_because})"
         )
+
+
+def _require_labels(
+    labels: Mapping[str, Labels], annotators: Sequence[Annotator], names: Sequence[str]
+) -> None:
+    """Raises ValueError, before hours of reading, if labels cannot belong to these files."""
+    for annotator in annotators:
+        if annotator.signal_name in labels:
+            raise ValueError(
+                f"labels of {annotator.signal_name} are given and shall be annotated too: only one"
+            )
+    for signal_labels in labels.values():
+        signal_labels.require_some(names)
+
+
+def _add_labels(
+    writer: ShardWriter,
+    report: Report,
+    annotators: Sequence[Annotator],
+    annotations: Mapping[str, Mapping[str, Annotation]],
+    labels: Mapping[str, Labels],
+) -> Report:
+    """Writes one label file a signal.
+
+    Args:
+      writer: of the shards.
+      report: of the files in them.
+      annotators: that were run.
+      annotations: what they found, by file and signal name.
+      labels: more labels, by signal name.
+
+    Returns:
+      The report with lines about all labels.
+    """
+    lines, found = [], {}
+    seconds = sum(file.train_seconds + file.validation_seconds for file in report.files)
+    for annotator in annotators:
+        name = annotator.signal_name
+        of_signal = {file: annotations[file][name] for file in sorted(annotations)}
+        found[name] = annotation.labels_of(annotator, of_signal)
+        lines += annotation.report(annotator, of_signal, seconds)
+    for name, signal_labels in (found | dict(labels)).items():
+        chosen, sources = _fit(signal_labels, report.files)
+        if name in labels:
+            chosen.require(sources)
+            lines.append(f"{name}: labels of {len(chosen.files)} of {len(sources)} sources, given")
+        writer.add_text(labels_lib.file_name(name), chosen.to_csv())
+    return dataclasses.replace(report, labels=tuple(lines))
+
+
+def _fit(labels: Labels, files: Iterable[FileReport]) -> tuple[Labels, list[str]]:
+    """The labels of all sources in the shards, and the names of these."""
+    sources = []
+    for file in files:
+        if file.split:
+            sources.append(file.file)
+        if file.split == _BOTH_SPLITS:
+            end_name = _END_NAME.format(file.file)
+            labels = labels.split(file.file, end_name, file.train_seconds)
+            sources.append(end_name)
+    return labels.only(sources), sources

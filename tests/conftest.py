@@ -25,11 +25,11 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
-from flags import audio, autoencoder, gan, system, training  # noqa: E402
+from flags import audio, autoencoder, conditioning, gan, note_density, system, training  # noqa: E402
 from musika_tf.config import Config, TrainingConfig  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FLAG_MODULES = (audio, autoencoder, gan, training)
+FLAG_MODULES = (audio, autoencoder, gan, conditioning, note_density, training)
 
 
 def pytest_addoption(parser):

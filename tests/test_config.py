@@ -11,13 +11,18 @@ from musika_tf import generation
 from musika_tf.config import (
     AudioConfig,
     AutoencoderConfig,
+    ConditioningConfig,
     Config,
     GanConfig,
+    Signal,
     TrainingConfig,
     require_equal,
     section_from_dict,
 )
 from musika_tf.training import stages
+
+TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
+ENERGY = Signal("energy", "share", 0.1, 1.0, "step")
 
 
 def test_lengths_of_the_piano_system():
@@ -54,11 +59,39 @@ def test_windows_of_the_losses():
         (TrainingConfig, {"batch_size": 0}, "batch_size=0 must be positive"),
         (TrainingConfig, {"average_decay": 1.0}, "average_decay=1.0 must be at least 0 and below"),
         (TrainingConfig, {"r1_weight": -1.0}, "r1_weight=-1.0 must not be negative"),
+        (ConditioningConfig, {"max_onsets_per_second": 0.0}, "max_onsets_per_second=0.0 must be"),
+        (ConditioningConfig, {"signals": (TEMPO, TEMPO)}, "tempo_bpm, tempo_bpm: each name may"),
     ],
 )
 def test_values_are_checked(section, changes, message):
     with pytest.raises(ValueError, match=message):
         section(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Tempo"}, "signal name 'Tempo' must be small letters"),
+        ({"name": "4beat"}, "begin with a letter"),
+        ({"unit": ""}, "unit '' of tempo_bpm must be a word"),
+        ({"unit": "a:b"}, "without colons and commas"),
+        ({"minimum": 200.0}, "tempo_bpm ranges from 200.0 to 200.0: the minimum must be below"),
+        ({"maximum": float("nan")}, "from 60.0 to nan"),
+        ({"maximum": float("inf")}, "both must be finite"),
+        ({"rate": "bar"}, "rate 'bar' of tempo_bpm must be step or piece"),
+    ],
+)
+def test_signals_are_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TEMPO, **changes)
+
+
+def test_conditioning_in_words():
+    conditioning = ConditioningConfig((TEMPO, ENERGY))
+    assert (conditioning.n_signals, conditioning.names) == (2, ("tempo_bpm", "energy"))
+    assert ConditioningConfig().n_signals == 0
+    assert TEMPO.range_text == "60 to 200 (beats per minute)"
+    assert str(ENERGY) == "energy:share:0.1:1:step"
 
 
 @pytest.mark.parametrize(
@@ -98,8 +131,13 @@ def edited(**changes) -> str:
 
 
 def test_json_brings_the_same_config_back(tiny_config):
-    for config in (Config(), tiny_config):
+    conditional = Config(conditioning=ConditioningConfig((TEMPO, ENERGY), 12.5))
+    for config in (Config(), tiny_config, conditional):
         assert Config.from_json(config.to_json()) == config
+
+
+def test_json_without_conditioning_is_unconditional():
+    assert Config.from_json(edited(conditioning=None)) == Config()
 
 
 @pytest.mark.parametrize(
@@ -107,8 +145,10 @@ def test_json_brings_the_same_config_back(tiny_config):
     [
         (edited(version=99), "version 99; this program reads version 1: use the release"),
         (edited(version=None), "version None"),
-        (edited(gan=None), "sections audio, autoencoder, gan, this one has audio, autoencoder:"),
-        (edited(vocoder={}), "this one has audio, autoencoder, gan, vocoder"),
+        (edited(gan=None), "sections audio, autoencoder, gan, .* has audio, autoencoder, cond.*:"),
+        (edited(vocoder={}), "this one has audio, autoencoder, gan, conditioning, vocoder"),
+        (edited(conditioning={"signals": [{"name": "a"}]}), "Signal lacks unit, minimum, maximum"),
+        (edited(conditioning={"signals": ["a"]}), "Signal must be a JSON object"),
         (edited(audio={"bit_depth": 16}), "AudioConfig has no field named bit_depth"),
         (edited(audio=[1, 2]), r"AudioConfig must be a JSON object of its fields, not \[1, 2\]"),
         (edited(audio={"hop_size": 0}), "hop_size=0 must be positive"),
@@ -161,3 +201,13 @@ def test_every_difference_is_named_with_both_values():
         "gan.anchor_depth is 64 in the run and 16 in the shards",
         "gan.style_depth is 64 in the run and 8 in the shards",
     ]
+
+
+def test_different_signals_are_named_as_one_writes_them():
+    ours = Config(conditioning=ConditioningConfig((TEMPO, ENERGY)))
+    with pytest.raises(ValueError) as raised:
+        require_equal(ours, Config(), "the run", "the command line")
+    assert str(raised.value).endswith(
+        "conditioning.signals is tempo_bpm:beats per minute:60:200:piece,energy:share:0.1:1:step "
+        "in the run and none in the command line"
+    )

@@ -8,10 +8,20 @@ import re
 
 import pytest
 from absl import flags
+from conftest import FLAG_MODULES
 
 from flags import audio, autoencoder, gan, saving, system, training
 from musika_tf import config as config_lib
-from musika_tf.config import AudioConfig, AutoencoderConfig, Config, GanConfig, TrainingConfig
+from musika_tf.config import (
+    KNOWN_SIGNALS,
+    AudioConfig,
+    AutoencoderConfig,
+    ConditioningConfig,
+    Config,
+    GanConfig,
+    Signal,
+    TrainingConfig,
+)
 
 PRESETS_DIR = pathlib.Path(__file__).resolve().parent.parent / "flags" / "presets"
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.flags"))
@@ -40,8 +50,8 @@ def test_each_field_has_one_flag_with_its_default(module, section):
     assert defaults == dataclasses.asdict(section())
 
 
-@pytest.mark.parametrize(("module", "section"), SECTIONS)
-def test_each_flag_has_a_full_sentence(module, section):
+@pytest.mark.parametrize("module", FLAG_MODULES)
+def test_each_flag_has_a_full_sentence(module):
     for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
         # absl puts the choices of an enumeration before its help: `<a|b>: …`.
         assert re.fullmatch(r"(<.+>: )?[A-Z].{20,}\.", flag.help, re.DOTALL), flag.name
@@ -111,6 +121,54 @@ def test_tuple_flag_rejects_what_is_no_list_of_integers(text, parse_flags):
         parse_flags(f"--level2_strides={text}")
 
 
+# What the generator is told
+
+
+def signals(flag_values) -> tuple[Signal, ...]:
+    return system.config(flag_values=flag_values).conditioning.signals
+
+
+def test_known_signals_and_their_ranges(parse_flags):
+    assert signals(parse_flags()) == ()
+    assert signals(parse_flags("--conditioning=")) == ()
+    both = signals(parse_flags("--conditioning=note_density, tempo_bpm:110:170"))
+    assert both == (
+        Signal("note_density", "share of the densest", 0, 1, "step"),
+        Signal("tempo_bpm", "beats per minute", 110, 170, "piece"),
+    )
+    assert signals(parse_flags("--conditioning=tempo_bpm")) == (KNOWN_SIGNALS["tempo_bpm"],)
+
+
+def test_signals_of_ones_own(parse_flags):
+    found = signals(parse_flags("--conditioning=brightness:share above 2 kHz:0.05:1e3:step"))
+    assert found == (Signal("brightness", "share above 2 kHz", 0.05, 1000.0, "step"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("loudness", "'loudness' is no signal: write note_density or tempo_bpm, one of them with"),
+        ("tempo_bpm:110", "'tempo_bpm:110' is no signal"),
+        ("tempo_bpm:fast:170", "could not convert string to float: 'fast'"),
+        ("tempo_bpm:170:110", "tempo_bpm ranges from 170.0 to 110.0: the minimum must be below"),
+        ("a:share:0:1:bar", "'a:share:0:1:bar': rate 'bar' of a must be step or piece"),
+        ("A:share:0:1:step", "signal name 'A' must be small letters"),
+        ("a::0:1:step", "unit '' of a must be a word"),
+    ],
+)
+def test_what_is_no_signal_is_rejected(text, message, parse_flags):
+    with pytest.raises(flags.IllegalFlagValueError, match=f"--conditioning.*{message}"):
+        parse_flags(f"--conditioning={text}")
+
+
+def test_conditioning_follows_the_saved_config(tiny_config, parse_flags):
+    conditioning_ = ConditioningConfig((KNOWN_SIGNALS["tempo_bpm"],), max_onsets_per_second=7.0)
+    saved = dataclasses.replace(tiny_config, conditioning=conditioning_)
+    assert system.config(saved=saved, flag_values=parse_flags()) == saved
+    changed = system.config(saved=saved, flag_values=parse_flags("--conditioning="))
+    assert changed.conditioning == ConditioningConfig((), 7.0)
+
+
 def test_values_out_of_range_are_rejected(parse_flags):
     with pytest.raises(ValueError, match="window_size=1000"):
         system.config(flag_values=parse_flags("--window_size=1000"))
@@ -141,7 +199,8 @@ def test_flag_set_to_its_default_stands_against_the_saved_config(tiny_config, pa
 
 
 def test_saved_flags_give_the_same_configs_again(tmp_path, parse_flags):
-    flag_values = parse_flags("--flagfile=flags/presets/techno_44khz.flags", "--learning_rate=3e-5")
+    words = ("--learning_rate=3e-5", "--conditioning=note_density:0:0.1,a:b c:-1:2:step")
+    flag_values = parse_flags("--flagfile=flags/presets/techno_44khz.flags", *words)
     path = tmp_path / "saved.flags"
     path.write_text(saving.flags_into_string(flag_values))
     again = parse_flags(f"--flagfile={path}")
@@ -159,6 +218,7 @@ def test_only_own_flags_are_saved(parse_flags):
         flags.DEFINE_string(name, value, "", flag_values=flag_values, module_name=module)
     lines = saving.flags_into_string(flag_values).splitlines()
     names = [line for line in lines if line and not line.startswith("#")]
-    assert len(names) == sum(len(dataclasses.fields(section)) for _, section in SECTIONS) + 1
+    sections = [*(section for _, section in SECTIONS), ConditioningConfig]
+    assert len(names) == sum(len(dataclasses.fields(section)) for section in sections) + 1
     assert "--out=a b" in names
     assert "--level2_strides=4,4" in names

@@ -17,9 +17,18 @@ PACKAGES = ("musika_tf", "flags", "export")
 # A module may import those above it. Modules of one line may not import each other, except that a
 # name ending in `.*` stands for all other modules of a package, which may.
 ORDER = (
-    ("musika_tf", "musika_tf.training", "musika_tf.programs", "flags", "export"),
+    (
+        "musika_tf",
+        "musika_tf.conditioning",
+        "musika_tf.training",
+        "musika_tf.programs",
+        "flags",
+        "export",
+    ),
     ("musika_tf.config",),
     ("musika_tf.audio",),
+    ("musika_tf.conditioning.note_density",),
+    ("musika_tf.conditioning.labels",),
     ("musika_tf.spectral",),
     ("musika_tf.spectral_norm",),
     ("musika_tf.layers",),
@@ -30,6 +39,8 @@ ORDER = (
     ("musika_tf.shards",),
     ("musika_tf.batches",),
     ("musika_tf.datasets",),
+    ("musika_tf.conditioning.onsets", "musika_tf.conditioning.tempo"),
+    ("musika_tf.annotation",),
     ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
@@ -75,10 +86,13 @@ def shipped_sources() -> dict[str, str]:
     return sources
 
 
-def imports_of(module: str, sources: Mapping[str, str]) -> set[str]:
-    """Everything that a module imports, as dotted names: own modules in full, `from` names too."""
+def imports_of(module: str, sources: Mapping[str, str], inside_functions: bool = True) -> set[str]:
+    """Everything that a module imports, as dotted names: own modules in full, `from` names too.
+
+    Without `inside_functions` only what is imported together with the module itself.
+    """
     found = set()
-    for node in ast.walk(ast.parse(sources[module])):
+    for node in _walk(ast.parse(sources[module]), inside_functions):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -89,6 +103,13 @@ def imports_of(module: str, sources: Mapping[str, str]) -> set[str]:
                 own = base.partition(".")[0] in PACKAGES
                 found.add(full if not own or full in sources else base)
     return found
+
+
+def _walk(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
+    yield node
+    if inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        for child in ast.iter_child_nodes(node):
+            yield from _walk(child, inside_functions)
 
 
 def _absolute(module: str, node: ast.ImportFrom, sources: Mapping[str, str]) -> str:
@@ -140,7 +161,9 @@ def tensorflow_errors(sources: Mapping[str, str]) -> Iterator[str]:
             if module in seen or module not in sources:
                 continue
             seen.add(module)
-            imported = imports_of(module, sources)
+            # The annotators import their network when they are first asked: what starts without
+            # TensorFlow stays without it until then.
+            imported = imports_of(module, sources, inside_functions=False)
             waiting.extend(imported)
             if any(_inside(name, TENSORFLOW) for name in imported):
                 yield f"{start} must do without TensorFlow, which it imports through {module}"
@@ -235,6 +258,10 @@ BROKEN = {
         tensorflow_errors,
         {"musika_tf.batches": "from musika_tf import audio", "musika_tf.audio": "import keras"},
     ),
+    "tensorflow in a class": (
+        tensorflow_errors,
+        {"musika_tf.shards": "class A:\n  if True:\n    import tensorflow"},
+    ),
     "pickle": (safety_errors, {"musika_tf.shards": "import pickle"}),
     "pickle, by name": (safety_errors, {"musika_tf.shards": "from pickle import load"}),
     "eval": (safety_errors, {"export.a": "eval('1')"}),
@@ -262,6 +289,7 @@ ALLOWED = {
         "flags.gan": "from absl import flags",
         "musika_tf.config": "",
     },
+    "tensorflow when it is asked for": {"musika_tf.shards": "def f():\n  import tensorflow"},
     "program with flags": {"musika_tf.programs.a": "from absl import app, flags\nimport flags"},
     "logging": {"musika_tf.gan": "from absl import logging\nnp.load(path, allow_pickle=False)"},
 }

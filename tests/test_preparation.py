@@ -1,6 +1,7 @@
 """Preparation: every file is used with the right values, or named with a reason."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -8,17 +9,21 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
 
 from musika_tf import preparation
+from musika_tf.conditioning.labels import Labels
 from musika_tf.config import AudioConfig
 from musika_tf.shards import Shards
 
 CONFIG = AudioConfig()
 REPOSITORY = pathlib.Path(__file__).parent.parent
+PIANO = REPOSITORY / "tests" / "data" / "piano"
 
 
 def _write_sine(path, sample_rate_hz, n_channels, seconds=2.0, frequency_hz=441.0, amplitude=0.5):
@@ -266,7 +271,7 @@ def test_old_file_names_that_are_no_utf8(tmp_path):
 def test_an_interrupted_program_leaves_nothing(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "musika_tf.programs.prepare", "--n_workers=2"]
-        + [f"--audio_dir={REPOSITORY / 'tests' / 'data' / 'piano'}", "--sample_rate_hz=96000"]
+        + [f"--audio_dir={PIANO}", "--sample_rate_hz=96000"]
         + [f"--data_dir={tmp_path / 'data'}"],
         cwd=REPOSITORY, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
@@ -275,6 +280,128 @@ def test_an_interrupted_program_leaves_nothing(tmp_path):
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert not list(tmp_path.iterdir())
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """Tells the time of the greatest sample and its value, or stops at the n-th file."""
+
+    signal_name: ClassVar[str] = "peak"
+    columns: ClassVar[tuple[str, ...]] = ("time_seconds", "value")
+    version: ClassVar[int] = 1
+    method: str = "maximum"
+    stop_at: int = 99
+    asked: ClassVar[list] = []
+
+    def rows(self, waveform, sample_rate_hz):
+        if len(self.asked) == self.stop_at:
+            raise KeyboardInterrupt
+        self.asked.append(len(waveform))
+        return np.array([[waveform.argmax() / sample_rate_hz, waveform.max()]])
+
+    def findings(self, tables, seconds):
+        return [f"{', '.join(tables)} in {seconds:.2f} s"]
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Three files with one click each, a second in, and one that is too short."""
+    Peaks.asked.clear()
+    for index in range(3):
+        samples = np.zeros((2 * 22_050, 2))
+        samples[22_050] = 0.25 * (index + 1)
+        (tmp_path / "few").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "few" / f"{index}.wav", samples, 22_050)
+    _write_sine(tmp_path / "few" / "short.wav", 22_050, 1, seconds=0.5)
+    return tmp_path / "few"
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_used_files_are_annotated(few, tmp_path, n_workers):
+    report = preparation.prepare(
+        few, tmp_path / "data", CONFIG, n_workers=n_workers, annotators=[Peaks()]
+    )
+    labels = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    assert labels.files == ["0.wav", "1.wav", "2.wav"]
+    for index, file in enumerate(labels.files):
+        np.testing.assert_allclose(labels.of(file), [[1.0, 0.25 * (index + 1)]], atol=1e-4)
+    assert "peak: 3 files by maximum" in report.to_text()
+    assert "0.wav, 1.wav, 2.wav in 6.00 s" in report.to_text()
+    assert len(list((tmp_path / "data.annotations").iterdir())) == 3
+
+
+def test_an_interrupted_annotation_goes_on(few, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(few, tmp_path / "data", CONFIG, annotators=[Peaks(stop_at=2)])
+    assert not (tmp_path / "data").exists()
+    assert len(Peaks.asked) == 2
+    report = preparation.prepare(few, tmp_path / "data", CONFIG, annotators=[Peaks()])
+    assert len(Peaks.asked) == 3
+    assert "2 remembered from an earlier run" in report.to_text()
+
+
+def test_a_changed_file_is_annotated_again(few, tmp_path):
+    preparation.prepare(few, tmp_path / "data", CONFIG, annotators=[Peaks()])
+    samples, _ = soundfile.read(few / "1.wav")
+    soundfile.write(few / "1.wav", samples[22_000:].repeat(2, axis=0), 22_050)
+    (few / "2.wav").rename(few / "another name.wav")
+    preparation.prepare(few, tmp_path / "data", CONFIG, overwrite=True, annotators=[Peaks()])
+    assert len(Peaks.asked) == 4
+    labels = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    np.testing.assert_allclose(labels.of("1.wav"), [[100 / 22_050, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(labels.of("another name.wav"), [[1.0, 0.75]], atol=1e-4)
+
+
+def test_given_labels_go_round(few, tmp_path):
+    preparation.prepare(few, tmp_path / "one", CONFIG, annotators=[Peaks()])
+    given = Labels.read(tmp_path / "one" / "labels-peak.csv")
+    report = preparation.prepare(few, tmp_path / "two", CONFIG, labels={"peak": given})
+    texts = [(tmp_path / name / "labels-peak.csv").read_text() for name in ("one", "two")]
+    assert texts[0] == texts[1]
+    assert "peak: labels of 3 of 3 sources, given" in report.to_text()
+    Shards.open(tmp_path / "two")
+
+
+def test_labels_of_files_that_are_not_used_are_left_out(few, tmp_path):
+    tables = dict.fromkeys(("0.wav", "1.wav", "2.wav", "short.wav", "gone.wav"), [[0, 7]])
+    given = Labels(("time_seconds", "value"), tables, "given")
+    preparation.prepare(few, tmp_path / "data", CONFIG, labels={"seven": given})
+    text = (tmp_path / "data" / "labels-seven.csv").read_text()
+    assert text == "file,time_seconds,value\n" + "".join(f"{i}.wav,0.0,7.0\n" for i in range(3))
+
+
+def test_labels_that_do_not_fit(few, tmp_path):
+    data_dir, columns = tmp_path / "data", ("time_seconds", "value")
+    other = Labels(columns, {"few/0.wav": [[0, 1]]}, "mine.csv")
+    with pytest.raises(ValueError, match="mine.csv has no row for 4 of 4 .* such as 'few/0.wav'"):
+        preparation.prepare(few, data_dir, CONFIG, labels={"a": other}, annotators=[Peaks()])
+    assert not Peaks.asked  # It is said at once.
+    some = Labels(columns, {"0.wav": [[0, 1]], "2.wav": [[0, 1]]}, "mine.csv")
+    with pytest.raises(ValueError, match="no row for 1 of 3 files, such as '1.wav'"):
+        preparation.prepare(few, data_dir, CONFIG, labels={"a": some})
+    with pytest.raises(ValueError, match="labels of peak are given and shall be annotated too"):
+        preparation.prepare(few, data_dir, CONFIG, labels={"peak": some}, annotators=[Peaks()])
+    assert not data_dir.exists()
+
+
+def test_a_single_file_is_cut_with_its_labels(tmp_path):
+    samples = np.zeros((30 * 22_050, 2))
+    samples[25 * 22_050] = 0.5
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio" / "only.wav", samples, 22_050)
+    events = Labels(("time_seconds",), {"only.wav": [[1], [20], [29]]}, "given")
+    report = preparation.prepare(
+        tmp_path / "audio", tmp_path / "data", CONFIG, annotators=[Peaks()],
+        labels={"claps": events},
+    )  # fmt: skip
+    cut = report.files[0].train_seconds
+    assert 20 < cut < 25
+    claps = Labels.read(tmp_path / "data" / "labels-claps.csv")
+    np.testing.assert_allclose(claps.of("only.wav"), [1, 20])
+    np.testing.assert_allclose(claps.of("only.wav (end)"), [29 - cut])
+    peaks = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    np.testing.assert_allclose(peaks.of("only.wav (end)")[-1], [25 - cut, 0.5], atol=1e-4)
+    assert "2 of 2 sources" in report.to_text()
 
 
 def _run_program(*arguments: str) -> subprocess.CompletedProcess:
@@ -286,7 +413,7 @@ def _run_program(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_the_program_prepares_piano(tmp_path):
     result = _run_program(
-        f"--audio_dir={REPOSITORY / 'tests' / 'data' / 'piano'}",
+        f"--audio_dir={PIANO}",
         f"--data_dir={tmp_path / 'data'}",
         "--flagfile=flags/presets/piano.flags",
         "--sample_rate_hz=11025",
@@ -296,6 +423,67 @@ def test_the_program_prepares_piano(tmp_path):
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["metadata"]["audio"]["sample_rate_hz"] == 11_025
     assert sum(s["n_rows"] for s in manifest["sources"]) == pytest.approx(292.2 * 11_025, rel=1e-3)
+
+
+def test_the_program_annotates_piano(tmp_path):
+    (tmp_path / "own.csv").write_text(
+        "file,time_seconds,value\n" + "".join(f"{path.name},0,1\n" for path in PIANO.glob("*.ogg"))
+    )
+    arguments = [
+        f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}", "--annotate=note_density,tempo",
+        "--onset_detector=librosa", f"--labels=mine={tmp_path / 'own.csv'}", "--n_workers=1",
+    ]  # fmt: skip
+    result = _run_program(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "note_density: 4 files by librosa" in result.stdout
+    assert "tempo_bpm: 4 files by tempocnn" in result.stdout
+    sources = {s.name: s for s in Shards.open(tmp_path / "data").sources}
+    names = ("note_density", "tempo_bpm", "mine")
+    density, tempo_bpm, mine = (
+        Labels.read(tmp_path / "data" / f"labels-{name}.csv") for name in names
+    )
+    for file, source in sources.items():
+        onsets = density.of(file)
+        assert 1 < len(onsets) / source.n_rows * 22_050 < 4
+        assert onsets.max() < source.n_rows / 22_050
+        ((time_seconds, bpm),) = tempo_bpm.of(file)
+        assert time_seconds == 0 and 30 <= bpm <= 285
+        np.testing.assert_array_equal(mine.of(file), [[0, 1]])
+
+
+def test_a_killed_program_goes_on(tmp_path):
+    arguments = [
+        sys.executable, "-m", "musika_tf.programs.prepare", f"--audio_dir={PIANO}", "--n_workers=1",
+        f"--data_dir={tmp_path / 'data'}", "--annotate=note_density", "--onset_detector=librosa",
+    ]  # fmt: skip
+    memory = tmp_path / "data.annotations"
+    process = subprocess.Popen(arguments, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(memory.glob("*.json")):
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    n_done = len(list(memory.glob("*.json")))
+    assert 1 <= n_done < 4
+    result = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert f"{n_done} remembered from an earlier run" in result.stdout
+    assert len(list(memory.glob("*.json"))) == 4
+
+
+WRONG_FLAGS = {
+    "--annotate=key": "annotator 'key' must be one of note_density, tempo",
+    "--labels=own.csv": "--labels=own.csv must be NAME=FILE.csv",
+    "--labels=My-Label=own.csv": "'My-Label' must be small letters",
+    "--labels=a=none.csv": "cannot read labels from none.csv",
+}
+
+
+@pytest.mark.parametrize("flag", WRONG_FLAGS)
+def test_wrong_flags_end_the_program_with_one_line(tmp_path, flag):
+    result = _run_program(f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}", flag)
+    assert result.returncode == 1
+    assert WRONG_FLAGS[flag] in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_home_folder_may_be_short(tmp_path, monkeypatch):

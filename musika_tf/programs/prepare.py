@@ -4,14 +4,20 @@
 
 Every readable file becomes 16-bit stereo at --sample_rate_hz. What was used, what was skipped and
 why is printed at the end and kept in DATA_DIR/report.csv.
+
+    musika-prepare ... --annotate=note_density,tempo --labels=brightness=my_labels.csv
+
+What can condition a GAN lies beside the shards in labels-NAME.csv, a table of times and values.
 """
 
 from __future__ import annotations
 
+import os
+
 from absl import flags
 
 from flags import audio as audio_flags
-from flags import prepare as _prepare_flags  # noqa: F401
+from flags import prepare as prepare_flags
 
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
@@ -25,6 +31,7 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Prepares one data set."""
     common.reject_arguments(argv)
+    _share_machine(FLAGS.n_workers)
     report = preparation.prepare(
         FLAGS.audio_dir,
         FLAGS.data_dir,
@@ -32,8 +39,19 @@ def main(argv: list[str]) -> None:
         validation_share=FLAGS.validation_share,
         n_workers=FLAGS.n_workers,
         overwrite=FLAGS.overwrite,
+        annotators=prepare_flags.annotators(),
+        labels=prepare_flags.labels(),
     )
     print(report.to_text())
+
+
+def _share_machine(n_workers: int) -> None:
+    """Tells libraries that are imported later, here and in the workers, what they may take."""
+    # The networks that annotate are small, and a training may be using the accelerator.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    n_threads = str(max(1, (os.cpu_count() or 1) // n_workers))
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, n_threads)
 
 
 def run() -> None:

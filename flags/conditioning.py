@@ -1,0 +1,80 @@
+"""Flags of what the generator is told: the fields of `ConditioningConfig`.
+
+The entries of `--conditioning` are the signals:
+
+    note_density                            a known signal
+    tempo_bpm:110:170                       a known signal with another range
+    brightness:share:0:1:step               any other: name, unit, minimum, maximum and rate
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+
+from flags import _sections
+
+# Its own module, because `musika-encode` takes that flag alone.
+from flags import note_density as _note_density  # noqa: F401
+from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+
+
+class _SignalsParser(flags.ArgumentParser):
+    """Parses `note_density,tempo_bpm:110:170` to two signals."""
+
+    syntactic_help = "signals separated by commas"
+
+    def parse(self, argument: str | tuple[Signal, ...]) -> tuple[Signal, ...]:
+        if not isinstance(argument, str):
+            return tuple(argument)
+        return tuple(parse_signal(entry.strip()) for entry in argument.split(",") if entry.strip())
+
+    def flag_type(self) -> str:
+        return "signals separated by commas"
+
+
+class _SignalsSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: tuple[Signal, ...]) -> str:
+        return ",".join(map(str, value))
+
+
+def parse_signal(entry: str) -> Signal:
+    """One entry of `--conditioning`.
+
+    Raises:
+      ValueError: it is neither a known signal, with or without a range, nor a full description.
+    """
+    name, *rest = entry.split(":")
+    try:
+        if len(rest) == 4:
+            unit, minimum, maximum, rate = rest
+            return Signal(name, unit, float(minimum), float(maximum), rate)
+        if name in KNOWN_SIGNALS and len(rest) in (0, 2):
+            limits = dict(zip(("minimum", "maximum"), map(float, rest), strict=False))
+            return dataclasses.replace(KNOWN_SIGNALS[name], **limits)
+    except ValueError as error:
+        raise ValueError(f"{entry!r}: {error}") from None
+    raise ValueError(
+        f"{entry!r} is no signal: write {' or '.join(KNOWN_SIGNALS)}, one of them with its range, "
+        "like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece"
+    )
+
+
+CONDITIONING = flags.DEFINE(
+    _SignalsParser(),
+    "conditioning",
+    ConditioningConfig.signals,
+    "What the generator is told along time: note_density, tempo_bpm, one of them with its range, "
+    "like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece; "
+    "several are separated by commas; none makes an unconditional system.",
+    serializer=_SignalsSerializer(),
+)
+
+
+def config(
+    saved: ConditioningConfig | None = None, flag_values: flags.FlagValues = flags.FLAGS
+) -> ConditioningConfig:
+    """The conditioning that the flags ask for; unset flags follow `saved` where it is given."""
+    names = {"signals": CONDITIONING.name}
+    return _sections.build(ConditioningConfig, saved, flag_values, names)

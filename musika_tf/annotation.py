@@ -1,0 +1,245 @@
+"""Annotators: what a recording's signals are, estimated from its waveform and remembered.
+
+Estimates take seconds a file, so each is kept in a small JSON file whose name follows from the
+waveform and from how it was estimated: a run that was stopped, or is repeated with more files,
+estimates only what is new.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from musika_tf.audio import INT16_SCALE
+from musika_tf.conditioning import onsets, tempo
+from musika_tf.conditioning.labels import Labels
+
+NOTE_DENSITY = "note_density"
+TEMPO = "tempo"
+ANNOTATORS = (NOTE_DENSITY, TEMPO)
+
+# A tempo that the network gives less probability than this is worth a look.
+_UNSURE = 0.5
+# Least sure files that a report names.
+_MAX_N_NAMED = 5
+
+
+class Annotator(Protocol):
+    """Estimates one signal of a waveform. Instances travel to worker processes.
+
+    Attributes:
+      signal_name: of its labels.
+      columns: of its labels, see musika_tf/conditioning/labels.py.
+      method: how it estimates, a word.
+      version: raised when its answers change, so that remembered ones are not taken.
+    """
+
+    signal_name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    version: ClassVar[int]
+    method: str
+
+    def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        """Labels of a mono waveform, float32 [n_samples]: [n_rows, len(columns)]."""
+
+    def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
+        """Lines for people about the rows of all files, which last so many seconds together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnsetAnnotator:
+    """Note onsets, whose density is the signal `note_density` (paper §5.1)."""
+
+    signal_name: ClassVar[str] = "note_density"
+    columns: ClassVar[tuple[str, ...]] = ("time_seconds",)
+    version: ClassVar[int] = 1
+    method: str
+
+    def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        return onsets.detect_onsets(waveform, sample_rate_hz, self.method).round(4)[:, None]
+
+    def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
+        n_onsets = sum(len(rows) for rows in tables.values())
+        lines = [f"{n_onsets} onsets, {n_onsets / seconds:.2f} a second"]
+        silent = [file for file, rows in tables.items() if not len(rows)]
+        if silent:
+            lines.append(f"{len(silent)} files without any, such as {silent[0]}")
+        return lines
+
+
+@dataclasses.dataclass(frozen=True)
+class TempoAnnotator:
+    """One tempo a file, the signal `tempo_bpm` (paper §5.2), with its confidence."""
+
+    signal_name: ClassVar[str] = "tempo_bpm"
+    columns: ClassVar[tuple[str, ...]] = ("time_seconds", "value", "confidence")
+    version: ClassVar[int] = 1
+    method: str = "tempocnn"
+
+    def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        return np.array([[0.0, *tempo.estimate_tempo(waveform, sample_rate_hz)]]).round(3)
+
+    def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
+        tempos_bpm, confidences = np.concatenate(list(tables.values()))[:, 1:].T
+        percentiles = np.percentile(confidences, [0, 5, 25, 50, 100])
+        by_confidence = sorted(tables, key=lambda file: tables[file][0, 2])
+        unsure = [file for file in by_confidence if tables[file][0, 2] < _UNSURE]
+        lines = [
+            f"{tempos_bpm.min():.1f} to {tempos_bpm.max():.1f} BPM, median "
+            f"{np.median(tempos_bpm):.1f}",
+            "confidence: least {:.2f}, 5 % of the files up to {:.2f}, 25 % {:.2f}, 50 % {:.2f}, "
+            "greatest {:.2f}".format(*percentiles),
+            f"{len(unsure)} files below {_UNSURE}",
+        ]
+        for file in unsure[:_MAX_N_NAMED]:
+            _, tempo_bpm, confidence = tables[file][0]
+            lines.append(f"unsure of {file}: {tempo_bpm:.1f} BPM, confidence {confidence:.2f}")
+        return lines
+
+
+def annotators(names: Sequence[str], onset_detector: str | None = None) -> list[Annotator]:
+    """Annotators by their names.
+
+    Args:
+      names: of `ANNOTATORS`, each at most once.
+      onset_detector: of `onsets.DETECTORS`; None: madmom's where it is installed.
+
+    Raises:
+      ValueError: an unknown name or one given twice, or the detector is not installed.
+    """
+    for name in names:
+        if name not in ANNOTATORS:
+            raise ValueError(f"annotator {name!r} must be one of {', '.join(ANNOTATORS)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"annotators {', '.join(names)}: each may stand there once")
+    made: list[Annotator] = []
+    for name in names:
+        if name == NOTE_DENSITY:
+            detector = onset_detector or onsets.default_detector()
+            onsets.require_installed(detector)
+            made.append(OnsetAnnotator(detector))
+        else:
+            made.append(TempoAnnotator())
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """What an annotator found in one file.
+
+    Attributes:
+      rows: float64 [n_rows, columns of the annotator].
+      seconds: time that it took.
+      is_remembered: whether an earlier run took it.
+    """
+
+    rows: np.ndarray
+    seconds: float
+    is_remembered: bool = False
+
+
+def annotate(
+    waveform: np.ndarray,
+    sample_rate_hz: int,
+    annotators: Sequence[Annotator],
+    memory_dir: str | os.PathLike,
+) -> dict[str, Annotation]:
+    """Runs annotators on one file, or remembers what they found in it.
+
+    Args:
+      waveform: int16 [n_samples, n_channels], as it lies in the shards; the mean of its channels is
+        annotated.
+      sample_rate_hz: its rate.
+      annotators: which.
+      memory_dir: folder of what is remembered; made if it is missing.
+
+    Returns:
+      By signal name.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(waveform).data)
+    digest.update(f"{waveform.shape} {sample_rate_hz}".encode())
+    found = {}
+    for annotator in annotators:
+        name = f"{digest.hexdigest()}-{annotator.signal_name}-{annotator.method}"
+        path = pathlib.Path(memory_dir, f"{name}-{annotator.version}.json")
+        annotation = _remembered(path)
+        if annotation is None:
+            annotation = _annotate(waveform, sample_rate_hz, annotator)
+            _remember(path, annotation)
+        found[annotator.signal_name] = annotation
+    return found
+
+
+def _annotate(waveform: np.ndarray, sample_rate_hz: int, annotator: Annotator) -> Annotation:
+    mono = waveform.mean(axis=1, dtype=np.float32) / np.float32(INT16_SCALE)
+    begin = time.perf_counter()
+    rows = annotator.rows(mono, sample_rate_hz)
+    return Annotation(rows, time.perf_counter() - begin)
+
+
+def _remembered(path: pathlib.Path) -> Annotation | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    shape = values["n_rows"], values["n_columns"]
+    rows = np.array(values["rows"], np.float64).reshape(shape)
+    return Annotation(rows, values["seconds"], is_remembered=True)
+
+
+def _remember(path: pathlib.Path, annotation: Annotation) -> None:
+    n_rows, n_columns = annotation.rows.shape
+    values = {
+        "seconds": annotation.seconds,
+        "n_rows": n_rows,
+        "n_columns": n_columns,
+        "rows": annotation.rows.tolist(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: a process that is killed leaves no half file under this name.
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(values), encoding="utf-8")
+    partial.replace(path)
+
+
+def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> Labels:
+    """Labels of one signal, of the annotations of all files.
+
+    Raises:
+      ValueError: nothing was found in any file.
+    """
+    tables = {file: annotation.rows for file, annotation in annotations.items()}
+    if not any(len(rows) for rows in tables.values()):
+        raise ValueError(
+            f"{annotator.method} found nothing in any of the {len(tables)} files that could be "
+            f"told as {annotator.signal_name}: prepare them without it"
+        )
+    return Labels(annotator.columns, tables, f"annotation by {annotator.method}")
+
+
+def report(
+    annotator: Annotator, annotations: Mapping[str, Annotation], audio_seconds: float
+) -> list[str]:
+    """Lines that tell what was found, and how long it took.
+
+    Args:
+      annotator: which one.
+      annotations: of all files.
+      audio_seconds: how long these files are together.
+    """
+    tables = {file: annotation.rows for file, annotation in annotations.items()}
+    mean_seconds = np.mean([annotation.seconds for annotation in annotations.values()])
+    n_remembered = sum(annotation.is_remembered for annotation in annotations.values())
+    return [
+        f"{annotator.signal_name}: {len(tables)} files by {annotator.method}, {mean_seconds:.2f} s "
+        f"a file, {n_remembered} remembered from an earlier run",
+        *(f"    {line}" for line in annotator.findings(tables, audio_seconds)),
+    ]
