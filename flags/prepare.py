@@ -52,7 +52,7 @@ flags.DEFINE_enum(
     _AUTO,
     [_AUTO, *onsets.DETECTORS],
     "Who finds note onsets: madmom's network, as in the paper, from the extra "
-    "'musika_tf[madmom]'; or librosa, less accurate. auto: madmom where it is installed.",
+    "'musika_tf[madmom]'; or librosa, a simpler one. auto: madmom where it is installed.",
 )
 flags.DEFINE_multi_string(
     "labels",

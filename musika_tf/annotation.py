@@ -64,7 +64,7 @@ class OnsetAnnotator:
     method: str
 
     def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-        return onsets.detect_onsets(waveform, sample_rate_hz, self.method)[:, None]
+        return onsets.detect_onsets(waveform, sample_rate_hz, self.method).round(4)[:, None]
 
     def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
         n_onsets = sum(len(rows) for rows in tables.values())
@@ -85,7 +85,7 @@ class TempoAnnotator:
     method: str = "tempocnn"
 
     def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-        return np.array([[0.0, *tempo.estimate_tempo(waveform, sample_rate_hz)]])
+        return np.array([[0.0, *tempo.estimate_tempo(waveform, sample_rate_hz)]]).round(3)
 
     def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
         tempos_bpm, confidences = np.concatenate(list(tables.values()))[:, 1:].T

@@ -192,13 +192,12 @@ class Labels:
         )
 
     def to_csv(self) -> str:
-        """The text of the label file, sorted by file, then time; times to 0.1 ms."""
+        """The text of the label file, sorted by file, then time; every number in full."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["file", *self.columns])
         for file, table in sorted(self._tables.items()):
-            for time, *others in table.tolist():
-                writer.writerow([file, f"{time:.4f}", *(f"{value:.8g}" for value in others)])
+            writer.writerows([file, *row] for row in table.tolist())
         return text.getvalue()
 
 

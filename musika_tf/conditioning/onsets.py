@@ -56,7 +56,7 @@ def require_installed(detector: str) -> None:
     if detector == MADMOM and default_detector() != MADMOM:
         raise ValueError(
             "madmom, the onset detector, is not installed: pip install 'musika_tf[madmom]', or "
-            "take librosa's, which is less accurate (--onset_detector=librosa)"
+            "take librosa's, a simpler one (--onset_detector=librosa)"
         )
 
 
@@ -69,7 +69,7 @@ def detect_onsets(
       waveform: float32 [n_samples], mono, in [-1, 1].
       sample_rate_hz: its rate.
       detector: 'madmom', as in the paper, the convolutional network of Schlüter & Böck (ICASSP
-        2014); 'librosa', peaks of the spectral flux, of less accuracy; None: `default_detector()`.
+        2014); 'librosa', a simpler one, peaks of the spectral flux; None: `default_detector()`.
 
     Returns:
       float64 [n_onsets], seconds, increasing.

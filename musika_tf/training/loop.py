@@ -120,7 +120,7 @@ class _Run:
     def _start(self, with_xla: bool) -> None:
         self.with_xla = with_xla
         self.iterator = pipeline.iterator(self.batches, self.step)
-        self.run_steps = _compile(self.trainer.step, self.iterator, with_xla)
+        self.run_steps = compile_steps(self.trainer.step, self.iterator, with_xla)
 
     def run(self) -> int:
         self.started = time.monotonic()
@@ -320,8 +320,17 @@ def _make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
     return vote
 
 
-def _compile(step: Callable, iterator: Iterator, with_xla: bool) -> Callable:
-    """N steps as one graph: (iterator, n) → means over the good ones of them, sum of `skipped`."""
+def compile_steps(step: Callable, iterator: Iterator, with_xla: bool) -> Callable:
+    """N steps as one graph.
+
+    Args:
+      step: of a trainer.
+      iterator: of batches, as `pipeline.iterator` makes it.
+      with_xla: compile the step with XLA.
+
+    Returns:
+      (iterator, n_steps) → metrics: means over the good steps; of `skipped` the sum.
+    """
     strategy = tf.distribute.get_strategy()
     if with_xla:
         step = tf.function(step, autograph=False, jit_compile=True)
