@@ -64,6 +64,11 @@ DISTRIBUTE = flags.DEFINE_enum(
     "Share each batch among devices: mirrored: the GPUs of this machine; multi_worker: those of "
     "all machines that the environment variable TF_CONFIG names.",
 )
+LOWER_TO = paths.define(
+    "lower_to",
+    "Train nothing, but write the step as a program for XLA into this new folder, to train where "
+    "there is JAX and no TensorFlow: docs/elsewhere.md.",
+)
 
 
 def strategy() -> tf.distribute.Strategy:

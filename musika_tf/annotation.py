@@ -18,9 +18,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from musika_tf.audio import INT16_SCALE
 from musika_tf.conditioning import onsets, tempo
 from musika_tf.conditioning.labels import Labels
+from musika_tf.config import INT16_SCALE
 
 NOTE_DENSITY = "note_density"
 TEMPO = "tempo"

@@ -12,8 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-# A 16-bit sample k stands for k / 32768, from -1 to just below 1.
-INT16_SCALE = 32_768
+from musika_tf.config import INT16_SCALE
 
 # Suffixes that can be written, with the name that libsndfile has for the format.
 WRITABLE_FORMATS = {".wav": "WAV", ".flac": "FLAC"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from musika_tf.audio import INT16_SCALE
 from musika_tf.conditioning.latent_labels import LatentSignals
-from musika_tf.config import ConditioningConfig
+from musika_tf.config import INT16_SCALE, ConditioningConfig, section_from_dict
 from musika_tf.shards import Position, Shards
 
 
@@ -40,6 +41,15 @@ class _Batches:
         self._crop_n_rows = crop_n_rows
         self._seed = seed
         self(0)  # Tells at once, not in the middle of a pipeline, if no source is long enough.
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values from which `from_dict` makes the same batches."""
+        return {
+            "content": self._content,
+            "batch_size": self._batch_size,
+            "crop_n_rows": self._crop_n_rows,
+            "seed": self._seed,
+        }
 
     def __call__(self, step: int) -> tuple[np.ndarray, ...]:
         """The batch of one step, whatever was asked for before.
@@ -129,11 +139,17 @@ class LatentBatches(_Batches):
         """
         is_conditional = conditioning is not None and conditioning.n_signals > 0
         self.signals = LatentSignals(shards, conditioning) if is_conditional else None
+        self._conditioning = conditioning
         super().__init__(shards, batch_size, crop_n_latents, seed)
         depths = [shards.n_channels, *([conditioning.n_signals] if is_conditional else [])]
         self.array_specs = tuple(
             ArraySpec((batch_size, crop_n_latents, depth), np.dtype(np.float32)) for depth in depths
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values from which `from_dict` makes the same batches."""
+        conditioning = self.signals and dataclasses.asdict(self._conditioning)
+        return super().as_dict() | {"conditioning": conditioning}
 
     def _arrays(
         self, positions: list[Position], rng: np.random.Generator
@@ -142,3 +158,15 @@ class LatentBatches(_Batches):
         if self.signals is None:
             return (latents,)
         return latents, self.signals.crops(positions, self._crop_n_rows)
+
+
+def from_dict(values: dict[str, Any], folder: str | os.PathLike) -> WaveformBatches | LatentBatches:
+    """The batches that `as_dict` described, of the shards in a folder."""
+    shards = Shards.open(folder)
+    sizes = shards, values["batch_size"], values["crop_n_rows"], values["seed"]
+    if values["content"] == WaveformBatches._content:
+        return WaveformBatches(*sizes)
+    conditioning = values["conditioning"]
+    if conditioning is not None:
+        conditioning = section_from_dict(ConditioningConfig, conditioning)
+    return LatentBatches(*sizes, conditioning)

@@ -18,6 +18,9 @@ CONFIG_VERSION = 1
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
 
+# A 16-bit sample k stands for k / 32768, from -1 to just below 1.
+INT16_SCALE = 32_768
+
 # Number formats in which networks can be trained.
 PRECISIONS = ("float32", "bfloat16", "float16")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.audio import INT16_SCALE
 from musika_tf.conditioning.latent_labels import METADATA_KEY
 from musika_tf.config import (
+    INT16_SCALE,
     AudioConfig,
     AutoencoderConfig,
     Config,

@@ -21,10 +21,9 @@ import tqdm
 
 from musika_tf import audio as audio_io
 from musika_tf import datasets
-from musika_tf.audio import INT16_SCALE
 from musika_tf.autoencoder import Autoencoder, join_channels
 from musika_tf.conditioning.latent_labels import AudioLabels
-from musika_tf.config import N_CHANNELS, Config
+from musika_tf.config import INT16_SCALE, N_CHANNELS, Config
 from musika_tf.shards import ShardWriter
 from musika_tf.training import checkpoint, stages
 

@@ -21,7 +21,7 @@ from musika_tf import audio as audio_lib
 from musika_tf.annotation import Annotation, Annotator
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.labels import Labels
-from musika_tf.config import N_CHANNELS, AudioConfig
+from musika_tf.config import INT16_SCALE, N_CHANNELS, AudioConfig
 from musika_tf.shards import ShardWriter
 
 # All are tried; which of them can be read depends on libsndfile (of version 1.2: up to .opus).
@@ -314,7 +314,7 @@ def _unusable_because(waveform: np.ndarray, config: AudioConfig) -> str:
             f"{needed / config.sample_rate_hz:.2f} s"
         )
     # Minimum and maximum apart: the absolute value of -32768 does not fit in 16 bits.
-    if max(int(waveform.max()), -int(waveform.min())) < _SILENCE_PEAK * audio_lib.INT16_SCALE:
+    if max(int(waveform.max()), -int(waveform.min())) < _SILENCE_PEAK * INT16_SCALE:
         return "silent: never above -60 dB of full scale"
     return ""
 

@@ -32,6 +32,7 @@ def train_autoencoder(
     level: int,
     phase: int,
     init_from: str | os.PathLike | None = None,
+    lower_to: str | os.PathLike | None = None,
     flags_text: str = "",
 ) -> int:
     """Trains one autoencoder stage, or goes on with it.
@@ -44,6 +45,7 @@ def train_autoencoder(
       settings: when to stop and to write.
       level, phase: 1 or 2.
       init_from: weights to begin a new run's stage with, see `stages.initial_checkpoint`.
+      lower_to: train nothing, but write the step there, see `training/lowering.py`.
       flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
@@ -79,7 +81,7 @@ def train_autoencoder(
     if distribution.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         stages.begin(run_dir, stage.name, config, training, flags_text)
-    return train(trainer, batches, settings, folder)
+    return train(trainer, batches, settings, folder, lower_to)
 
 
 def train_gan(
@@ -91,6 +93,7 @@ def train_gan(
     settings: LoopSettings,
     autoencoder_dir: str | os.PathLike | None = None,
     init_from: str | os.PathLike | None = None,
+    lower_to: str | os.PathLike | None = None,
     flags_text: str = "",
 ) -> int:
     """Trains the latent GAN, or goes on with it.
@@ -104,6 +107,7 @@ def train_gan(
       autoencoder_dir: another run whose autoencoder to take over; None: the run has its own.
       init_from: weights to begin a new run's GAN with, see `stages.initial_checkpoint`; they must
         have been trained on latents of the same encoders.
+      lower_to: train nothing, but write the step there, see `training/lowering.py`.
       flags_text: flags of the program, kept beside the checkpoints.
 
     Returns:
@@ -135,7 +139,7 @@ def train_gan(
         if source != run_dir:
             stages.adopt_autoencoder(run_dir, source)
         (folder / stages.ENCODER_FILE).write_text(fingerprint)
-    return train(trainer, batches, settings, folder)
+    return train(trainer, batches, settings, folder, lower_to)
 
 
 def _gan_parts(

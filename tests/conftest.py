@@ -38,6 +38,10 @@ def pytest_addoption(parser):
         action="store_true",
         help="Run also the tests marked large: minutes each, or with trained weights.",
     )
+    parser.addoption(
+        "--jax_python",
+        help="A Python with jax and safetensors, in which lowered steps are run.",
+    )
 
 
 def pytest_configure(config):
@@ -50,6 +54,13 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "large" in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def jax_python(request) -> str:
+    """The interpreter of `--jax_python`: JAX needs another NumPy than TensorFlow does."""
+    python = request.config.getoption("--jax_python")
+    return python or pytest.skip("needs --jax_python=/path/to/python with jax and safetensors")
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,9 @@ def start_workers(*words) -> list:
         each.close()
     tasks = ({"type": "worker", "index": index} for index in range(2))
     configs = [json.dumps({"cluster": {"worker": workers}, "task": task}) for task in tasks]
-    return [stage_process.start(*words, "multi_worker", 1, TF_CONFIG=text) for text in configs]
+    return [
+        stage_process.start(*words, "--strategy=multi_worker", TF_CONFIG=text) for text in configs
+    ]
 
 
 def check_losses(one, several, steps):
@@ -62,7 +64,7 @@ def test_two_replicas_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one, two = (
         stage_process.start(stage, 4, tmp_path / name, *rest)
-        for name, rest in (("one", ()), ("two", ("mirrored", 2)))
+        for name, rest in (("one", ()), ("two", ("--strategy=mirrored", "--n_devices=2")))
     )
     stage_process.finish(one)
     stage_process.finish(two)

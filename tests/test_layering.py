@@ -50,6 +50,7 @@ ORDER = (
     ("musika_tf.training.trainer",),
     ("musika_tf.training.autoencoder_trainer", "musika_tf.training.gan_trainer"),
     ("musika_tf.training.checkpoint", "musika_tf.training.pipeline"),
+    ("musika_tf.training.lowering", "musika_tf.training.lowered_step"),
     ("musika_tf.training.summaries",),
     ("musika_tf.training.loop",),
     ("musika_tf.training.stages",),

@@ -1,23 +1,20 @@
 """Trains one stage of the tiny preset in a process of its own, to be killed or to have replicas.
 
-    python tests/train_stage.py STAGE N_STEPS OUT [STRATEGY N_CPU_DEVICES]
-
 Reads config.json and the shards `waveforms` and `latents` in the folder of OUT.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
-import sys
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from musika_tf.audio import INT16_SCALE
 from musika_tf.batches import LatentBatches, WaveformBatches
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import INT16_SCALE, Config, TrainingConfig
 from musika_tf.shards import Shards
 from musika_tf.training import distribution
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
@@ -46,17 +43,30 @@ def parts(stage: str, data: pathlib.Path):
     return trainer, WaveformBatches(shards, TRAINING.batch_size, length, TRAINING.seed)
 
 
-def main(stage: str, n_steps: str, out: str, strategy: str = "none", n_devices: str = "1") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage")
+    parser.add_argument("n_steps", type=int)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--strategy", default="none")
+    parser.add_argument("--n_devices", type=int, default=1)
+    parser.add_argument("--xla", default="off")
+    parser.add_argument("--lower_to", type=pathlib.Path)
+    args = parser.parse_args()
     cpu = tf.config.list_physical_devices("CPU")[0]
-    device = tf.config.LogicalDeviceConfiguration()
-    tf.config.set_logical_device_configuration(cpu, [device] * int(n_devices))
-    with distribution.make_strategy(strategy).scope():
-        trainer, batches = parts(stage, pathlib.Path(out).parent)
+    devices = [tf.config.LogicalDeviceConfiguration()] * args.n_devices
+    tf.config.set_logical_device_configuration(cpu, devices)
+    with distribution.make_strategy(args.strategy).scope():
+        trainer, batches = parts(args.stage, args.out.parent)
         settings = LoopSettings(
-            int(n_steps), n_steps_per_call=2, checkpoint_n_steps=2, sample_n_steps=50
+            args.n_steps,
+            n_steps_per_call=2,
+            checkpoint_n_steps=2,
+            sample_n_steps=50,
+            xla=args.xla,
         )
-        train(trainer, batches, settings, out)
+        train(trainer, batches, settings, args.out, args.lower_to)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

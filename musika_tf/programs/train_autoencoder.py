@@ -39,6 +39,7 @@ def main(argv: list[str]) -> None:
             level=LEVEL.value,
             phase=PHASE.value,
             init_from=run_flags.INIT_FROM.value,
+            lower_to=run_flags.LOWER_TO.value,
             flags_text=saving.flags_into_string(),
         )
 

@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
             settings=run_flags.settings(training.gan_n_steps),
             autoencoder_dir=AUTOENCODER.value,
             init_from=run_flags.INIT_FROM.value,
+            lower_to=run_flags.LOWER_TO.value,
             flags_text=saving.flags_into_string(),
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tqdm
 
-from musika_tf.training import checkpoint, distribution, pipeline
+from musika_tf.training import checkpoint, distribution, lowering, pipeline
 from musika_tf.training.summaries import SummaryWriter
 from musika_tf.training.trainer import Trainer
 
@@ -74,6 +74,7 @@ def train(
     batches: pipeline.Batches,
     settings: LoopSettings,
     stage_dir: str | os.PathLike,
+    lower_to: str | os.PathLike | None = None,
 ) -> int:
     """Trains one stage, going on from the newest checkpoint in `stage_dir` if there is one.
 
@@ -85,6 +86,7 @@ def train(
       batches: step → batch; step n always takes batch n, also after a resume.
       settings: when to do what.
       stage_dir: folder of checkpoints and of the TensorBoard logs in `logs/`.
+      lower_to: train nothing, but write the step and the state to go on from into this folder.
 
     Returns:
       The step reached.
@@ -94,22 +96,47 @@ def train(
         before that are kept.
       SystemExit: SIGINT or SIGTERM came; a checkpoint was written, the status is 128 + the number.
     """
-    return _Run(trainer, batches, settings, pathlib.Path(stage_dir)).run()
+    stage_dir = pathlib.Path(stage_dir)
+    state = _LoopState(trainer, stage_dir)
+    if lower_to is not None:
+        lowering.lower(trainer, batches, state.variables(), stage_dir.name, lower_to)
+        return state.step
+    return _Run(trainer, batches, settings, stage_dir, state).run()
+
+
+class _LoopState:
+    """What a checkpoint holds: the trainer's variables and the best figure so far.
+
+    Takes up the newest checkpoint of the stage if there is one.
+
+    Attributes:
+      step: where training stands.
+      best_figure: least value of the trainer's `best_figure` so far.
+    """
+
+    def __init__(self, trainer: Trainer, stage_dir: pathlib.Path):
+        self._trainer = trainer
+        self.best_figure = tf.Variable(float("inf"), name="best_figure", trainable=False)
+        newest = checkpoint.latest(stage_dir)
+        if newest:
+            _restore(newest, trainer, self.variables())
+        self.step = int(trainer.state["step"].numpy())
+        if distribution.is_chief():
+            checkpoint.remove_best_after(stage_dir, self.step)
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """By the name that each has in a checkpoint."""
+        return self._trainer.named_variables() | {"loop/best_figure": self.best_figure}
 
 
 class _Run:
     """One run of the loop."""
 
-    def __init__(self, trainer, batches, settings, stage_dir):
+    def __init__(self, trainer, batches, settings, stage_dir, state):
         self.trainer, self.batches = trainer, batches
         self.settings, self.stage_dir = settings, stage_dir
-        self.best_figure = tf.Variable(float("inf"), name="best_figure", trainable=False)
-        newest = checkpoint.latest(stage_dir)
-        if newest:
-            _restore(newest, trainer, self._variables())
-        self.step = self.first_step = int(trainer.state["step"].numpy())
-        if distribution.is_chief():
-            checkpoint.remove_best_after(stage_dir, self.step)
+        self.state = state
+        self.step = self.first_step = state.step
         self._start(_wants_xla(settings.xla))
         self.vote = _make_vote()
         self.writer = SummaryWriter(stage_dir / "logs") if distribution.is_chief() else None
@@ -233,12 +260,9 @@ class _Run:
             "or with data that were looked through"
         )
 
-    def _variables(self) -> dict[str, tf.Variable]:
-        return self.trainer.named_variables() | {"loop/best_figure": self.best_figure}
-
     def _save(self) -> None:
         if distribution.is_chief():
-            checkpoint.save(self.stage_dir, self._variables(), self.step)
+            checkpoint.save(self.stage_dir, self.state.variables(), self.step)
 
     def _sample(self) -> None:
         if not distribution.is_chief():
@@ -256,9 +280,9 @@ class _Run:
         self.recent = []
 
     def _keep_best(self, figure: float) -> None:
-        if self.step > 0 and figure < self.best_figure.numpy():
-            self.best_figure.assign(figure)
-            checkpoint.save_best(self.stage_dir, self._variables(), self.step)
+        if self.step > 0 and figure < self.state.best_figure.numpy():
+            self.state.best_figure.assign(figure)
+            checkpoint.save_best(self.stage_dir, self.state.variables(), self.step)
 
     def _progress_bar(self) -> tqdm.tqdm:
         return tqdm.tqdm(
