@@ -55,6 +55,12 @@ flags.DEFINE_float(
     "Weight of the R1 gradient penalty of the latent GAN.",
 )
 flags.DEFINE_float(
+    "mismatch_weight",
+    _DEFAULT.mismatch_weight,
+    "Weight of real latents that are told what belongs to others, which the discriminator of a "
+    "conditional GAN learns to count as fake.",
+)
+flags.DEFINE_float(
     "average_decay",
     _DEFAULT.average_decay,
     "Decay a step of the moving average of generator weights, at least 0 and below 1.",

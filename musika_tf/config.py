@@ -268,6 +268,8 @@ class TrainingConfig:
     multi_scale_weight: float = 4.0
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
+    # Weight of real latents with what belongs to others, which a conditional GAN counts as fake.
+    mismatch_weight: float = 1.0
     # Decay of the moving average of generator weights.
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
@@ -282,7 +284,13 @@ class TrainingConfig:
         for name in ("adam_beta_1", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("reconstruction_weight", "multi_scale_weight", "r1_weight", "seed"):
+        for name in (
+            "reconstruction_weight",
+            "multi_scale_weight",
+            "r1_weight",
+            "mismatch_weight",
+            "seed",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.precision not in PRECISIONS:

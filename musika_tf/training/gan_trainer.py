@@ -187,6 +187,9 @@ class GanTrainer(Trainer):
             discriminator_loss = (
                 terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
             )
+            if told and self.training.mismatch_weight:
+                terms["mismatch"] = self._mismatch(latents, told)
+                discriminator_loss += self.training.mismatch_weight * terms["mismatch"]
             targets = self.target(adversarial), self.target(discriminator_loss)
         gradients = {
             "generator": generator_tape.gradient(targets[0], self.trained["generator"]),
@@ -214,6 +217,16 @@ class GanTrainer(Trainer):
             "r1": losses.r1_penalty(inner_tape.gradient(critic_sum, latents)),
         }
         return terms, real_logits
+
+    def _mismatch(self, latents: tf.Tensor, told: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Hinge loss of real latents that are told what belongs to others: they count as fake.
+
+        Without it the discriminator learns late that what is told matters at all: any real latents
+        look more real than the early generator's, whatever is told (matching-aware discriminator,
+        Reed et al. 2016, algorithm 1).
+        """
+        logits, _ = self._judge(latents, [tf.roll(x, 1, axis=0) for x in told])
+        return losses.hinge_fake_loss(logits)
 
     def after_update(self) -> None:
         """Moves the averaged generator towards the generator."""
