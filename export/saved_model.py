@@ -31,7 +31,10 @@ _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
 def export(
-    run_dir: str | os.PathLike, model_dir: str | os.PathLike, verify: bool = True
+    run_dir: str | os.PathLike,
+    model_dir: str | os.PathLike,
+    verify: bool = True,
+    with_best: bool = False,
 ) -> pathlib.Path:
     """Writes the next version of a model.
 
@@ -40,6 +43,7 @@ def export(
       model_dir: base folder of the versions; made if missing.
       verify: load the version in a fresh process and compare before it gets its name; prints the
         table of differences.
+      with_best: take the GAN of the best held-out figure instead of the newest.
 
     Returns:
       Folder of the new version, `model_dir/<integer>`.
@@ -47,13 +51,15 @@ def export(
     Raises:
       ValueError: a stage was not trained, or the version did not pass; nothing is left behind.
     """
-    synthesizer = synthesis.load(run_dir)
+    synthesizer = synthesis.load(run_dir, with_best)
     model_dir = pathlib.Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
         unfinished = pathlib.Path(folder, "model")
         contract = save(synthesizer, unfinished)
-        description = metadata(synthesizer, contract, stages.training_provenance(run_dir))
+        description = metadata(
+            synthesizer, contract, stages.training_provenance(run_dir, with_best)
+        )
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         if verify:

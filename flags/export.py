@@ -14,6 +14,12 @@ MODEL_DIR = paths.define(
     "Folder of the exported model; every export adds the next version, MODEL_DIR/1, 2, ...",
     required=True,
 )
+CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "newest",
+    ("newest", "best"),
+    "Which GAN to export: the newest, or the one whose latents were closest to held-out ones.",
+)
 VERIFY = flags.DEFINE_bool(
     "verify",
     True,

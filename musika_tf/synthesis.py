@@ -147,8 +147,12 @@ def _in_one_batch(patches: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(patches, [1, 0, 2, 3]), [-1, *patches.shape[2:]])
 
 
-def load(run_dir: str | os.PathLike) -> Synthesizer:
+def load(run_dir: str | os.PathLike, with_best: bool = False) -> Synthesizer:
     """The synthesizer of a run: averaged generator, and the decoders of its newest stage.
+
+    Args:
+      run_dir: run with a trained autoencoder and latent GAN.
+      with_best: the GAN's checkpoint of the best held-out figure instead of the newest one.
 
     Raises:
       ValueError: no run, a stage was not trained yet (the message says what to run), or the GAN
@@ -156,7 +160,7 @@ def load(run_dir: str | os.PathLike) -> Synthesizer:
     """
     config = stages.require_config(run_dir)
     synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
-    path = stages.checkpoint_of(run_dir, "gan")
+    path = stages.checkpoint_of(run_dir, "gan", with_best)
     stages.require_encoder(run_dir)
     checkpoint.load_networks(path, {"generator_average": synthesizer.generator})
     return synthesizer

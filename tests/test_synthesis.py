@@ -245,6 +245,20 @@ def test_load_prefers_phase_2_and_tells_of_phase_1(tmp_path, tiny_config):
     assert np.array_equal(ours[0], saved.networks["decoder2"].get_weights()[0])
 
 
+def test_the_best_gan_can_be_had_instead_of_the_newest(tmp_path, tiny_config):
+    saved = save_random_run(tmp_path, tiny_config)
+    with pytest.raises(ValueError, match="holds no best checkpoint"):
+        synthesis.load(tmp_path, with_best=True)
+    better = gan.build_generator(tiny_config, name="generator_average")
+    variables = {f"networks/generator_average/{v.path}": v.value for v in better.variables}
+    checkpoint.save_best(stages.stage_dir(tmp_path, "gan"), variables, 7)
+    for with_best, expected, step in ((False, saved.generator, None), (True, better, 7)):
+        ours = synthesis.load(tmp_path, with_best).generator.get_weights()
+        assert all(map(np.array_equal, ours, expected.get_weights()))
+        told = stages.training_provenance(tmp_path, with_best)["gan"]["step"]
+        assert (told == 7) == (step == 7)
+
+
 def test_load_says_what_is_missing(tmp_path, tiny_config):
     with pytest.raises(ValueError, match="not a run folder"):
         synthesis.load(tmp_path)

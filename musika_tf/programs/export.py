@@ -24,7 +24,10 @@ def main(argv: list[str]) -> None:
     tf.get_logger().setLevel("WARNING")
     run_dir = export_flags.RUN_DIR.value
     version_dir = saved_model.export(
-        run_dir, export_flags.MODEL_DIR.value, verify=export_flags.VERIFY.value
+        run_dir,
+        export_flags.MODEL_DIR.value,
+        verify=export_flags.VERIFY.value,
+        with_best=export_flags.CHECKPOINT.value == "best",
     )
     if synthesis.decodes_magnitudes_only(run_dir):
         print(

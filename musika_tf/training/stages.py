@@ -54,16 +54,18 @@ def stage_dir(run_dir: str | os.PathLike, stage: str) -> pathlib.Path:
     return pathlib.Path(run_dir) / stage
 
 
-def checkpoint_of(run_dir: str | os.PathLike, stage: str) -> pathlib.Path:
-    """The newest checkpoint of a stage.
+def checkpoint_of(run_dir: str | os.PathLike, stage: str, is_best: bool = False) -> pathlib.Path:
+    """The newest checkpoint of a stage, or the best by its held-out figure.
 
     Raises:
       ValueError: there is none; the message says which command makes it.
     """
-    path = checkpoint.latest(stage_dir(run_dir, stage))
+    find = checkpoint.best if is_best else checkpoint.latest
+    path = find(stage_dir(run_dir, stage))
     if path is None:
+        kind = "best checkpoint" if is_best else "checkpoint"
         raise ValueError(
-            f"{stage_dir(run_dir, stage)} holds no checkpoint: first run "
+            f"{stage_dir(run_dir, stage)} holds no {kind}: first run "
             f"`{STAGES[stage].command} --run_dir={run_dir}` with the same preset"
         )
     return path
@@ -160,12 +162,13 @@ def adopt_autoencoder(run_dir: str | os.PathLike, other_dir: str | os.PathLike) 
     temporary.replace(target)
 
 
-def training_provenance(run_dir: str | os.PathLike) -> dict[str, Any]:
+def training_provenance(run_dir: str | os.PathLike, with_best_gan: bool = False) -> dict[str, Any]:
     """Step and flags of every stage of a run, by stage; of an adopted autoencoder too."""
     adopted = pathlib.Path(run_dir) / ADOPTED_FILE
     stages = json.loads(adopted.read_text()) if adopted.exists() else {}
     for name in STAGES:
-        path = checkpoint.latest(stage_dir(run_dir, name))
+        find = checkpoint.best if with_best_gan and name == "gan" else checkpoint.latest
+        path = find(stage_dir(run_dir, name))
         if path and name not in stages:
             flags = _saved_flags(path.with_name(FLAGS_FILE))
             stages[name] = {"step": checkpoint.step_of(path), "flags": flags}
