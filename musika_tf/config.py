@@ -228,7 +228,7 @@ class ConditioningConfig:
     # Its signals, in the order of the network's inputs; none: an unconditional system.
     signals: tuple[Signal, ...] = ()
     # Note onsets per second that make a note density of 1.
-    max_onsets_per_second: float = 30.0
+    max_onsets_per_second: float = 20.0
 
     def __post_init__(self):
         _require_positive(self, "max_onsets_per_second")
