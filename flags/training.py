@@ -55,10 +55,11 @@ flags.DEFINE_float(
     "Weight of the R1 gradient penalty of the latent GAN.",
 )
 flags.DEFINE_float(
-    "mismatch_weight",
-    _DEFAULT.mismatch_weight,
-    "Weight of real latents that are told what belongs to others, which the discriminator of a "
-    "conditional GAN learns to count as fake.",
+    "told_weight",
+    _DEFAULT.told_weight,
+    "Weight of the distance between what a conditional generator is told and what a network that "
+    "was trained on real latents reads in the generated ones; 0 leaves following to the "
+    "discriminator alone, as in the paper.",
 )
 flags.DEFINE_float(
     "average_decay",

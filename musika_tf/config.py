@@ -268,8 +268,9 @@ class TrainingConfig:
     multi_scale_weight: float = 4.0
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
-    # Weight of real latents with what belongs to others, which a conditional GAN counts as fake.
-    mismatch_weight: float = 1.0
+    # Weight of the distance between what a conditional generator is told and what the estimator
+    # reads in its latents.
+    told_weight: float = 4.0
     # Decay of the moving average of generator weights.
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
@@ -288,7 +289,7 @@ class TrainingConfig:
             "reconstruction_weight",
             "multi_scale_weight",
             "r1_weight",
-            "mismatch_weight",
+            "told_weight",
             "seed",
         ):
             if getattr(self, name) < 0:

@@ -18,12 +18,8 @@ def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> 
       real_logits, fake_logits: any shapes; averaged over all elements.
     """
     real = tf.reduce_mean(tf.nn.relu(1.0 - real_logits))
-    return real + hinge_fake_loss(fake_logits)
-
-
-def hinge_fake_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """-E[min(0, -1 - D(s̃))]: the discriminator's loss on what is to be told from real alone."""
-    return tf.reduce_mean(tf.nn.relu(1.0 + fake_logits))
+    fake = tf.reduce_mean(tf.nn.relu(1.0 + fake_logits))
+    return real + fake
 
 
 def hinge_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:

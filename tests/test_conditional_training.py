@@ -92,7 +92,7 @@ def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config
         (
             (KNOWN_SIGNALS["note_density"],),
             {"max_onsets_per_second": 12.0},
-            "is 1 at 30 onsets per second, the run's at 12: encode again",
+            "is 1 at 20 onsets per second, the run's at 12: encode again",
         ),
     ],
 )

@@ -339,12 +339,13 @@ def test_conditional_step_changes_all_networks():
     before = _weights(trainer)
     batch = tf.constant(_latents(4)), tf.constant(_told(4))
     metrics = {k: float(v) for k, v in trainer.step(*batch).items()}
-    assert set(metrics) == METRICS
+    assert set(metrics) == METRICS | {"estimator/real_error", "estimator/fake_error"}
     assert np.isfinite(list(metrics.values())).all()
     for name, network in trainer.networks.items():
         pairs = zip(before[name], network.get_weights(), strict=True)
         changed = sum(not np.array_equal(a, b) for a, b in pairs)
-        assert changed == len(network.trainable_weights), name
+        # The estimator's last layer starts at zero: in the first step nothing below it learns.
+        assert changed == (2 if name == "estimator" else len(network.trainable_weights)), name
 
 
 def test_fakes_are_told_patch_by_patch(conditional):
@@ -369,6 +370,49 @@ def test_conditioning_reaches_both_losses(conditional):
     assert one == same
     for name in ("discriminator/real_logit", "generator/adversarial", "latents/spread_ratio"):
         assert abs(one[name] - other[name]) > 1e-4, name
+
+
+def _telling_latents(n, seed=0):
+    """Latents of which one channel is the density, another the tempo, in model units."""
+    latents, told = _latents(n, seed), _told(n, seed)
+    latents[..., 0] = 2.0 * told[..., 0] - 1.0
+    latents[..., 1] = (told[..., 1] - 140.0) / 30.0
+    return latents, told
+
+
+def test_estimator_learns_from_real_latents_and_teaches_the_generator():
+    trainer = _conditional_trainer(_told(8, seed=1))
+    step = tf.function(trainer.step, autograph=False)
+    first, *_, last = [
+        {k: float(v) for k, v in step(*_telling_latents(4, seed)).items()} for seed in range(300)
+    ]
+    # By formula: an estimate of zero is off by the mean distance from the middle of the range.
+    assert first["estimator/real_error"] == pytest.approx(0.5, abs=0.12)
+    assert last["estimator/real_error"] < 0.5 * first["estimator/real_error"]
+    assert last["estimator/fake_error"] < 0.7 * first["estimator/fake_error"]
+
+
+@pytest.mark.parametrize("told_weight", [0.0, 4.0])
+def test_weight_of_what_the_generator_was_told(told_weight):
+    training = dataclasses.replace(TRAINING, told_weight=told_weight)
+    trainer = GanTrainer(config=CONDITIONAL, training=training, held_out=None)
+    rng = np.random.default_rng(0)
+    for variable in trainer.estimator.get_layer("conditioning").trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    latents, told = map(tf.constant, _telling_latents(4))
+    gradients, _ = trainer.gradients(latents, told)
+    with tf.GradientTape(persistent=True) as tape:
+        number = tf.constant(0, tf.int64)
+        fake = trainer._generate(trainer.generator, number, 4, [told])
+        adversarial = -tf.reduce_mean(trainer.discriminator([fake, told])[0])
+        scaled = (told - [0.0, 110.0]) / [0.5, 30.0] - 1.0
+        errors = tf.reduce_mean(tf.abs(trainer.estimator(fake) - scaled))
+        total = adversarial + told_weight * errors
+        real_errors = tf.reduce_mean(tf.abs(trainer.estimator(latents) - scaled))
+    for name, loss in (("generator", total), ("estimator", real_errors)):
+        expected = tape.gradient(loss, trainer.trained[name])
+        for a, b in zip(gradients[name], expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_r1_is_of_the_latents_alone(conditional):
@@ -397,6 +441,10 @@ def test_validation_tells_whether_the_conditioning_counts(conditional):
     assert alike["held_out/told_ratio"] == pytest.approx(0.0, abs=1e-6)
     assert alike["held_out/mismatched_logit"] == pytest.approx(alike["held_out/real_logit"])
     assert set(figures) == {*alike}
+    # The untrained estimator says zero, the middle of every range.
+    expected = np.abs((_told(8, seed=1) - [0.5, 140.0]) / [0.5, 30.0]).mean()
+    assert figures["held_out/real_told_error"] == pytest.approx(expected, rel=1e-5)
+    assert figures["held_out/fake_told_error"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("piece", [0, 1])

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf import coordinates, gan, losses
+from musika_tf.conditioning.signals import to_model_units
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.training import distribution, precision
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
@@ -34,6 +35,8 @@ class GanTrainer(Trainer):
 
     Both networks are updated at once from one forward pass of each: the discriminator with the
     hinge loss, R1 and its reconstruction of real latents, the generator with the adversarial loss.
+    A conditional generator is also told by an estimator, trained beside them on real latents, how
+    far its latents are from what it was told.
     Anchors, style and crop of a step follow from the seed and the step's number.
 
     A conditional generator is told what belongs to the real latents of the batch, and the
@@ -71,14 +74,19 @@ class GanTrainer(Trainer):
             self.generator = gan.build_generator(config)
             self.generator_average = gan.build_generator(config, name="generator_average")
             self.discriminator = gan.build_discriminator(config)
+            self.estimator = gan.build_estimator(config) if config.conditioning.signals else None
         self.generator_average.set_weights(self.generator.get_weights())
         self.networks = {
             "generator": self.generator,
             "generator_average": self.generator_average,
             "discriminator": self.discriminator,
         }
+        if self.estimator:
+            self.networks["estimator"] = self.estimator
         self.trained = {
-            name: self.networks[name].trainable_variables for name in ("generator", "discriminator")
+            name: network.trainable_variables
+            for name, network in self.networks.items()
+            if name != "generator_average"
         }
         self._finish_building()
         # Held-out latents and, of a conditional system, what belongs to them.
@@ -178,7 +186,8 @@ class GanTrainer(Trainer):
             in user units.
         """
         number = self.state["step"].read_value()
-        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+        # One forward pass of each network serves all losses.
+        with tf.GradientTape(persistent=True) as tape:
             fake = self._generate(self.generator, number, latents.shape[0], told, is_shared=True)
             # The reconstruction of fakes is not used, and so not computed.
             fake_logits, _ = self._judge(fake, told)
@@ -187,13 +196,16 @@ class GanTrainer(Trainer):
             discriminator_loss = (
                 terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
             )
-            if told and self.training.mismatch_weight:
-                terms["mismatch"] = self._mismatch(latents, told)
-                discriminator_loss += self.training.mismatch_weight * terms["mismatch"]
-            targets = self.target(adversarial), self.target(discriminator_loss)
+            objectives = {"generator": adversarial, "discriminator": discriminator_loss}
+            told_terms = self._told_terms(latents, fake, told) if told else {}
+            if told:
+                objectives["estimator"] = told_terms["estimator/real_error"]
+                objectives["generator"] += (
+                    self.training.told_weight * told_terms["estimator/fake_error"]
+                )
+            targets = {name: self.target(loss) for name, loss in objectives.items()}
         gradients = {
-            "generator": generator_tape.gradient(targets[0], self.trained["generator"]),
-            "discriminator": discriminator_tape.gradient(targets[1], self.trained["discriminator"]),
+            name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
         }
         metrics = {f"discriminator/{name}": value for name, value in terms.items()} | {
             "discriminator/real_logit": tf.reduce_mean(real_logits),
@@ -201,7 +213,7 @@ class GanTrainer(Trainer):
             "generator/adversarial": adversarial,
             "latents/spread_ratio": _spread(fake) / _spread(latents),
         }
-        return gradients, metrics
+        return gradients, metrics | told_terms
 
     def _discriminator_terms(
         self, latents: tf.Tensor, fake_logits: tf.Tensor, told: Sequence[tf.Tensor] = ()
@@ -218,15 +230,18 @@ class GanTrainer(Trainer):
         }
         return terms, real_logits
 
-    def _mismatch(self, latents: tf.Tensor, told: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Hinge loss of real latents that are told what belongs to others: they count as fake.
+    def _told_terms(
+        self, latents: tf.Tensor, fake: tf.Tensor, told: Sequence[tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """How far the estimator is from what belongs to real latents, and generated ones from it.
 
-        Without it the discriminator learns late that what is told matters at all: any real latents
-        look more real than the early generator's, whatever is told (matching-aware discriminator,
-        Reed et al. 2016, algorithm 1).
+        Mean absolute differences in model units, in which a signal's range is 2.
         """
-        logits, _ = self._judge(latents, [tf.roll(x, 1, axis=0) for x in told])
-        return losses.hinge_fake_loss(logits)
+        (wanted,) = (to_model_units(x, self.config.conditioning.signals) for x in told)
+        return {
+            "estimator/real_error": losses.l1(wanted, self.estimator(latents)),
+            "estimator/fake_error": losses.l1(wanted, self.estimator(fake)),
+        }
 
     def after_update(self) -> None:
         """Moves the averaged generator towards the generator."""
@@ -255,6 +270,8 @@ class GanTrainer(Trainer):
             # Of examples far away: neighbours may come from one piece.
             of_others = [tf.roll(x, max(1, real.shape[0] // 2), axis=0) for x in told]
             outputs["mismatched_logits"] = self._judge(real, of_others)[0]
+            outputs["real_estimate"] = self.estimator(real)
+            outputs["fake_estimate"] = self.estimator(fake)
             outputs["told_of_others"] = self._generate(
                 self.generator_average, number, real.shape[0], of_others
             )
@@ -278,6 +295,8 @@ class GanTrainer(Trainer):
             sees whether latents are what was told.
           held_out/told_ratio: mean change of the generated latents over their standard deviation;
             0: the generator does not listen.
+          held_out/real_told_error, held_out/fake_told_error: mean distance, in model units, between
+            what was told and what the estimator reads in held-out and in generated latents.
         """
         if not self._held_out:
             return {}
@@ -300,6 +319,10 @@ class GanTrainer(Trainer):
             change = np.abs(outputs["told_of_others"] - fake).mean()
             figures["told_ratio"] = change / max(fake.std(), 1e-6)
             figures["mismatched_logit"] = outputs["mismatched_logits"].mean()
+            wanted = to_model_units(self._held_out[1], self.config.conditioning.signals)
+            for name in ("real", "fake"):
+                error = np.abs(outputs[f"{name}_estimate"] - wanted).mean()
+                figures[f"{name}_told_error"] = error
         return {f"held_out/{name}": float(value) for name, value in figures.items()}
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
