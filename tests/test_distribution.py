@@ -53,13 +53,13 @@ def check_weights(one, several):
     assert np.mean(np.concatenate(differences) > 1e-4) < 1e-3
 
 
-STAGES = [
-    "gan",
-    *(pytest.param(stage, marks=pytest.mark.large) for stage in stage_process.STAGES[:-1]),
-]
+def all_stages(by_default: str) -> list:
+    """One stage in the default tier, the others in the large one."""
+    large = {stage for stage in stage_process.STAGES if stage != by_default}
+    return [pytest.param(s, marks=[pytest.mark.large] * (s in large)) for s in stage_process.STAGES]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", all_stages(by_default="gan"))
 def test_two_replicas_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one, two = (
@@ -72,7 +72,7 @@ def test_two_replicas_are_one(tmp_path, tiny_config, stage):
     check_weights(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", all_stages(by_default="level1_phase2"))
 def test_two_workers_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one = stage_process.start(stage, 4, tmp_path / "one")

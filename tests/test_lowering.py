@@ -88,7 +88,7 @@ def test_step_lowers_to_one_program(stage, tiny_config, conditional_config, tiny
     ("stage", "precision"),
     [
         ("level2_phase2", "bfloat16"),
-        ("gan", "float16"),
+        pytest.param("gan", "float16", marks=pytest.mark.large),
         pytest.param("level2_phase2", "float16", marks=pytest.mark.large),
         pytest.param("gan", "bfloat16", marks=pytest.mark.large),
     ],
