@@ -13,6 +13,11 @@ from musika_tf.generation import Request
 
 _AUTO = "auto"
 
+
+def _texts(numbers: Sequence[float]) -> list[str]:
+    return [f"{number:g}" for number in numbers]
+
+
 MODEL_DIR = paths.define(
     "model_dir",
     "Exported model: a folder of versions, of which the newest is taken, or one version.",
@@ -42,10 +47,10 @@ TRUNCATION = flags.DEFINE_float(
     "Largest value of anchors and style, which are standard normal draws cut there.",
 )
 NOTE_DENSITIES = flags.DEFINE_list(
-    "note_densities", Settings.note_densities, "Constants of note density to ask for."
+    "note_densities", _texts(Settings.note_densities), "Constants of note density to ask for."
 )
 TEMPOS_BPM = flags.DEFINE_list(
-    "tempos_bpm", Settings.tempos_bpm, "Constant tempos to ask for, in BPM."
+    "tempos_bpm", _texts(Settings.tempos_bpm), "Constant tempos to ask for, in BPM."
 )
 ONSET_DETECTOR = flags.DEFINE_enum(
     "onset_detector",

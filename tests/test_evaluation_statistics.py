@@ -37,8 +37,9 @@ def test_shares_by_hand():
     # Within 4 % of 120: from 115.2 to 124.8. 80 is half of 160, 240 the double of 120.
     measured = [124.7, 124.9, 240.0, 80.0, 107.0]
     assert statistics.share_within(requested, measured, 0.04) == pytest.approx(1 / 5)
-    octaves = statistics.share_within(requested, measured, 0.04, (1, 2, 0.5))
-    assert octaves == pytest.approx(3 / 5)
+    folded = statistics.folded(requested, measured, (1, 2, 0.5))
+    np.testing.assert_allclose(folded, [124.7, 124.9, 120.0, 160.0, 214.0])
+    assert statistics.share_within(requested, folded, 0.04) == pytest.approx(3 / 5)
 
 
 def test_spread():

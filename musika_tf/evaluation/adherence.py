@@ -34,7 +34,7 @@ from musika_tf.generation import Model, Request
 NOTE_DENSITY, TEMPO_BPM = "note_density", "tempo_bpm"
 MEASURABLE = (NOTE_DENSITY, TEMPO_BPM)
 
-# An estimate of double or half the tempo, the usual mistake, is within this of a factor.
+# What a tempo is multiplied with by the usual mistakes of estimates: they take double or half.
 OCTAVES = (1.0, 2.0, 0.5)
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
@@ -160,8 +160,8 @@ class Result:
     Attributes:
       signal: which.
       constants: samples by the constant that they were told, rising.
-      figures: over all of these samples, by name: `pearson_r`, `mean_absolute_error`; of tempo also
-        `share_within` 4 % and `share_within_octaves`, where double and half the tempo count too.
+      figures: over all of these samples, by name: `pearson_r` and `mean_absolute_error`; of tempo
+        those of `tempo_figures`.
       chance: of the same figures, when what was requested is shuffled among the samples.
       walks: samples that were told a random walk.
       walk_figures: means over the walks of `pearson_r` and `mean_absolute_error` along time; None
@@ -352,7 +352,7 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
             constants.setdefault(sample.task.control.value, []).append(sample)
         else:
             walks.append(sample)
-    figures = _tempo_figures if signal.name == TEMPO_BPM else _curve_figures
+    figures = tempo_figures if signal.name == TEMPO_BPM else _curve_figures
     requested = [value for value, group in constants.items() for _ in group]
     measured = [sample.measured_mean for group in constants.values() for sample in group]
     result = Result(
@@ -382,18 +382,17 @@ def _curve_figures(requested: Sequence[float], measured: Sequence[float]) -> dic
     }
 
 
-def _tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    return _curve_figures(requested, measured) | tempo_shares(requested, measured)
-
-
-def tempo_shares(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    """Shares of tempos, in BPM, that are within 4 % of the one requested; and of it, its double or
-    its half."""
-    share_within = statistics.share_within
-    return {
-        "share_within": share_within(requested, measured, tempo.TOLERANCE),
-        "share_within_octaves": share_within(requested, measured, tempo.TOLERANCE, OCTAVES),
-    }
+def tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+    """Of tempos in BPM: `pearson_r`, `mean_absolute_error`, the share within 4 % of what was
+    requested; and under names that end in `_octaves` the same when each estimate counts as its
+    double or half where that is nearer."""
+    folded = statistics.folded(requested, measured, OCTAVES)
+    figures = {}
+    for ending, values in (("", measured), ("_octaves", folded)):
+        found = _curve_figures(requested, values)
+        found["share_within"] = statistics.share_within(requested, values, tempo.TOLERANCE)
+        figures |= {name + ending: value for name, value in found.items()}
+    return figures
 
 
 def _mean_of(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -31,7 +31,8 @@ def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure
     mel = figure.subplots()
     image = figures.mel_picture(waveform, sample_rate_hz)
     mel.imshow(image, extent=(0, seconds, 0, 1), aspect="auto")
-    mel.set(title=sample.task.name, xlabel="time in s", ylabel="frequency (mel)", yticks=[])
+    mel.set_title(sample.task.name, loc="left")
+    mel.set(xlabel="time in s", ylabel="frequency (mel)", yticks=[])
     curves = mel.twinx()
     for values, style, colour, label in (
         (sample.requested, "-", _REQUESTED_COLOUR, "requested"),
@@ -43,7 +44,9 @@ def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure
         xlim=(0, seconds),
         ylim=_limits(signal, sample.measured),
     )
-    curves.legend(loc="upper right", facecolor="black", labelcolor="white")
+    # Above the picture, where it hides nothing.
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 2, "borderaxespad": 0.2}
+    curves.legend(facecolor="black", labelcolor="white", **place)
     return figure
 
 

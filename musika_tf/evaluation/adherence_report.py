@@ -36,12 +36,17 @@ _N_WALK_PICTURES = 3
 # Digits of curves in the numbers file.
 _N_DIGITS = 4
 
+_WITHIN = f"within {100 * tempo.TOLERANCE:g} %"
+_OCTAVES = "×2 and ×½ allowed"
 _TITLES = {
     "pearson_r": "Pearson r",
     "mean_absolute_error": "mean absolute error",
-    "share_within": f"within {tempo.TOLERANCE:.0%}".replace("%", " %"),
-    "share_within_octaves": "also ×2 and ×½",
+    "share_within": f"share {_WITHIN}",
+    "pearson_r_octaves": f"Pearson r, {_OCTAVES}",
+    "mean_absolute_error_octaves": f"mean absolute error, {_OCTAVES}",
+    "share_within_octaves": f"share {_WITHIN}, {_OCTAVES}",
 }
+_SHARES = ("share_within", "share_within_octaves")
 
 
 def evaluate(
@@ -148,13 +153,12 @@ def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
         f"# Adherence of {_model_name(model)}",
         "",
         f"Weights {model.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(model)} steps. "
-        f"{settings.request.n_samples} samples a constant and {settings.n_walks} random walks, "
-        f"{settings.request.seconds:g} s each, seed {settings.request.seed}, truncation "
-        f"{settings.request.truncation:g}.",
+        f"{settings.request.n_samples} samples a constant, {settings.request.seconds:g} s each, "
+        f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
         "",
-        f"By chance: mean and, in brackets, the middle 90 % of {statistics.N_SHUFFLES} times in "
-        "which what was requested is shuffled among the samples; a walk is held against other "
-        "walks, which it was not told.",
+        f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
+        "shuffled among the samples, and between what 90 % of them are. A random walk is held "
+        "against other walks, which it was not told.",
         *_not_measured(model.config),
     ]
     for result in results:
@@ -220,19 +224,12 @@ def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator
     yield "Estimates by Tempo-CNN."
     yield ""
     yield from _table(
-        (
-            "requested",
-            "estimates",
-            _TITLES["share_within"],
-            _TITLES["share_within_octaves"],
-            "confidence",
-        ),
+        ("requested", "estimates", *(_TITLES[name] for name in _SHARES), "confidence"),
         (
             (
                 f"{row['requested']:g}",
                 ", ".join(f"{sample['measured_mean']:.1f}" for sample in row["samples"]),
-                f"{row['share_within']:.2f}",
-                f"{row['share_within_octaves']:.2f}",
+                *(f"{row[name]:.2f}" for name in _SHARES),
                 f"{row['confidence']:.2f}",
             )
             for row in map(_row, result.constants.values())
@@ -243,9 +240,16 @@ def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator
 def _figures_table(
     title: str, found: Mapping[str, float], chance: Mapping[str, statistics.Chance]
 ) -> list[str]:
-    by_chance = [f"{c.mean:.3f} ({c.low:.3f} to {c.high:.3f})" for c in chance.values()]
-    rows = [("measured", *(f"{v:.3f}" for v in found.values())), ("by chance", *by_chance)]
-    return _table((title, *(_TITLES[name] for name in found)), rows)
+    rows = (
+        (
+            _TITLES[name],
+            f"{value:.3f}",
+            f"{chance[name].mean:.3f}",
+            f"{chance[name].low:.3f} to {chance[name].high:.3f}",
+        )
+        for name, value in found.items()
+    )
+    return _table((title, "measured", "by chance", "90 % of chance"), rows)
 
 
 def _walks_tables(result: Result) -> list[str]:
@@ -334,7 +338,8 @@ def _row(group: Sequence[Sample]) -> dict[str, Any]:
         "samples": [_sample_numbers(sample) for sample in group],
     }
     if _is_tempo(group[0].task.signal):
-        row |= adherence.tempo_shares([control.value] * len(group), measured)
+        found = adherence.tempo_figures([control.value] * len(group), measured)
+        row |= {name: found[name] for name in _SHARES}
     return row
 
 

@@ -39,22 +39,27 @@ def mean_absolute_error(requested: Sequence[float], measured: Sequence[float]) -
     return float(np.mean(np.abs(np.subtract(measured, requested))))
 
 
-def share_within(
-    requested: Sequence[float],
-    measured: Sequence[float],
-    tolerance: float,
-    factors: Sequence[float] = (1.0,),
-) -> float:
-    """Share of values that are near the one requested, or near a multiple of it.
+def share_within(requested: Sequence[float], measured: Sequence[float], tolerance: float) -> float:
+    """Share of the values whose distance from the one requested is at most `tolerance` of it."""
+    ratios = np.divide(measured, requested)
+    return float(np.mean(np.abs(ratios - 1.0) <= tolerance))
+
+
+def folded(
+    requested: Sequence[float], measured: Sequence[float], factors: Sequence[float]
+) -> np.ndarray:
+    """Values divided by that of the factors which brings them nearest to the ones requested.
 
     Args:
-      requested: above 0.
-      measured: as many.
-      tolerance: how near, relative to the multiple.
+      requested, measured: above 0, as many.
       factors: 1 for the value itself, 2 for its double and so on.
+
+    Returns:
+      float64 [n].
     """
-    targets = np.multiply.outer(np.asarray(factors, np.float64), requested)
-    return float((np.abs(np.asarray(measured) / targets - 1.0) <= tolerance).any(axis=0).mean())
+    choices = np.divide.outer(np.asarray(measured, np.float64), factors)  # [n, n_factors]
+    nearest = np.abs(np.log(choices / np.asarray(requested)[:, None])).argmin(axis=1)
+    return choices[np.arange(len(choices)), nearest]
 
 
 def spread(values: Sequence[float]) -> float | None:
