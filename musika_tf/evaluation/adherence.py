@@ -38,7 +38,7 @@ MEASURABLE = (NOTE_DENSITY, TEMPO_BPM)
 OCTAVES = (1.0, 2.0, 0.5)
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
-# Walks that were not told, for each one that was.
+# So many times each sample is held against a walk that it was not told.
 _N_OTHER_WALKS = 200
 
 
@@ -166,7 +166,7 @@ class Result:
       walks: samples that were told a random walk.
       walk_figures: means over the walks of `pearson_r` and `mean_absolute_error` along time; None
         without a walk.
-      walk_chance: when each is held against walks that it was not told.
+      walk_chance: of the same means, when each sample is held against a walk it was not told.
     """
 
     signal: Signal
@@ -367,12 +367,17 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
         result,
         walks=walks,
         walk_figures=_mean_of(sample.figures for sample in walks),
-        walk_chance=statistics.summary(
-            _curve_figures(other, sample.measured)
-            for sample in walks
-            for other in _other_walks(config, settings, sample)
-        ),
+        walk_chance=statistics.summary(_chance_of_walks(config, settings, walks)),
     )
+
+
+def _chance_of_walks(
+    config: Config, settings: Settings, walks: Sequence[Sample]
+) -> Iterator[dict[str, float]]:
+    """Means over the walks when each sample is held against a walk that it was not told."""
+    for others in zip(*(_other_walks(config, settings, walk) for walk in walks), strict=True):
+        pairs = zip(others, walks, strict=True)
+        yield _mean_of(_curve_figures(other, walk.measured) for other, walk in pairs)
 
 
 def _curve_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
@@ -396,7 +401,8 @@ def tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict
 
 
 def _mean_of(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    return {name: chance.mean for name, chance in statistics.summary(figures).items()}
+    figures = list(figures)
+    return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
 
 
 def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator[np.ndarray]:

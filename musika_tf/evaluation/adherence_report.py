@@ -157,8 +157,8 @@ def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
         f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
         "",
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
-        "shuffled among the samples, and between what 90 % of them are. A random walk is held "
-        "against other walks, which it was not told.",
+        "shuffled among the samples, and the range of their middle 90 %. Samples that were told a "
+        "random walk are held against other walks.",
         *_not_measured(model.config),
     ]
     for result in results:
@@ -206,14 +206,14 @@ def _density_table(config: Config, settings: Settings, result: Result) -> Iterat
     yield f"Onsets by {settings.detector}; density 1 is {maximum:g} onsets a second."
     yield ""
     yield from _table(
-        ("requested", "measured", "spread", "onsets a second", "of a steady rate as requested"),
+        ("requested", "measured", "spread", "requested onsets a second", "measured"),
         (
             (
                 f"{row['requested']:g}",
                 f"{row['measured_mean']:.3f}",
                 _optional(row["measured_spread"], ".3f"),
-                f"{row['onsets_per_second']:.2f}",
                 f"{note_density.unscale(row['requested'], maximum):.2f}",
+                f"{row['onsets_per_second']:.2f}",
             )
             for row in map(_row, result.constants.values())
         ),
