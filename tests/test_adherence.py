@@ -122,6 +122,7 @@ def test_a_model_that_follows_note_density(followed):
     _, result = followed
     assert list(result.constants) == [0.15, 0.30, 0.45, 0.60, 0.75]
     assert result.figures["pearson_r"] > 0.99
+    assert result.figures["slope"] == pytest.approx(1.0, abs=0.1)
     assert result.figures["mean_absolute_error"] < 0.03
     for value, group in result.constants.items():
         assert len(group) == 2
@@ -237,6 +238,8 @@ def test_half_the_tempo_is_counted_apart(tempo_config):
     assert result.figures["share_within"] == 0.0
     assert result.figures["share_within_octaves"] == 1.0
     assert result.figures["mean_absolute_error"] == pytest.approx(80, abs=2)
+    assert result.figures["slope"] == pytest.approx(0.5, abs=0.05)
+    assert result.figures["slope_octaves"] == pytest.approx(1.0, abs=0.1)
     assert result.figures["mean_absolute_error_octaves"] < 1.0
     assert result.figures["pearson_r_octaves"] > 0.99
 
@@ -378,7 +381,7 @@ def test_tables(both):
     assert spread == 0.0
     assert onsets == pytest.approx(steady, abs=0.1)
     assert steady == pytest.approx(21**0.6 - 1, abs=0.01)
-    assert any(line.startswith("| random walk | Pearson r | mean absolute") for line in lines)
+    assert "| random walk | Pearson r | slope | mean absolute error |" in lines
     first, second = (
         lines.index(f"| {title} | measured | by chance | 90 % of chance |")
         for title in ("all constants", "mean of all walks")

@@ -28,6 +28,12 @@ def test_perfect_correlation_is_at_most_one():
     assert statistics.pearson(a, -a) >= -1.0
 
 
+def test_slope_is_that_of_a_fitted_line():
+    a, b = np.random.default_rng(0).normal(size=(2, 12))
+    assert statistics.slope(a, b) == pytest.approx(np.polyfit(a, b, 1)[0])
+    assert statistics.slope([120, 140, 160], [148.7, 148.8, 148.9]) == pytest.approx(0.005)
+
+
 def test_mean_absolute_error():
     assert statistics.mean_absolute_error([1, 2, 3], [1, 4, 2]) == pytest.approx(1.0)
 

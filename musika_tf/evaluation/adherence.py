@@ -160,12 +160,11 @@ class Result:
     Attributes:
       signal: which.
       constants: samples by the constant that they were told, rising.
-      figures: over all of these samples, by name: `pearson_r` and `mean_absolute_error`; of tempo
-        those of `tempo_figures`.
+      figures: over all of these samples, by name: `pearson_r`, `slope`, `mean_absolute_error`; of
+        tempo also the `tempo_shares`, and all with the ending `_octaves`.
       chance: of the same figures, when what was requested is shuffled among the samples.
       walks: samples that were told a random walk.
-      walk_figures: means over the walks of `pearson_r` and `mean_absolute_error` along time; None
-        without a walk.
+      walk_figures: means over the walks of the same figures along time; None without a walk.
       walk_chance: of the same means, when each sample is held against a walk it was not told.
     """
 
@@ -352,7 +351,7 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
             constants.setdefault(sample.task.control.value, []).append(sample)
         else:
             walks.append(sample)
-    figures = tempo_figures if signal.name == TEMPO_BPM else _curve_figures
+    figures = _tempo_figures if signal.name == TEMPO_BPM else _curve_figures
     requested = [value for value, group in constants.items() for _ in group]
     measured = [sample.measured_mean for group in constants.values() for sample in group]
     result = Result(
@@ -383,21 +382,35 @@ def _chance_of_walks(
 def _curve_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
     return {
         "pearson_r": statistics.pearson(requested, measured),
+        "slope": statistics.slope(requested, measured),
         "mean_absolute_error": statistics.mean_absolute_error(requested, measured),
     }
 
 
-def tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    """Of tempos in BPM: `pearson_r`, `mean_absolute_error`, the share within 4 % of what was
-    requested; and under names that end in `_octaves` the same when each estimate counts as its
-    double or half where that is nearer."""
-    folded = statistics.folded(requested, measured, OCTAVES)
-    figures = {}
-    for ending, values in (("", measured), ("_octaves", folded)):
-        found = _curve_figures(requested, values)
-        found["share_within"] = statistics.share_within(requested, values, tempo.TOLERANCE)
-        figures |= {name + ending: value for name, value in found.items()}
-    return figures
+def tempo_shares(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+    """Shares of tempos in BPM: `share_within` 4 % of what was requested, and
+    `share_within_octaves` when each counts as its double or half where that is nearer."""
+    return {
+        "share_within" + ending: statistics.share_within(requested, values, tempo.TOLERANCE)
+        for ending, values in _with_octaves(requested, measured).items()
+    }
+
+
+def _tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+    """The figures of curves, and the shares; all of them also with octaves allowed."""
+    figures = {
+        name + ending: value
+        for ending, values in _with_octaves(requested, measured).items()
+        for name, value in _curve_figures(requested, values).items()
+    }
+    return figures | tempo_shares(requested, measured)
+
+
+def _with_octaves(
+    requested: Sequence[float], measured: Sequence[float]
+) -> dict[str, Sequence[float]]:
+    """What was measured, by the ending of its figures: as it is, and with octaves allowed."""
+    return {"": measured, "_octaves": statistics.folded(requested, measured, OCTAVES)}
 
 
 def _mean_of(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -37,15 +37,13 @@ _N_WALK_PICTURES = 3
 _N_DIGITS = 4
 
 _WITHIN = f"within {100 * tempo.TOLERANCE:g} %"
-_OCTAVES = "×2 and ×½ allowed"
 _TITLES = {
     "pearson_r": "Pearson r",
+    "slope": "slope",
     "mean_absolute_error": "mean absolute error",
     "share_within": f"share {_WITHIN}",
-    "pearson_r_octaves": f"Pearson r, {_OCTAVES}",
-    "mean_absolute_error_octaves": f"mean absolute error, {_OCTAVES}",
-    "share_within_octaves": f"share {_WITHIN}, {_OCTAVES}",
 }
+_TITLES |= {f"{name}_octaves": f"{title}, ×2 and ×½ allowed" for name, title in _TITLES.items()}
 _SHARES = ("share_within", "share_within_octaves")
 
 
@@ -159,6 +157,8 @@ def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
         "shuffled among the samples, and the range of their middle 90 %. Samples that were told a "
         "random walk are held against other walks.",
+        "",
+        "Slope: how much what is measured changes when what is requested changes by 1.",
         *_not_measured(model.config),
     ]
     for result in results:
@@ -338,8 +338,7 @@ def _row(group: Sequence[Sample]) -> dict[str, Any]:
         "samples": [_sample_numbers(sample) for sample in group],
     }
     if _is_tempo(group[0].task.signal):
-        found = adherence.tempo_figures([control.value] * len(group), measured)
-        row |= {name: found[name] for name in _SHARES}
+        row |= adherence.tempo_shares([control.value] * len(group), measured)
     return row
 
 

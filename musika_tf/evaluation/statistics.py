@@ -34,6 +34,16 @@ def _is_constant(values: np.ndarray) -> bool:
     return np.ptp(values) <= _ROUNDING * np.abs(values).max()
 
 
+def slope(requested: Sequence[float], measured: Sequence[float]) -> float:
+    """How much the measured changes when the requested changes by 1: of the line of least squares.
+
+    1 is as requested. A correlation near 1 with a slope near 0 is one that nobody hears. The
+    requested must not be the same everywhere.
+    """
+    deviations = np.asarray(requested, np.float64) - np.mean(requested)
+    return float(deviations @ np.asarray(measured, np.float64) / (deviations @ deviations))
+
+
 def mean_absolute_error(requested: Sequence[float], measured: Sequence[float]) -> float:
     """Mean of |measured - requested|."""
     return float(np.mean(np.abs(np.subtract(measured, requested))))
