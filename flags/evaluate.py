@@ -38,7 +38,10 @@ NUM_SAMPLES = flags.DEFINE_integer(
     "Samples a constant; they have the same anchors and styles at each.",
 )
 NUM_WALKS = flags.DEFINE_integer(
-    "num_walks", Settings.n_walks, "Samples that are told a random walk, of note density."
+    "num_walks",
+    Settings.n_walks,
+    "Samples that are told a random walk of note density, between the least and the greatest "
+    "constant.",
 )
 SEED = flags.DEFINE_integer("seed", Settings.request.seed, "Seed of the samples.")
 TRUNCATION = flags.DEFINE_float(

@@ -264,7 +264,7 @@ def test_other_signals_are_told_the_middle_and_unknown_ones_are_skipped(tiny_con
         signals.Constant(1.0),
         signals.Constant(0.5),
     )
-    assert isinstance(adherence.controls(config, tasks[-1])[2], signals.RandomWalk)
+    assert adherence.controls(config, tasks[-1])[2] == signals.RandomWalk(0.15, 0.75)
     names = [task.name for task in tasks]
     assert names[0] == "tempo_bpm-120-0"
     assert names[-4:-2] == ["note_density-0.75-1", "note_density-random_walk-0"]
@@ -381,7 +381,7 @@ def test_tables(both):
     assert spread == 0.0
     assert onsets == pytest.approx(steady, abs=0.1)
     assert steady == pytest.approx(21**0.6 - 1, abs=0.01)
-    assert "| random walk | Pearson r | slope | mean absolute error |" in lines
+    assert "| random walk from 0.2 to 0.6 | Pearson r | slope | mean absolute error |" in lines
     first, second = (
         lines.index(f"| {title} | measured | by chance | 90 % of chance |")
         for title in ("all constants", "mean of all walks")

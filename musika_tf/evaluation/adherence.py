@@ -1,6 +1,7 @@
 """Does the music of a conditional model follow what it is told (paper §5.1, §5.2, figure 3)?
 
-A model is told constants, and note density also random walks. What it makes is given to the
+A model is told constants, and note density also random walks between the least and the greatest of
+them: the ends of its range are for what music hardly ever does. What it makes is given to the
 annotators that label training data, and what they find is held against what it was told. Sample i
 has the same anchors and the same style whatever it is told, so that what differs comes from that
 alone. Where a model has several signals, the others are told the middle of their range.
@@ -205,11 +206,11 @@ def plan(config: Config, settings: Settings) -> list[Task]:
 
 
 def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
-    indices = range(settings.request.n_samples)
-    for value, index in itertools.product(settings.constants(signal), indices):
+    constants, indices = settings.constants(signal), range(settings.request.n_samples)
+    for value, index in itertools.product(constants, indices):
         yield Task(signal, signals.Constant(value), index)
     if signal.rate == "step":
-        walk = signals.RandomWalk(signal.minimum, signal.maximum)
+        walk = signals.RandomWalk(constants[0], constants[-1])
         yield from (Task(signal, walk, index) for index in range(settings.n_walks))
 
 

@@ -259,7 +259,11 @@ def _walks_tables(result: Result) -> list[str]:
         (str(walk.task.index), *(f"{v:.3f}" for v in walk.figures.values()))
         for walk in result.walks
     ]
-    header = ("random walk", *(_TITLES[name] for name in result.walk_figures))
+    low, high = min(result.constants), max(result.constants)
+    header = (
+        f"random walk from {low:g} to {high:g}",
+        *(_TITLES[name] for name in result.walk_figures),
+    )
     means = _figures_table("mean of all walks", result.walk_figures, result.walk_chance)
     return ["", *_table(header, rows), "", *means]
 
