@@ -2,7 +2,15 @@
 
 from setuptools import setup
 
-_PROGRAMS = ("prepare", "train_autoencoder", "encode", "train_gan", "export", "generate")
+_PROGRAMS = (
+    "prepare",
+    "train_autoencoder",
+    "encode",
+    "train_gan",
+    "export",
+    "generate",
+    "evaluate",
+)
 
 setup(
     name="musika_tf",
@@ -12,6 +20,7 @@ setup(
     packages=[
         "musika_tf",
         "musika_tf.conditioning",
+        "musika_tf.evaluation",
         "musika_tf.programs",
         "musika_tf.training",
         "flags",

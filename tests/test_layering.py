@@ -20,6 +20,7 @@ ORDER = (
     (
         "musika_tf",
         "musika_tf.conditioning",
+        "musika_tf.evaluation",
         "musika_tf.training",
         "musika_tf.programs",
         "flags",
@@ -46,6 +47,10 @@ ORDER = (
     ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
+    ("musika_tf.evaluation.statistics",),
+    ("musika_tf.evaluation.adherence",),
+    ("musika_tf.evaluation.adherence_pictures",),
+    ("musika_tf.evaluation.adherence_report",),
     ("musika_tf.training.distribution", "musika_tf.training.precision"),
     ("musika_tf.training.trainer",),
     ("musika_tf.training.autoencoder_trainer", "musika_tf.training.gan_trainer"),

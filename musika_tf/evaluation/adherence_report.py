@@ -1,0 +1,359 @@
+"""Adherence in tables, numbers and pictures: what `musika-evaluate --adherence` leaves.
+
+OUT/adherence.md      tables for people
+OUT/adherence.json    every number
+OUT/adherence/        pictures, and the audio if it is kept
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from musika_tf import audio as audio_io
+from musika_tf.conditioning import note_density, signals, tempo
+from musika_tf.config import Config, Signal
+from musika_tf.evaluation import adherence, adherence_pictures, statistics
+from musika_tf.evaluation.adherence import Result, Sample, Settings
+from musika_tf.generation import Model
+
+TABLES_FILE, NUMBERS_FILE, FOLDER = "adherence.md", "adherence.json", "adherence"
+FORMAT_VERSION = 1
+
+# Random walks that get a picture; of each constant the first sample gets one.
+_N_WALK_PICTURES = 3
+# Digits of curves in the numbers file.
+_N_DIGITS = 4
+
+_WITHIN = f"within {100 * tempo.TOLERANCE:g} %"
+_TITLES = {
+    "pearson_r": "Pearson r",
+    "slope": "slope",
+    "mean_absolute_error": "mean absolute error",
+    "share_within": f"share {_WITHIN}",
+}
+_TITLES |= {f"{name}_octaves": f"{title}, ×2 and ×½ allowed" for name, title in _TITLES.items()}
+_SHARES = ("share_within", "share_within_octaves")
+
+
+def evaluate(
+    model: Model,
+    settings: Settings,
+    out: str | os.PathLike,
+    keep_audio: bool = False,
+    overwrite: bool = False,
+) -> str:
+    """Measures the adherence of a model and writes what is found; nothing until all is there.
+
+    Args:
+      model: conditional.
+      settings: what to ask of it.
+      out: folder; made if it is missing.
+      keep_audio: also write the samples that were measured, as WAV files of 16 bits.
+      overwrite: replace what an earlier call left in `out`.
+
+    Returns:
+      The tables.
+
+    Raises:
+      ValueError: as `adherence.plan`, or `out` holds an earlier evaluation.
+    """
+    out = pathlib.Path(out)
+    _require_free(out, overwrite)
+    adherence.plan(model.config, settings)
+    with _written_aside(out) as folder:
+        found = []
+        for sample, waveform in adherence.samples(model, settings):
+            found.append(sample)
+            _keep(folder / FOLDER, model.config, sample, waveform, keep_audio)
+        results = adherence.results(model.config, settings, found)
+        for result in results:
+            path = folder / FOLDER / f"{_scatter_name(result)}.png"
+            _save(adherence_pictures.scatter(result), path)
+        text = tables(model, settings, results)
+        (folder / TABLES_FILE).write_text(text, encoding="utf-8")
+        values = json.dumps(numbers(model, settings, results), indent=1, allow_nan=False)
+        (folder / NUMBERS_FILE).write_text(values + "\n", encoding="utf-8")
+    return text
+
+
+# Files
+
+
+def _require_free(out: pathlib.Path, overwrite: bool) -> None:
+    there = [name for name in (TABLES_FILE, NUMBERS_FILE, FOLDER) if (out / name).exists()]
+    if there and not overwrite:
+        raise ValueError(
+            f"{out} has {', '.join(there)} already: name another folder, or replace them with "
+            "--overwrite"
+        )
+
+
+@contextlib.contextmanager
+def _written_aside(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder whose files move to `out` when the block has ended without an error."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".adherence-", dir=out) as name:
+        folder = pathlib.Path(name)
+        (folder / FOLDER).mkdir()
+        yield folder
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
+        # The numbers last: where they are, everything is.
+        for part in (FOLDER, TABLES_FILE, NUMBERS_FILE):
+            (folder / part).replace(out / part)
+
+
+def _keep(
+    folder: pathlib.Path, config: Config, sample: Sample, waveform: np.ndarray, keep_audio: bool
+) -> None:
+    """Writes what is kept of a sample: of some a picture, of all the audio if it is wanted."""
+    path, rate_hz = folder / f"{sample.task.name}.wav", config.audio.sample_rate_hz
+    if keep_audio:
+        audio_io.write(path, audio_io.Audio(waveform, rate_hz))
+    if _has_picture(sample):
+        _save(adherence_pictures.picture(sample, waveform, rate_hz), path.with_suffix(".png"))
+
+
+def _has_picture(sample: Sample) -> bool:
+    n_pictures = _N_WALK_PICTURES if _is_walk(sample) else 1
+    return sample.task.index < n_pictures
+
+
+def _is_walk(sample: Sample) -> bool:
+    return isinstance(sample.task.control, signals.RandomWalk)
+
+
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    figure.savefig(path, dpi=100, format="png")
+
+
+def _scatter_name(result: Result) -> str:
+    return f"{result.signal.name}-scatter"
+
+
+# Tables
+
+
+def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
+    """Everything in Markdown."""
+    lines = [
+        f"# Adherence of {_model_name(model)}",
+        "",
+        f"Weights {model.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(model)} steps. "
+        f"{settings.request.n_samples} samples a constant, {settings.request.seconds:g} s each, "
+        f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
+        "",
+        f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
+        "shuffled among the samples, and the range of their middle 90 %. Samples that were told a "
+        "random walk are held against other walks.",
+        "",
+        "Slope: how much what is measured changes when what is requested changes by 1.",
+        *_not_measured(model.config),
+    ]
+    for result in results:
+        lines += ["", f"## {result.signal.name} ({result.signal.unit})", ""]
+        lines += _left_out(settings, result)
+        make = _tempo_table if _is_tempo(result.signal) else _density_table
+        lines += make(model.config, settings, result)
+        lines += ["", *_figures_table("all constants", result.figures, result.chance)]
+        lines += _walks_tables(result)
+        lines += _pictures(result)
+    return "\n".join(lines) + "\n"
+
+
+def _model_name(model: Model) -> str:
+    return f"{model.path.resolve().parent.name}/{model.path.resolve().name}"
+
+
+def _n_gan_steps(model: Model) -> int:
+    return model.metadata["training"]["gan"]["step"]
+
+
+def _is_tempo(signal: Signal) -> bool:
+    return signal.name == adherence.TEMPO_BPM
+
+
+def _not_measured(config: Config) -> Iterator[str]:
+    for name in _unmeasured_names(config):
+        yield ""
+        yield f"{name} is skipped: nobody knows how to measure it in music."
+
+
+def _unmeasured_names(config: Config) -> list[str]:
+    return [name for name in config.conditioning.names if name not in adherence.MEASURABLE]
+
+
+def _left_out(settings: Settings, result: Result) -> Iterator[str]:
+    out = [f"{v:g}" for v in settings.asked(result.signal) if v not in result.constants]
+    if out:
+        yield f"Not asked, as out of the model's range: {', '.join(out)}."
+        yield ""
+
+
+def _density_table(config: Config, settings: Settings, result: Result) -> Iterator[str]:
+    maximum = config.conditioning.max_onsets_per_second
+    yield f"Onsets by {settings.detector}; density 1 is {maximum:g} onsets a second."
+    yield ""
+    yield from _table(
+        ("requested", "measured", "spread", "requested onsets a second", "measured"),
+        (
+            (
+                f"{row['requested']:g}",
+                f"{row['measured_mean']:.3f}",
+                _optional(row["measured_spread"], ".3f"),
+                f"{note_density.unscale(row['requested'], maximum):.2f}",
+                f"{row['onsets_per_second']:.2f}",
+            )
+            for row in map(_row, result.constants.values())
+        ),
+    )
+
+
+def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator[str]:
+    yield "Estimates by Tempo-CNN."
+    yield ""
+    yield from _table(
+        ("requested", "estimates", *(_TITLES[name] for name in _SHARES), "confidence"),
+        (
+            (
+                f"{row['requested']:g}",
+                ", ".join(f"{sample['measured_mean']:.1f}" for sample in row["samples"]),
+                *(f"{row[name]:.2f}" for name in _SHARES),
+                f"{row['confidence']:.2f}",
+            )
+            for row in map(_row, result.constants.values())
+        ),
+    )
+
+
+def _figures_table(
+    title: str, found: Mapping[str, float], chance: Mapping[str, statistics.Chance]
+) -> list[str]:
+    rows = (
+        (
+            _TITLES[name],
+            f"{value:.3f}",
+            f"{chance[name].mean:.3f}",
+            f"{chance[name].low:.3f} to {chance[name].high:.3f}",
+        )
+        for name, value in found.items()
+    )
+    return _table((title, "measured", "by chance", "90 % of chance"), rows)
+
+
+def _walks_tables(result: Result) -> list[str]:
+    if not result.walks:
+        return []
+    rows = [
+        (str(walk.task.index), *(f"{v:.3f}" for v in walk.figures.values()))
+        for walk in result.walks
+    ]
+    low, high = min(result.constants), max(result.constants)
+    header = (
+        f"random walk from {low:g} to {high:g}",
+        *(_TITLES[name] for name in result.walk_figures),
+    )
+    means = _figures_table("mean of all walks", result.walk_figures, result.walk_chance)
+    return ["", *_table(header, rows), "", *means]
+
+
+def _pictures(result: Result) -> Iterator[str]:
+    found = [sample for group in result.constants.values() for sample in group]
+    shown = [s.task.name for s in (*found, *result.walks) if _has_picture(s)]
+    for name in (_scatter_name(result), *shown):
+        yield ""
+        yield f"![{name}]({FOLDER}/{name}.png)"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = (header, ["---"] * len(header), *rows)
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+# Numbers
+
+
+def numbers(model: Model, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
+    """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "format_version": FORMAT_VERSION,
+        "created_utc": now.isoformat(timespec="seconds"),
+        "model": {
+            "name": _model_name(model),
+            "created_utc": model.metadata["created_utc"],
+            "weights_sha256": model.metadata["weights_sha256"],
+            "gan_step": _n_gan_steps(model),
+        },
+        "seconds": settings.request.seconds,
+        "seed": settings.request.seed,
+        "truncation": settings.request.truncation,
+        "n_samples": settings.request.n_samples,
+        "n_walks": settings.n_walks,
+        "onset_detector": settings.detector,
+        "max_onsets_per_second": model.config.conditioning.max_onsets_per_second,
+        "skipped_signals": _unmeasured_names(model.config),
+        "signals": {result.signal.name: _signal_numbers(settings, result) for result in results},
+    }
+
+
+def _signal_numbers(settings: Settings, result: Result) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(result.signal),
+        "figures": result.figures,
+        "chance": _chance_numbers(result.chance),
+        "constants": [_row(group) for group in result.constants.values()],
+        "walk_figures": result.walk_figures,
+        "walk_chance": result.walk_chance and _chance_numbers(result.walk_chance),
+        "walks": [_sample_numbers(walk) | walk.figures for walk in result.walks],
+    }
+
+
+def _chance_numbers(chance: Mapping[str, statistics.Chance]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(value) for name, value in chance.items()}
+
+
+def _row(group: Sequence[Sample]) -> dict[str, Any]:
+    """The numbers of all samples of one constant."""
+    control, measured = group[0].task.control, [sample.measured_mean for sample in group]
+    row = {
+        "requested": control.value,
+        "measured_mean": float(np.mean(measured)),
+        "measured_spread": statistics.spread(measured),
+        **{
+            name: float(np.mean([sample.details[name] for sample in group]))
+            for name in group[0].details
+        },
+        "samples": [_sample_numbers(sample) for sample in group],
+    }
+    if _is_tempo(group[0].task.signal):
+        row |= adherence.tempo_shares([control.value] * len(group), measured)
+    return row
+
+
+def _sample_numbers(sample: Sample) -> dict[str, Any]:
+    values = {
+        "name": sample.task.name,
+        "index": sample.task.index,
+        "measured_mean": sample.measured_mean,
+        **sample.details,
+    }
+    if not _is_tempo(sample.task.signal):
+        for name in ("times_seconds", "requested", "measured"):
+            values[name] = np.round(getattr(sample, name), _N_DIGITS).tolist()
+    return values

@@ -1,0 +1,85 @@
+"""Statistics of adherence, against SciPy and by hand."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from musika_tf.evaluation import statistics
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.2, 0.0, -3.0])
+def test_pearson_is_scipys(slope):
+    rng = np.random.default_rng(0)
+    a = 5.0 + rng.normal(size=40)
+    b = slope * a + rng.normal(size=40)
+    assert statistics.pearson(a, b) == pytest.approx(scipy.stats.pearsonr(a, b)[0], abs=1e-12)
+
+
+def test_what_does_not_change_follows_nothing():
+    a = np.linspace(0.1, 0.7, 7)
+    for constant in (np.full(7, 0.3), np.zeros(7), np.full(7, 0.3) + 1e-15 * np.arange(7)):
+        assert statistics.pearson(a, constant) == 0.0
+        assert statistics.pearson(constant, a) == 0.0
+
+
+def test_perfect_correlation_is_at_most_one():
+    a = np.array([0.1, 0.2, 0.7]) * 1e-3
+    assert statistics.pearson(a, 3 * a) == pytest.approx(1.0)
+    assert statistics.pearson(a, -a) >= -1.0
+
+
+def test_slope_is_that_of_a_fitted_line():
+    a, b = np.random.default_rng(0).normal(size=(2, 12))
+    assert statistics.slope(a, b) == pytest.approx(np.polyfit(a, b, 1)[0])
+    assert statistics.slope([120, 140, 160], [148.7, 148.8, 148.9]) == pytest.approx(0.005)
+
+
+def test_mean_absolute_error():
+    assert statistics.mean_absolute_error([1, 2, 3], [1, 4, 2]) == pytest.approx(1.0)
+
+
+def test_shares_by_hand():
+    requested = [120.0, 120.0, 120.0, 160.0, 160.0]
+    # Within 4 % of 120: from 115.2 to 124.8. 80 is half of 160, 240 the double of 120.
+    measured = [124.7, 124.9, 240.0, 80.0, 107.0]
+    assert statistics.share_within(requested, measured, 0.04) == pytest.approx(1 / 5)
+    folded = statistics.folded(requested, measured, (1, 2, 0.5))
+    np.testing.assert_allclose(folded, [124.7, 124.9, 120.0, 160.0, 214.0])
+    assert statistics.share_within(requested, folded, 0.04) == pytest.approx(3 / 5)
+
+
+def test_spread():
+    values = [0.1, 0.5, 0.3]
+    assert statistics.spread(values) == pytest.approx(scipy.stats.tstd(values))
+    assert statistics.spread([0.3]) is None
+
+
+def figures(requested, measured):
+    return {
+        "r": statistics.pearson(requested, measured),
+        "error": statistics.mean_absolute_error(requested, measured),
+    }
+
+
+def test_chance_is_what_shuffling_gives():
+    requested = np.repeat([0.15, 0.30, 0.45, 0.60, 0.75], 4)
+    chance = statistics.when_shuffled(figures, requested, requested, seed=0)
+    # Over all shuffles: the mean of r is 0 and its variance 1/(n - 1); the error that between all
+    # pairs, the same one included.
+    assert chance["r"].mean == pytest.approx(0.0, abs=4 / np.sqrt(19 * 1000))
+    assert chance["r"].high == pytest.approx(1.645 / np.sqrt(19), abs=0.06)
+    assert chance["r"].low == pytest.approx(-1.645 / np.sqrt(19), abs=0.06)
+    everything = np.abs(np.subtract.outer(requested, requested)).mean()
+    assert chance["error"].mean == pytest.approx(everything, rel=0.02)
+
+
+def test_chance_repeats_with_its_seed():
+    a, b = np.random.default_rng(0).normal(size=(2, 12))
+    first, again, other = (statistics.when_shuffled(figures, a, b, seed) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_summary_by_hand():
+    found = statistics.summary({"x": float(i)} for i in range(101))
+    assert found == {"x": statistics.Chance(mean=50.0, low=5.0, high=95.0)}
