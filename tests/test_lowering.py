@@ -97,12 +97,12 @@ def test_half_precision_learns_the_same(stage, precision, tiny_config, tiny_trai
     """Half precision stays inside the networks: losses agree, weights and outputs are float32."""
     training = dataclasses.replace(tiny_training, learning_rate=1e-3)
     half = dataclasses.replace(training, precision=precision)
-    batch = tf.constant(make_batch(stage, tiny_config, training))
+    batch = make_batch(stage, tiny_config, training)
     metrics = []
     for each in (training, half):
         trainer = make_trainer(stage, tiny_config, each)
         step = tf.function(trainer.step, autograph=False)
-        metrics.append([{k: float(v) for k, v in step(batch).items()} for _ in range(3)])
+        metrics.append([{k: float(v) for k, v in step(*batch).items()} for _ in range(3)])
     for expected, found in zip(*metrics, strict=True):
         for name in expected:
             assert found[name] == pytest.approx(expected[name], rel=0.1, abs=0.05), name
