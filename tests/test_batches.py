@@ -184,4 +184,4 @@ def test_density_on_another_scale_is_named(tmp_path):
     signals = (KNOWN_SIGNALS["note_density"],)
     LatentBatches(shards, 2, 10, 0, ConditioningConfig(signals, max_onsets_per_second=20.0))
     with pytest.raises(ValueError, match=r"is 1 at 20 onsets .*musika-encode --max_onsets_.*=30`"):
-        LatentBatches(shards, 2, 10, 0, ConditioningConfig(signals))
+        LatentBatches(shards, 2, 10, 0, ConditioningConfig(signals, max_onsets_per_second=30.0))
