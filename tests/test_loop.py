@@ -126,11 +126,17 @@ def test_time_limit_keeps_a_checkpoint(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_with_a_checkpoint(tmp_path, number):
     trainer = LineTrainer()
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), number))
-    timer.start()
+
+    def stop_when_begun():
+        while int(trainer.state["step"]) == 0:
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    stopper = threading.Thread(target=stop_when_begun)
+    stopper.start()
     with pytest.raises(SystemExit) as stopped:
         train(trainer, Batches(0.005), settings(10**6), tmp_path)
-    timer.join()
+    stopper.join()
     assert stopped.value.code == 128 + number
     step = int(trainer.state["step"])
     assert checkpoint.latest(tmp_path).name == f"checkpoint-{step:08d}.safetensors"
