@@ -62,6 +62,8 @@ ORDER = (
     ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
     ("musika_tf.runs",),
+    # Runs where there is no project: imports nothing of it.
+    ("export.standalone.*",),
     ("export.*",),
     ("flags.*",),
     ("musika_tf.programs.*",),
