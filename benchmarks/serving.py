@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from serving_clients import POLL_SECONDS, TIMEOUT_SECONDS, Model, Soak, Tally
+
 from musika_tf import generation
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Exported model.", required=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+
 from export.serving.server import Server
 from export.serving.settings import Settings
 

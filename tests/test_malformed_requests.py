@@ -12,12 +12,12 @@ import malformed
 import numpy as np
 import pytest
 import requests
-from export.serving.server import Server
-from export.serving.settings import Settings
 from hypothesis import HealthCheck, given, settings
 from tensorflow_serving.apis import predict_pb2
 
 from export import signatures
+from export.serving.server import Server
+from export.serving.settings import Settings
 from musika_tf import synthesis
 
 N_REQUESTS = 100
