@@ -38,6 +38,7 @@ setup(
         "flags",
         "export",
         "export.serving",
+        "export.standalone",
     ],
     package_data={"flags": ["presets/*.flags"]},
     # tempocnn ends at Python 3.11, keras 3.15 starts there.
@@ -56,6 +57,8 @@ setup(
         "tensorboard>=2.17,<2.18",
         "tensorflow==2.17.*",
         "tensorflow-io==0.37.1",
+        # 2.17.1 asks for a later TensorFlow.
+        "tensorflow-serving-api==2.17.0",
         "tqdm>=4.66,<5",
     ],
     extras_require={

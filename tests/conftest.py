@@ -106,31 +106,23 @@ def conditional_config(parse_flags) -> Config:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_dir(tmp_path_factory, tiny_config) -> pathlib.Path:
-    """The tiny system with random weights, exported: a folder of versions, beside its run."""
-    return _exported(tmp_path_factory.mktemp("tiny"), tiny_config)
-
-
-@pytest.fixture(scope="session")
-def conditional_model_dir(tmp_path_factory, conditional_config) -> pathlib.Path:
-    """The same of the conditional system."""
-    return _exported(tmp_path_factory.mktemp("conditional"), conditional_config)
-
-
-def _exported(folder: pathlib.Path, config: Config) -> pathlib.Path:
-    # Only the tests that use this pay for these imports.
-    import keras
-    from test_synthesis import save_random_run
-
-    from export import saved_model
-
-    keras.utils.set_random_seed(0)
-    save_random_run(folder / "run", config)
-    saved_model.export(folder / "run", folder / "model", verify=False)
-    return folder / "model"
-
-
-@pytest.fixture(scope="session")
 def tiny_training(parse_flags) -> TrainingConfig:
     """The training of flags/presets/tiny.flags."""
     return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_config) -> pathlib.Path:
+    """The tiny system with random weights, exported: the folder of version 1 in its model_dir."""
+    # What imports Keras comes in here: tests that do not need it should not pay for it.
+    from random_model import export_random_run
+
+    return export_random_run(tmp_path_factory.mktemp("tiny"), tiny_config)
+
+
+@pytest.fixture(scope="session")
+def conditional_model(tmp_path_factory, conditional_config) -> pathlib.Path:
+    """The same of the tiny system that is told note density and tempo."""
+    from random_model import export_random_run
+
+    return export_random_run(tmp_path_factory.mktemp("conditional"), conditional_config)

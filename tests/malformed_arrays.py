@@ -16,8 +16,6 @@ from export.signatures import Following, Port, Signature, Size
 MODEL_NAME = "musika"
 Contract = Mapping[str, Signature]
 
-# Beyond what any input of that name may hold; those of conditional models come from their signals.
-_OUT_OF_RANGE = {"seconds": (0.0, -1.0, 1e9), "truncation": (0.0, -2.0)}
 _NOT_FINITE = (np.nan, np.inf, -np.inf)
 
 
@@ -46,7 +44,7 @@ def _wrong_size(draw: Callable, name: str, port: Port, good: np.ndarray) -> np.n
     axis = draw(st.integers(1, good.ndim - 1))
     size, wanted = good.shape[axis], port.shape[axis]
     fits = {
-        Size: lambda n: n >= wanted.minimum and n % wanted.multiple_of == 0,
+        Size: lambda n: wanted.minimum <= n <= wanted.maximum and n % wanted.multiple_of == 0,
         Following: lambda n: n == size,
         int: lambda n: n == wanted,
     }[type(wanted)]
@@ -59,11 +57,12 @@ def _wrong_value(draw: Callable, name: str, port: Port, good: np.ndarray) -> np.
     if good.dtype.kind != "f":
         return _wrong_rank(draw, name, port, good)
     position = draw(st.integers(0, good.size - 1))
-    wrong = [*_NOT_FINITE, *_OUT_OF_RANGE.get(name, ())]
-    if port.signals:
-        signal = port.signals[position % len(port.signals)]
-        width = signal.maximum - signal.minimum
-        wrong += [signal.minimum - 0.1 * width, signal.maximum + 0.1 * width, 1e9]
+    wrong = list(_NOT_FINITE)
+    if port.intervals:
+        interval = port.intervals[position % len(port.intervals)]
+        beyond = 0.1 * (interval.maximum - interval.minimum)
+        wrong += [interval.minimum - beyond, interval.maximum + beyond, -1e30, 1e30]
+        wrong += [interval.minimum] * interval.is_open
     values.flat[position] = draw(st.sampled_from(wrong))
     return values
 

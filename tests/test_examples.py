@@ -30,8 +30,8 @@ ONE_STEP = 1
 
 
 @pytest.fixture(scope="module")
-def server(tiny_model_dir) -> Iterator[Server]:
-    with Server(Settings(str(tiny_model_dir), rest_port=0, grpc_port=0)) as server:
+def server(tiny_model) -> Iterator[Server]:
+    with Server(Settings(str(tiny_model.parent), rest_port=0, grpc_port=0)) as server:
         yield server
 
 
@@ -94,8 +94,8 @@ def test_no_example_imports_the_project():
         assert tops and not tops & {"musika_tf", "export", "flags", ""}, path.name
 
 
-def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model_dir, grpc_address):
-    version, server = tiny_model_dir / "1", f"--server={grpc_address}"
+def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model, grpc_address):
+    version, server = tiny_model, f"--server={grpc_address}"
     same = (f"--seconds={SECONDS}", f"--seed={SEED}")
     run_alone(
         *command("grpc_client.py", server, f"--metadata={version}/metadata.json", *same),
@@ -112,11 +112,11 @@ def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model_dir, g
         assert difference(read(tmp_path / name), alone) <= ONE_STEP, name
 
 
-def test_seed_makes_one_piece_in_every_way(tmp_path, tiny_model_dir, rest_url):
+def test_seed_makes_one_piece_in_every_way(tmp_path, tiny_model, rest_url):
     out = {name: tmp_path / f"{name}.wav" for name in ("alone", "rest", "curl")}
     same = (f"--seconds={SECONDS}", f"--seed={SEED}")
     run_alone(
-        *command("generate_with_tensorflow.py", f"--model={tiny_model_dir}/1", *same),
+        *command("generate_with_tensorflow.py", f"--model={tiny_model}", *same),
         f"--out={out['alone']}",
     )
     run_alone(*command("rest_client.py", f"--url={rest_url}", *same, f"--out={out['rest']}"))
@@ -137,9 +137,9 @@ def test_curl_shows_what_the_server_says(tmp_path, rest_url):
     assert not (tmp_path / "a.wav").exists()
 
 
-def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model_dir, here):
+def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model, here):
     out, log = tmp_path / "endless.wav", tmp_path / "log"
-    words = (f"--model={tiny_model_dir}/1", f"--seed={SEED}")
+    words = (f"--model={tiny_model}", f"--seed={SEED}")
     with log.open("w") as file:
         process = subprocess.Popen(
             command("stream_endless.py", *words, f"--out={out}"), stdout=file, stderr=file
@@ -159,8 +159,8 @@ def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model_dir, here):
     assert difference(killed, endless[: len(killed)]) == 0
 
 
-def test_conditional_model_is_told_its_signals(here, tmp_path, conditional_model_dir):
-    model = f"--model={conditional_model_dir}/1"
+def test_conditional_model_is_told_its_signals(here, tmp_path, conditional_model):
+    model = f"--model={conditional_model}"
     same, tempo = (model, f"--seconds={SECONDS}", f"--seed={SEED}"), "--condition=tempo_bpm=120"
     quiet, busy = (f"--condition=note_density={value}" for value in (0.1, 0.9))
     waveforms = {}
@@ -177,14 +177,14 @@ def test_conditional_model_is_told_its_signals(here, tmp_path, conditional_model
     assert len({samples.tobytes() for samples in waveforms.values()}) == len(waveforms)
 
 
-def test_conditional_model_over_grpc_and_rest(here, tmp_path, conditional_model_dir):
-    version = conditional_model_dir / "1"
+def test_conditional_model_over_grpc_and_rest(here, tmp_path, conditional_model):
+    version = conditional_model
     told = ("--condition=note_density=0.4", "--condition=tempo_bpm=120")
     same = (f"--seconds={SECONDS}", f"--seed={SEED}", *told)
     here("generate_with_tensorflow.py", f"--model={version}", *same, "--out=seed.wav")
     signature = "--signature=serving_default"
     here("generate_with_tensorflow.py", f"--model={version}", signature, *same, "--out=own.wav")
-    with Server(Settings(str(conditional_model_dir), rest_port=0, grpc_port=0)) as server:
+    with Server(Settings(str(conditional_model.parent), rest_port=0, grpc_port=0)) as server:
         url = f"http://127.0.0.1:{server.rest_port}/v1/models/musika"
         here("rest_client.py", f"--url={url}", *same, "--out=rest.wav")
         address = (f"--server=127.0.0.1:{server.grpc_port}", f"--metadata={version}/metadata.json")
@@ -208,10 +208,10 @@ def test_conditional_model_over_grpc_and_rest(here, tmp_path, conditional_model_
         (["stream_endless.py"], "must tell this model note_density"),
     ],
 )
-def test_what_a_conditional_model_needs_is_said(here, conditional_model_dir, words, message):
+def test_what_a_conditional_model_needs_is_said(here, conditional_model, words, message):
     name, *told = words
     with pytest.raises(SystemExit, match=message):
-        here(name, f"--model={conditional_model_dir}/1", *told, "--out=a.wav")
+        here(name, f"--model={conditional_model}", *told, "--out=a.wav")
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,8 @@ def test_what_a_conditional_model_needs_is_said(here, conditional_model_dir, wor
         (["stream_endless.py", "--model={version}", "--server=127.0.0.1:9"], "UNAVAILABLE"),
     ],
 )
-def test_mistakes_end_with_what_is_wrong(
-    here, tiny_model_dir, rest_url, grpc_address, words, message
-):
-    known = {"version": tiny_model_dir / "1", "rest_url": rest_url, "grpc_address": grpc_address}
+def test_mistakes_end_with_what_is_wrong(here, tiny_model, rest_url, grpc_address, words, message):
+    known = {"version": tiny_model, "rest_url": rest_url, "grpc_address": grpc_address}
     with pytest.raises(SystemExit, match=f"(?s){message}"):
         here(*(word.format(**known) for word in words), "--out=a.wav")
 
@@ -255,18 +253,18 @@ class OutputStream:
 """
 
 
-def test_speakers_play_what_the_file_holds(here, tmp_path, tiny_model_dir, monkeypatch):
+def test_speakers_play_what_the_file_holds(here, tmp_path, tiny_model, monkeypatch):
     (tmp_path / "sounddevice.py").write_text(SPEAKERS)
     monkeypatch.syspath_prepend(tmp_path)
-    words = (f"--model={tiny_model_dir}/1", f"--seconds={SECONDS}", f"--seed={SEED}")
+    words = (f"--model={tiny_model}", f"--seconds={SECONDS}", f"--seed={SEED}")
     here("stream_endless.py", *words, "--speakers")
     played = np.concatenate(sys.modules.pop("sounddevice").played)
     here("stream_endless.py", *words, "--out=a.wav")
     np.testing.assert_array_equal(played, read(tmp_path / "a.wav"))
 
 
-def test_missing_speakers_are_said(here, tmp_path, tiny_model_dir, monkeypatch):
+def test_missing_speakers_are_said(here, tmp_path, tiny_model, monkeypatch):
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit, match="pip install sounddevice.*PortAudio library not found"):
-        here("stream_endless.py", f"--model={tiny_model_dir}/1", "--speakers")
+        here("stream_endless.py", f"--model={tiny_model}", "--speakers")

@@ -23,8 +23,13 @@ RATE_HZ = 22_050
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_dir) -> generation.Model:
-    return generation.Model(tiny_model_dir)
+def model_dir(tiny_model) -> pathlib.Path:
+    return tiny_model.parent
+
+
+@pytest.fixture(scope="module")
+def model(model_dir) -> generation.Model:
+    return generation.Model(model_dir)
 
 
 def write(model, path, **request):

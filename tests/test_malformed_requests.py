@@ -40,13 +40,13 @@ REPEATABLE = settings(
 
 
 @pytest.fixture(scope="module")
-def contract(conditional_model_dir) -> Mapping[str, signatures.Signature]:
-    return signatures.contract(synthesis.load(conditional_model_dir.parent / "run"))
+def contract(conditional_model) -> Mapping[str, signatures.Signature]:
+    return signatures.contract(synthesis.load(conditional_model.parent.parent / "run"))
 
 
 @pytest.fixture(scope="module")
-def server(conditional_model_dir) -> Iterator[Server]:
-    told = Settings(str(conditional_model_dir), rest_port=0, grpc_port=0, max_body_mib=1)
+def server(conditional_model) -> Iterator[Server]:
+    told = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
     with Server(told) as server:
         yield server
 
