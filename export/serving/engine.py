@@ -193,7 +193,7 @@ class Ticket:
         """The error of a request that took too long."""
         return errors.ServingError(
             errors.Code.DEADLINE_EXCEEDED,
-            f"no answer within {self._timeout_seconds:g} s: ask for less at a time",
+            f"no answer within {self._timeout_seconds:.3g} s: ask for less at a time",
         )
 
     def close(self) -> None:

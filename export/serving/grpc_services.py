@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import grpc
 import numpy as np
 from absl import logging
+from google.protobuf import message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -28,7 +29,7 @@ from export.serving.versions import Versions
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; what it lacks answers UNIMPLEMENTED."""
+    """Predict and GetModelMetadata; Classify, Regress and MultiInference are not served."""
 
     def __init__(self, settings: Settings, versions: Versions, engine: Engine, metrics: Metrics):
         self._settings = settings
@@ -96,9 +97,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.metadata[model_info.SIGNATURE_DEF].Pack(signatures)
             return response
 
+    def Classify(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("Classify", context)
+
+    def Regress(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("Regress", context)
+
+    def MultiInference(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("MultiInference", context)
+
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; HandleReloadConfigRequest answers UNIMPLEMENTED."""
+    """GetModelStatus; the configuration cannot be changed from outside."""
 
     def __init__(self, settings: Settings, versions: Versions):
         self._settings = settings
@@ -111,6 +121,15 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         with _answering(context):
             number = _version_number(request.model_spec, self._settings)
             return model_info.status(self._versions, number)
+
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: message.Message, context: grpc.ServicerContext
+    ) -> None:
+        _abort_unimplemented("HandleReloadConfigRequest", context)
+
+
+def _abort_unimplemented(method: str, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here")
 
 
 @contextlib.contextmanager

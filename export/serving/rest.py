@@ -234,5 +234,6 @@ def _error_response(error: ServingError) -> Response:
         headers["Allow"] = str(error).rpartition(" ")[2]
     if error.http_status in (408, 413):
         headers["Connection"] = "close"
-    content = json.dumps({"error": str(error)}, ensure_ascii=False).encode()
+    # The message may repeat what the client wrote, which need not be proper text.
+    content = json.dumps({"error": str(error)}, ensure_ascii=False).encode(errors="replace")
     return Response(content, error.http_status, headers, media_type="application/json")
