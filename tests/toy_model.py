@@ -48,7 +48,9 @@ class _Toy(tf.Module):
         return {"upper": tf.strings.upper(words), "wav_bytes": tf.strings.join([words, b"\xff"])}
 
     def checked(self, x):
-        with tf.control_dependencies([tf.debugging.Assert(x > 0, ["`x` must be positive, not", x])]):
+        with tf.control_dependencies(
+            [tf.debugging.Assert(x > 0, ["`x` must be positive, not", x])]
+        ):
             return {"y": tf.identity(x)}
 
     def types(self, flag, wide):
