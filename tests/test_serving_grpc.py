@@ -207,7 +207,7 @@ def test_unknown_output_in_the_filter(stub):
 def test_deadline_of_the_client(stub):
     request = predict_request({"n": np.int32([2_000_000])}, "slow")
     assert error_of(stub.Predict, request, timeout=0.2)[0] == "DEADLINE_EXCEEDED"
-    assert stub.Predict(predict_request({"x": X}), wait_for_ready=True)
+    assert stub.Predict(predict_request({"x": X}), timeout=10)
 
 
 def test_what_is_not_served(stub, status_stub):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import serving_client
 import toy_model
+from prometheus_client import parser
 
 from export.serving.server import Server
 from export.serving.settings import Settings
@@ -97,19 +98,26 @@ def test_pages(rest):
     rest.predict({"instances": [[1, 2]]})
     rest.predict({"instances": [[1]]})
     rest.predict({"instances": [[1]], "signature_name": "made up"})
-    page = rest.page("/metrics").text
-    labels = 'api="rest",signature="serving_default"'
-    assert f'musika_serve_requests_total{{code="OK",{labels}}}' in page.replace(
-        f'{{{labels},code="OK"}}', f'{{code="OK",{labels}}}'
-    )
-    assert f'musika_serve_requests_total{{{labels},code="INVALID_ARGUMENT"}}' in page
-    assert f"musika_serve_request_seconds_count{{{labels}}}" in page
-    assert "musika_serve_current_version 3.0" in page
-    assert "musika_serve_loaded_versions 1.0" in page
-    assert "musika_serve_requests_in_flight 0.0" in page
-    assert "musika_serve_load_failures_total 0.0" in page
-    assert "process_resident_memory_bytes" in page
-    assert "made up" not in page
+    text = rest.page("/metrics").text
+    requests = {"api": "rest", "signature": "serving_default"}
+    assert sample(text, "requests_total", code="OK", **requests) >= 1
+    assert sample(text, "requests_total", code="INVALID_ARGUMENT", **requests) >= 1
+    assert sample(text, "request_seconds_count", **requests) >= 2
+    assert sample(text, "response_bytes_total", api="rest") > 0
+    assert sample(text, "current_version") == 3
+    assert sample(text, "loaded_versions") == 1
+    assert sample(text, "requests_in_flight") == sample(text, "load_failures_total") == 0
+    assert "process_resident_memory_bytes" in text
+    assert "made up" not in text
+
+
+def sample(text, name, **labels):
+    """One value of a page of metrics."""
+    for family in parser.text_string_to_metric_families(text):
+        for found in family.samples:
+            if found.name == f"musika_serve_{name}" and found.labels == labels:
+                return found.value
+    raise AssertionError(f"no {name} with {labels}")
 
 
 BAD = {
@@ -237,15 +245,12 @@ def impatient(server):
 
 
 def test_request_that_takes_too_long(rest, impatient):
-    n = n_steps_of_a_second(rest)
+    n = 20 * n_steps_of_a_second(rest)
     client = serving_client.Rest(impatient.rest_port)
     answer = client.predict(slow(n))
     assert answer.status_code == 504
-    assert "no answer within 0.4 s" in answer.json()["error"]
-    for _ in range(50):
-        answer = client.predict({"instances": [[1, 2]]})
-        if answer.status_code == 200:
-            break
+    # TensorFlow gave up too: its place is free.
+    answer = client.predict({"instances": [[1, 2]]})
     assert answer.json() == {"predictions": [[2.0, 4.0]]}
 
 
@@ -266,11 +271,11 @@ def test_client_that_went_away_leaves_no_trace(server, rest):
         with socket.create_connection(("127.0.0.1", server.rest_port)) as connection:
             connection.sendall(head.encode() + b"\r\n" + sent)
     for _ in range(100):
-        page = rest.page("/metrics").text
-        if "queue_length 0.0" in page and "in_flight 0.0" in page:
+        text = rest.page("/metrics").text
+        left = sample(text, "queue_length"), sample(text, "requests_in_flight")
+        if left == (0, 0):
             break
-    assert "musika_serve_queue_length 0.0" in page
-    assert "musika_serve_requests_in_flight 0.0" in page
+    assert left == (0, 0)
 
 
 def test_many_clients_at_once_get_their_own_answers(server):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import grpc
-import numpy as np
 from absl import logging
 from google.protobuf import message
 from tensorflow_serving.apis import (
@@ -20,7 +19,7 @@ from tensorflow_serving.apis import (
 )
 
 from export.serving import errors, model_info, proto_tensors
-from export.serving.engine import Engine
+from export.serving.engine import Engine, Ticket
 from export.serving.errors import Code, ServingError
 from export.serving.metrics import Metrics, Tracked
 from export.serving.servable import Servable, Signature
@@ -50,19 +49,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext, tracked: Tracked
     ) -> predict_pb2.PredictResponse:
         number = _version_number(request.model_spec, self._settings)
-
-        def work(servable: Servable) -> predict_pb2.PredictResponse:
-            signature = servable.signature(request.model_spec.signature_name)
-            tracked.signature = signature.name
-            wanted = _filtered(signature, request.output_filter)
-            # In memory a request may be some larger than on the wire, but never without bound.
-            arrays = proto_tensors.arrays(request.inputs, signature, self._settings.max_body_bytes)
-            outputs = signature(arrays)
-            outputs = self._engine.checked({name: outputs[name] for name in wanted})
-            return self._response(servable, signature, outputs)
-
         with self._engine.admit() as ticket:
             ticket.limit(context.time_remaining())
+
+            def work(servable: Servable) -> predict_pb2.PredictResponse:
+                return self._run(request, servable, ticket, tracked)
+
             future = ticket.start(number, work)
             # A client that went away is told nothing; its request need not start any more.
             context.add_callback(future.cancel)
@@ -74,9 +66,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             except concurrent.futures.CancelledError:
                 raise ServingError(Code.CANCELLED, "the request was cancelled") from None
 
-    def _response(
-        self, servable: Servable, signature: Signature, outputs: Mapping[str, np.ndarray]
+    def _run(
+        self,
+        request: predict_pb2.PredictRequest,
+        servable: Servable,
+        ticket: Ticket,
+        tracked: Tracked,
     ) -> predict_pb2.PredictResponse:
+        signature = servable.signature(request.model_spec.signature_name)
+        tracked.signature = signature.name
+        wanted = _filtered(signature, request.output_filter)
+        arrays = proto_tensors.arrays(request.inputs, signature, self._settings.max_body_bytes)
+        outputs = signature(arrays, ticket.remaining_seconds)
+        outputs = self._engine.checked({name: outputs[name] for name in wanted})
         return predict_pb2.PredictResponse(
             model_spec=model_info.spec_of(self._settings, servable, signature.name),
             outputs=proto_tensors.protos(outputs),

@@ -176,7 +176,8 @@ class RestApp:
             parsed = json_tensors.parse(body)
             signature = servable.signature(parsed.signature_name)
             tracked.signature = signature.name
-            outputs = self._engine.checked(signature(parsed.arrays(signature)))
+            arrays = parsed.arrays(signature)
+            outputs = self._engine.checked(signature(arrays, ticket.remaining_seconds))
             return json_tensors.answer(outputs, parsed.in_rows)
 
         future = asyncio.wrap_future(ticket.start(number, work))
