@@ -98,7 +98,9 @@ class Engine:
                 self._n_running += 1
             try:
                 return work(servable)
-            except (errors.ServingError, concurrent.futures.CancelledError):
+            except errors.ServingError as error:
+                if error.code is errors.Code.DEADLINE_EXCEEDED:
+                    raise ticket.timeout() from None
                 raise
             except MemoryError:
                 raise errors.ServingError(
@@ -193,7 +195,7 @@ class Ticket:
         """The error of a request that took too long."""
         return errors.ServingError(
             errors.Code.DEADLINE_EXCEEDED,
-            f"no answer within {self._timeout_seconds:g} s: ask for less at a time",
+            f"no answer within {self._timeout_seconds:.3g} s: ask for less at a time",
         )
 
     def close(self) -> None:

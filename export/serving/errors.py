@@ -45,7 +45,7 @@ _CODES = {
     tf.errors.InvalidArgumentError: Code.INVALID_ARGUMENT,
     tf.errors.OutOfRangeError: Code.INVALID_ARGUMENT,
     tf.errors.FailedPreconditionError: Code.INVALID_ARGUMENT,
-    tf.errors.NotFoundError: Code.INTERNAL,
+    tf.errors.DeadlineExceededError: Code.DEADLINE_EXCEEDED,
     tf.errors.ResourceExhaustedError: Code.RESOURCE_EXHAUSTED,
     tf.errors.UnimplementedError: Code.UNIMPLEMENTED,
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import grpc
-import numpy as np
 from absl import logging
+from google.protobuf import message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 )
 
 from export.serving import errors, model_info, proto_tensors
-from export.serving.engine import Engine
+from export.serving.engine import Engine, Ticket
 from export.serving.errors import Code, ServingError
 from export.serving.metrics import Metrics, Tracked
 from export.serving.servable import Servable, Signature
@@ -28,7 +28,7 @@ from export.serving.versions import Versions
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; what it lacks answers UNIMPLEMENTED."""
+    """Predict and GetModelMetadata; Classify, Regress and MultiInference are not served."""
 
     def __init__(self, settings: Settings, versions: Versions, engine: Engine, metrics: Metrics):
         self._settings = settings
@@ -49,19 +49,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext, tracked: Tracked
     ) -> predict_pb2.PredictResponse:
         number = _version_number(request.model_spec, self._settings)
-
-        def work(servable: Servable) -> predict_pb2.PredictResponse:
-            signature = servable.signature(request.model_spec.signature_name)
-            tracked.signature = signature.name
-            wanted = _filtered(signature, request.output_filter)
-            # In memory a request may be some larger than on the wire, but never without bound.
-            arrays = proto_tensors.arrays(request.inputs, signature, self._settings.max_body_bytes)
-            outputs = signature(arrays)
-            outputs = self._engine.checked({name: outputs[name] for name in wanted})
-            return self._response(servable, signature, outputs)
-
         with self._engine.admit() as ticket:
             ticket.limit(context.time_remaining())
+
+            def work(servable: Servable) -> predict_pb2.PredictResponse:
+                return self._run(request, servable, ticket, tracked)
+
             future = ticket.start(number, work)
             # A client that went away is told nothing; its request need not start any more.
             context.add_callback(future.cancel)
@@ -73,9 +66,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             except concurrent.futures.CancelledError:
                 raise ServingError(Code.CANCELLED, "the request was cancelled") from None
 
-    def _response(
-        self, servable: Servable, signature: Signature, outputs: Mapping[str, np.ndarray]
+    def _run(
+        self,
+        request: predict_pb2.PredictRequest,
+        servable: Servable,
+        ticket: Ticket,
+        tracked: Tracked,
     ) -> predict_pb2.PredictResponse:
+        signature = servable.signature(request.model_spec.signature_name)
+        tracked.signature = signature.name
+        wanted = _filtered(signature, request.output_filter)
+        arrays = proto_tensors.arrays(request.inputs, signature, self._settings.max_body_bytes)
+        outputs = signature(arrays, ticket.remaining_seconds)
+        outputs = self._engine.checked({name: outputs[name] for name in wanted})
         return predict_pb2.PredictResponse(
             model_spec=model_info.spec_of(self._settings, servable, signature.name),
             outputs=proto_tensors.protos(outputs),
@@ -96,9 +99,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.metadata[model_info.SIGNATURE_DEF].Pack(signatures)
             return response
 
+    def Classify(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("Classify", context)
+
+    def Regress(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("Regress", context)
+
+    def MultiInference(self, request: message.Message, context: grpc.ServicerContext) -> None:  # noqa: N802
+        _abort_unimplemented("MultiInference", context)
+
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; HandleReloadConfigRequest answers UNIMPLEMENTED."""
+    """GetModelStatus; the configuration cannot be changed from outside."""
 
     def __init__(self, settings: Settings, versions: Versions):
         self._settings = settings
@@ -111,6 +123,15 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         with _answering(context):
             number = _version_number(request.model_spec, self._settings)
             return model_info.status(self._versions, number)
+
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: message.Message, context: grpc.ServicerContext
+    ) -> None:
+        _abort_unimplemented("HandleReloadConfigRequest", context)
+
+
+def _abort_unimplemented(method: str, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here")
 
 
 @contextlib.contextmanager

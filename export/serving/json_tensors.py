@@ -279,7 +279,7 @@ def _writable(name: str, array: np.ndarray) -> Any:
             f"output `{name}` is of type {array.dtype}, which REST cannot carry: use gRPC",
         )
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-        return orjson.Fragment(json.dumps(array.tolist()))
+        return orjson.Fragment(json.dumps(array.tolist(), separators=(",", ":")))
     # orjson takes contiguous arrays of at least one dimension.
     return np.ascontiguousarray(array) if array.ndim else array[()]
 

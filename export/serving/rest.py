@@ -176,7 +176,8 @@ class RestApp:
             parsed = json_tensors.parse(body)
             signature = servable.signature(parsed.signature_name)
             tracked.signature = signature.name
-            outputs = self._engine.checked(signature(parsed.arrays(signature)))
+            arrays = parsed.arrays(signature)
+            outputs = self._engine.checked(signature(arrays, ticket.remaining_seconds))
             return json_tensors.answer(outputs, parsed.in_rows)
 
         future = asyncio.wrap_future(ticket.start(number, work))
@@ -234,5 +235,6 @@ def _error_response(error: ServingError) -> Response:
         headers["Allow"] = str(error).rpartition(" ")[2]
     if error.http_status in (408, 413):
         headers["Connection"] = "close"
-    content = json.dumps({"error": str(error)}, ensure_ascii=False).encode()
+    # The message may repeat what the client wrote, which need not be proper text.
+    content = json.dumps({"error": str(error)}, ensure_ascii=False).encode(errors="replace")
     return Response(content, error.http_status, headers, media_type="application/json")

@@ -58,23 +58,30 @@ class Signature:
     outputs: tuple[str, ...]
     _function: Callable[..., list[np.ndarray]] = dataclasses.field(repr=False)
 
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(
+        self, arrays: Mapping[str, np.ndarray], timeout_seconds: float | None = None
+    ) -> dict[str, np.ndarray]:
         """Runs the signature.
 
         Args:
           arrays: exactly the inputs, each of its dtype; strings as arrays of bytes objects.
+          timeout_seconds: after which TensorFlow gives up, between two operations; None for never.
 
         Returns:
           The outputs by name.
 
         Raises:
-          ServingError: an input is missing, unknown or has a wrong shape, or the model refused it.
+          ServingError: an input is missing, unknown or has a wrong shape, or the model refused it,
+            or it took too long.
         """
         self.check_names(arrays)
         for name, wanted in self.inputs.items():
             wanted.check(arrays[name])
+        # 0 would be no limit.
+        milliseconds = 0 if timeout_seconds is None else max(1, int(timeout_seconds * 1000))
+        options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
         try:
-            values = self._function(*(arrays[name] for name in self.inputs))
+            values = self._function(*(arrays[name] for name in self.inputs), options=options)
         except tf.errors.OpError as error:
             raise errors.from_tensorflow(error) from error
         return dict(zip(self.outputs, map(np.asarray, values), strict=True))
@@ -158,6 +165,7 @@ class Servable:
             self._session.make_callable(
                 [outputs[key] for key in sorted(outputs)],
                 feed_list=[tensors[key] for key in sorted(tensors)],
+                accept_options=True,
             ),
         )
 

@@ -161,7 +161,7 @@ class Versions:
         if not found:
             raise ValueError(f"{self._model_dir} {self._what_is_wrong()}")
         self._seen = found
-        self._update()
+        self.look()
         if self._current is None:
             problems = [f"version {v.number}: {v.error}" for v in self.statuses()]
             raise ValueError(f"{self._model_dir}: {'; '.join(problems)}")
@@ -186,12 +186,15 @@ class Versions:
             try:
                 self._unload_drained()
                 if not self._stop.is_set():
-                    self._update()
+                    self.look()
             except Exception:  # A full disk or a vanished mount must not end the watching.
                 logging.exception("looking at %s failed; going on", self._model_dir)
 
-    def _update(self) -> None:
-        """One look at the folder: loads what is new, lets go what is gone."""
+    def look(self) -> None:
+        """Looks at the folder once: loads what is new, lets go what is gone.
+
+        Once `start` was called, the thread of these versions does this.
+        """
         found = self._scan()
         self._forget(found)
         # Files that still change are still being copied: a version is taken at the second sight.
