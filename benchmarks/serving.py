@@ -42,6 +42,7 @@ _SERVER_FLAGS = flags.DEFINE_string("server_flags", "", "Further flags of musika
 _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to its name with .md.")
 
 _SAMPLE_SECONDS = 2.0
+_CHANGE = "new version serves"
 _N_FAILURES_SHOWN = 20
 # RSS "at" a share of the time: the median over this share before it, versions come and go in it.
 _RSS_WINDOW = 0.1
@@ -72,13 +73,14 @@ class Versions:
         """Changes the version again and again until the soak is over."""
         while not soak.over.wait(_CHANGE_SECONDS.value):
             self.add()
-            deadline = time.monotonic() + TIMEOUT_SECONDS
+            started = time.monotonic()
             while not soak.timed("REST status", lambda: soak.is_available(self.newest)):
                 if soak.over.wait(POLL_SECONDS):
                     return
-                if time.monotonic() > deadline:
-                    soak.tally.fail("versions", f"version {self.newest} did not come")
+                if time.monotonic() - started > TIMEOUT_SECONDS:
+                    soak.tally.fail(_CHANGE, f"version {self.newest} did not come")
                     return
+            soak.tally.add(_CHANGE, time.monotonic() - started)
             shutil.rmtree(self.folder / str(self.newest - 1))
 
 
@@ -105,7 +107,7 @@ def _resources(pid: int) -> tuple[float, int]:
 
 def _watch(pid: int, n_seconds: float, soak: Soak) -> list[tuple[float, float, int]]:
     """Lets the soak go on for its time; (seconds, RSS in MiB, open files) every few of them."""
-    started, samples = time.monotonic(), []
+    started, samples = time.monotonic(), [(0.0, *_resources(pid))]
     sample_seconds = min(_SAMPLE_SECONDS, n_seconds / 20)
     while (elapsed := time.monotonic() - started) < n_seconds:
         try:
@@ -140,7 +142,7 @@ def main(argv: list[str]) -> None:
                 process.kill()
             log.seek(0)
             server_log = log.read()[-2000:]
-    report = _report(soak, versions, samples, n_seconds)
+    report = _report(soak, samples, n_seconds)
     text = _markdown(report)
     print(text)
     if _OUT.value:
@@ -164,7 +166,7 @@ def _run(soak: Soak, versions: Versions, pid: int, n_seconds: float) -> list:
             thread.join()
 
 
-def _report(soak: Soak, versions: Versions, samples: list, n_seconds: float) -> dict:
+def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
     tally = soak.tally
     kinds = sorted({*tally.latencies_seconds, *tally.n_refused, *tally.n_failed})
     times, rss_mib, n_files = (np.array(column) for column in zip(*samples, strict=True))
@@ -181,10 +183,10 @@ def _report(soak: Soak, versions: Versions, samples: list, n_seconds: float) -> 
         "kinds": {kind: _figures(tally, kind) for kind in kinds},
         "n_failed": sum(tally.n_failed.values()),
         "failures": tally.failures[:_N_FAILURES_SHOWN],
-        "n_version_changes": versions.newest - 1,
+        "n_version_changes": len(tally.latencies_seconds[_CHANGE]),
         "rss_mib": {name: float(np.median(rss_mib[inside])) for name, inside in at.items()}
         | {"peak": float(rss_mib.max())},
-        "open_files": {name: int(np.median(n_files[inside])) for name, inside in at.items()},
+        "open_files": {name: float(np.median(n_files[inside])) for name, inside in at.items()},
         "samples_seconds_mib_files": [(round(t, 1), round(mib, 1), n) for t, mib, n in samples],
     }
 
@@ -217,7 +219,7 @@ def _markdown(report: dict) -> str:
         counts = (row["n_refused"], row["n_failed"])
         lines.append(f"| {kind} | {row['n']} | {' | '.join(map(str, (*times, *counts)))} |")
     rss = ", ".join(f"{mib:.0f} MiB ({name})" for name, mib in report["rss_mib"].items())
-    files = ", ".join(f"{n} ({name})" for name, n in report["open_files"].items())
+    files = ", ".join(f"{n:.0f} ({name})" for name, n in report["open_files"].items())
     lines += ["", f"Memory of the server (RSS): {rss}; open files: {files}.", ""]
     return "\n".join([*lines, *report["failures"]])
 
