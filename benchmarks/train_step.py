@@ -10,6 +10,7 @@ waveforms and latents are noise: their values do not matter for speed.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import io
@@ -132,8 +133,8 @@ def _require_finite(metrics: dict[str, tf.Tensor]) -> None:
 
 
 def _preset(name: str) -> tuple[Config, TrainingConfig]:
-    values = flags.FlagValues()
-    values.append_flag_values(flags.FLAGS)
+    # A copy: the flags of this program keep what its user gave.
+    values = copy.deepcopy(flags.FLAGS)
     values.unparse_flags()
     values(["train_step", f"--flagfile={_FLAGFILES / name}.flags"])
     return system_flags.config(flag_values=values), training_flags.config(flag_values=values)

@@ -20,8 +20,9 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import signatures
+from export import signatures, warmup
 from export import verify as verify_lib
+from export.standalone.checks import Cases
 from musika_tf import synthesis
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
@@ -35,6 +36,7 @@ def export(
     model_dir: str | os.PathLike,
     verify: bool = True,
     with_best: bool = False,
+    limits: signatures.Limits | None = None,
 ) -> pathlib.Path:
     """Writes the next version of a model.
 
@@ -44,6 +46,7 @@ def export(
       verify: load the version in a fresh process and compare before it gets its name; prints the
         table of differences.
       with_best: take the GAN of the best held-out figure instead of the newest.
+      limits: what one request may ask for; by default those of `signatures.Limits`.
 
     Returns:
       Folder of the new version, `model_dir/<integer>`.
@@ -52,14 +55,14 @@ def export(
       ValueError: a stage was not trained, or the version did not pass; nothing is left behind.
     """
     synthesizer = synthesis.load(run_dir, with_best)
-    model_dir = pathlib.Path(model_dir)
+    limits, model_dir = limits or signatures.Limits(), pathlib.Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
         unfinished = pathlib.Path(folder, "model")
-        contract = save(synthesizer, unfinished)
-        description = metadata(
-            synthesizer, contract, stages.training_provenance(run_dir, with_best)
-        )
+        contract = save(synthesizer, unfinished, limits)
+        warmup.write(unfinished, contract)
+        training = stages.training_provenance(run_dir, with_best)
+        description = metadata(synthesizer, contract, limits, training)
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         if verify:
@@ -73,10 +76,10 @@ def _next_version(model_dir: pathlib.Path) -> int:
 
 
 def save(
-    synthesizer: synthesis.Synthesizer, path: str | os.PathLike
+    synthesizer: synthesis.Synthesizer, path: str | os.PathLike, limits: signatures.Limits
 ) -> dict[str, signatures.Signature]:
     """Saves signatures and weights to the folder `path`, without metadata; returns the contract."""
-    contract = signatures.contract(synthesizer)
+    contract = signatures.contract(synthesizer, limits)
     module = tf.Module(name="musika")
     # The variables under Keras' own: session loaders do not find those that Keras wraps.
     module.weights = [v.value for network in synthesizer.networks.values() for v in network.weights]
@@ -101,7 +104,7 @@ def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, signatures.
     path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
-def cases(contract: Mapping[str, signatures.Signature]) -> verify_lib.Cases:
+def cases(contract: Mapping[str, signatures.Signature]) -> Cases:
     """Fixed inputs of every signature with what the live networks make of them, on the CPU."""
     found = {}
     with tf.device("/CPU:0"):
@@ -115,6 +118,7 @@ def cases(contract: Mapping[str, signatures.Signature]) -> verify_lib.Cases:
 def metadata(
     synthesizer: synthesis.Synthesizer,
     contract: Mapping[str, signatures.Signature],
+    limits: signatures.Limits,
     training: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What metadata.json says: everything that a user of the model needs to know about it."""
@@ -127,6 +131,8 @@ def metadata(
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
         **_durations(config),
+        **dataclasses.asdict(limits),
+        "max_anchors": limits.max_anchors(config),
         # What a conditional model is told, in the order of the last axis of `conditioning`.
         "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
         "signatures": {

@@ -10,22 +10,50 @@ TensorFlow would take it for granted, leave the checks out, and fail somewhere i
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning import signals as signals_lib
+from musika_tf import coordinates
 from musika_tf.config import N_CHANNELS, Config, Signal
 from musika_tf.synthesis import Synthesizer
 
 
 @dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for: what bounds the memory and time that it takes.
+
+    Attributes:
+      max_seconds: length of a row of audio.
+      max_batch_size: rows.
+
+    Raises:
+      ValueError: a limit is not above 0.
+    """
+
+    max_seconds: float = 600.0
+    max_batch_size: int = 32
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value} must be above 0")
+
+    def max_anchors(self, config: Config) -> int:
+        """Anchors of the longest row: enough for `max_seconds`."""
+        seconds_per_anchor = config.anchor_hop_size / config.audio.sample_rate_hz
+        return math.ceil(self.max_seconds / seconds_per_anchor) + 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Size:
-    """A size that the caller chooses: any multiple of `multiple_of`, at least `minimum`."""
+    """A size that the caller chooses, a multiple of `multiple_of`."""
 
     name: str
-    minimum: int = 1
+    minimum: int
+    maximum: int
     multiple_of: int = 1
 
     def __str__(self) -> str:
@@ -35,8 +63,8 @@ class Size:
     def rule(self) -> str:
         """What it may be, in words."""
         if self.multiple_of > 1:
-            return f"{self.name} a multiple of {self.multiple_of}"
-        return f"{self.name} at least {self.minimum}"
+            return f"{self.name} a multiple of {self.multiple_of} up to {self.maximum}"
+        return f"{self.name} from {self.minimum} to {self.maximum}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,22 +84,53 @@ class Following:
 
 
 @dataclasses.dataclass(frozen=True)
+class Interval:
+    """Between which numbers values must lie.
+
+    Attributes:
+      minimum: the least of them, or, with `is_open`, a number that all are above.
+      maximum: the greatest of them.
+      text: what comes after "must be".
+      what: which of the values of an input are meant, if not all.
+    """
+
+    minimum: float
+    maximum: float
+    text: str
+    what: str = ""
+    is_open: bool = False
+
+    @classmethod
+    def above_zero(cls, maximum: float) -> Interval:
+        """Above 0, at most `maximum`."""
+        return cls(0.0, maximum, f"above 0 and at most {maximum:g}", is_open=True)
+
+    @classmethod
+    def of(cls, signal: Signal, what: str = "") -> Interval:
+        """The range of a signal."""
+        return cls(signal.minimum, signal.maximum, f"from {signal.range_text}", what)
+
+
+@dataclasses.dataclass(frozen=True)
 class Port:
     """One input or output.
 
     Attributes:
       shape: sizes, batch first: a number, a Size, a Following, or, of an output, a formula.
       meaning: what it is, with its unit.
-      range: the values that it takes.
+      range: the values that it takes, in words.
       dtype: of the tensor.
-      signals: of conditioning: what the last axis holds, each with a range that is checked.
+      intervals: what is checked of that: one for all values, or one for each channel of the last
+        axis.
+      example: a valid value; by default one is drawn.
     """
 
     shape: tuple[int | Size | Following | str, ...]
     meaning: str
     range: str
     dtype: tf.DType = tf.float32
-    signals: tuple[Signal, ...] = ()
+    intervals: tuple[Interval, ...] = ()
+    example: float | None = None
 
     @property
     def static_shape(self) -> tf.TensorShape:
@@ -80,19 +139,30 @@ class Port:
 
     @property
     def shape_text(self) -> str:
-        """The shape with the rules of its sizes: `[B, A, 64] with B at least 1, A at least 2`."""
+        """The shape with the rules of its sizes: `[B, 64] with B from 1 to 32`."""
         rules = ", ".join(size.rule for size in self.shape if isinstance(size, Size))
         return f"[{', '.join(map(str, self.shape))}] with {rules}"
 
     def as_dict(self) -> dict:
         """For metadata.json."""
-        sizes = {size.name: size.rule for size in self.shape if isinstance(size, Size)}
-        return {
+        described = {
             "shape": [size if isinstance(size, int) else str(size) for size in self.shape],
             "dtype": self.dtype.name,
             "meaning": self.meaning,
             "range": self.range,
-        } | ({"sizes": sizes} if sizes else {})
+        }
+        sizes = [size for size in self.shape if isinstance(size, Size)]
+        if sizes:
+            described["sizes"] = {size.name: _without(size, "name") for size in sizes}
+        if self.intervals:
+            described["intervals"] = [_without(i, "text", "what") for i in self.intervals]
+        return described
+
+
+def _without(described: Size | Interval, *names: str) -> dict:
+    """Fields of a dataclass by name, but for some."""
+    fields = dataclasses.asdict(described)
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +201,7 @@ class Signature:
         return tf.function(self.compute, autograph=False).get_concrete_function(**specs)
 
     def example(self, batch_size: int = 2) -> dict[str, np.ndarray]:
-        """Valid float inputs of the smallest sizes, the same every time: for trials."""
+        """Valid inputs of the smallest sizes, the same every time: for trials and warm-up."""
         generator = np.random.default_rng(seed=0)
         shapes = {
             name: (batch_size, *(_smallest(size) for size in port.shape[1:]))
@@ -141,13 +211,42 @@ class Signature:
         return {name: _as_valid(draws[name], port) for name, port in self.inputs.items()}
 
 
-def contract(synthesizer: Synthesizer) -> dict[str, Signature]:
-    """The signatures of the exported model, by name."""
+def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str, Signature]:
+    """The signatures of the exported model, by name.
+
+    Args:
+      synthesizer: what computes.
+      limits: what a request may ask for; by default those of `Limits`.
+    """
     config = synthesizer.config
-    ports, seq_len = _Ports(config), config.gan.seq_len
+    ports, seq_len = _Ports(config, limits or Limits()), config.gan.seq_len
+    sample_rate_hz = config.audio.sample_rate_hz
+    # The piece of a seed: one input a signal, whatever their number.
+    request = {
+        "seed": ports.seed(),
+        "seconds": ports.seconds(),
+        "truncation": ports.truncation(),
+    } | ports.told()
 
     def waveform(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"waveform": synthesizer.waveform(**inputs)}
+
+    def pieces(seed, seconds, truncation, **told: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        values = [told[signal.name] for signal in config.conditioning.signals]
+        constants = tf.stack(values, axis=-1) if values else None
+        return synthesizer.generate(seed, seconds, truncation, constants)
+
+    def generate(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        waveforms, _ = pieces(**inputs)
+        return {"waveform": waveforms}
+
+    def generate_wav(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        wav_bytes = tf.map_fn(
+            lambda row: tf.audio.encode_wav(row[0][: row[1]], sample_rate_hz),
+            pieces(**inputs),
+            fn_output_signature=tf.string,
+        )
+        return {"wav_bytes": wav_bytes}
 
     def latents(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"latents": synthesizer.latents(coordinates, **inputs)}
@@ -162,6 +261,14 @@ def contract(synthesizer: Synthesizer) -> dict[str, Signature]:
             | ports.conditioning(Following(ports.n_anchors, 1, 2 * seq_len)),
             outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
             compute=waveform,
+        ),
+        "generate": Signature(
+            inputs=request,
+            outputs={"waveform": ports.waveform(f"round(max(seconds)·{sample_rate_hz})")},
+            compute=generate,
+        ),
+        "generate_wav": Signature(
+            inputs=request, outputs={"wav_bytes": ports.wav_bytes()}, compute=generate_wav
         ),
         "latents": Signature(
             inputs={"coordinates": ports.coordinates(), "style": ports.style()}
@@ -183,12 +290,15 @@ def contract(synthesizer: Synthesizer) -> dict[str, Signature]:
 class _Ports:
     """The inputs and outputs that signatures share, in the sizes of one system."""
 
-    batch = Size("B")
-    n_anchors = Size("A", 2)
-
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, limits: Limits):
         self._config = config
-        self.whole_excerpts = Size("k", config.excerpt_n_latents, config.excerpt_n_latents)
+        self._limits = limits
+        max_anchors = limits.max_anchors(config)
+        self.batch = Size("B", 1, limits.max_batch_size)
+        self.n_anchors = Size("A", 2, max_anchors)
+        excerpt = config.excerpt_n_latents
+        max_latents = (max_anchors - 1) * 2 * config.gan.seq_len
+        self.whole_excerpts = Size("k", excerpt, max_latents, multiple_of=excerpt)
 
     def anchors(self) -> Port:
         shape = (self.batch, self.n_anchors, self._config.gan.anchor_depth)
@@ -216,7 +326,45 @@ class _Ports:
         ranges = "; ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
         shape = (self.batch, n_steps, len(signals))
         meaning = f"what the piece is told, one value a latent step: {names}"
-        return {"conditioning": Port(shape, meaning, ranges, signals=signals)}
+        intervals = tuple(
+            Interval.of(signal, f" channel {channel}, {signal.name},")
+            for channel, signal in enumerate(signals)
+        )
+        return {"conditioning": Port(shape, meaning, ranges, intervals=intervals)}
+
+    def told(self) -> dict[str, Port]:
+        """An input for each signal of a conditional system, held for the whole piece."""
+        return {
+            signal.name: Port(
+                (self.batch,),
+                f"{signal.name} of the whole piece, in {signal.unit}",
+                f"from {signal.range_text}",
+                intervals=(Interval.of(signal),),
+            )
+            for signal in self._config.conditioning.signals
+        }
+
+    def seed(self) -> Port:
+        meaning = "two numbers that the piece is drawn from"
+        return Port((self.batch, 2), meaning, "any int32", tf.int32)
+
+    def seconds(self) -> Port:
+        meaning = "length of the piece in seconds; a batch is as long as its longest row, and "
+        meaning += "shorter ones end in silence"
+        interval = Interval.above_zero(self._limits.max_seconds)
+        example = min(1.0, self._limits.max_seconds)
+        return Port((self.batch,), meaning, interval.text, intervals=(interval,), example=example)
+
+    def truncation(self) -> Port:
+        meaning = "where the normal draws of anchors and style are cut: 2 is usual, smaller is "
+        meaning += "more stable, larger more varied"
+        interval = Interval.above_zero(coordinates.MAX_TRUNCATION)
+        return Port((self.batch,), meaning, interval.text, intervals=(interval,), example=2.0)
+
+    def wav_bytes(self) -> Port:
+        rate_hz = self._config.audio.sample_rate_hz
+        meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
+        return Port((self.batch,), meaning, "16-bit PCM", tf.string)
 
     def latents(self, n_latents: int | Size) -> Port:
         shape = (self.batch, n_latents, self._config.stereo_latent_depth)
@@ -240,10 +388,14 @@ def _smallest(size: int | Size | Following | str) -> int:
 
 def _as_valid(draws: np.ndarray, port: Port) -> np.ndarray:
     """Numbers in [-1, 1] as values that the port takes."""
-    if port.signals:
-        draws = signals_lib.from_model_units(draws, port.signals)
-        return signals_lib.limited(draws, port.signals)
-    return draws.astype(np.float32)
+    if port.example is not None:
+        draws = np.full_like(draws, port.example)
+    elif port.intervals:
+        minimum, maximum = np.array([(i.minimum, i.maximum) for i in port.intervals]).T
+        draws = minimum + (draws + 1.0) / 2.0 * (maximum - minimum)
+    elif port.dtype.is_integer:
+        draws = 1000.0 * draws
+    return draws.astype(port.dtype.as_numpy_dtype)
 
 
 def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
@@ -252,25 +404,26 @@ def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
     wanted = f"`{name}` must have shape {port.shape_text}, not"
     with tf.control_dependencies([tf.debugging.Assert(_fits(shape, port), [wanted, shape])]):
         value = tf.identity(value)
-    finite = tf.reduce_all(tf.math.is_finite(value))
-    problem = f"`{name}` holds NaN or infinite values; it must be finite: {port.meaning}"
-    with tf.control_dependencies([tf.debugging.Assert(finite, [problem])]):
-        value = tf.identity(value)
+    if port.dtype.is_floating:
+        finite = tf.reduce_all(tf.math.is_finite(value))
+        problem = f"`{name}` holds NaN or infinite values; it must be finite: {port.meaning}"
+        with tf.control_dependencies([tf.debugging.Assert(finite, [problem])]):
+            value = tf.identity(value)
     with tf.control_dependencies(_range_assertions(name, port, value)):
         return tf.ensure_shape(value, port.static_shape)
 
 
 def _range_assertions(name: str, port: Port, value: tf.Tensor) -> list[tf.Operation]:
-    """One assertion a signal: that its values are in its range."""
+    """One assertion an interval: that its values lie in it."""
     assertions = []
-    for index, signal in enumerate(port.signals):
-        values = value[..., index]
+    for channel, interval in enumerate(port.intervals):
+        values = value if len(port.intervals) == 1 else value[..., channel]
         least, greatest = tf.reduce_min(values), tf.reduce_max(values)
+        inside = greatest <= interval.maximum
+        inside &= least > interval.minimum if interval.is_open else least >= interval.minimum
         problem = (
-            f"`{name}` channel {index}, {signal.name}, must be from {signal.range_text}; its least "
-            "and greatest value are"
+            f"`{name}`{interval.what} must be {interval.text}; its least and greatest value are"
         )
-        inside = (least >= signal.minimum) & (greatest <= signal.maximum)
         assertions.append(tf.debugging.Assert(inside, [problem, least, greatest]))
     return assertions
 
@@ -282,7 +435,11 @@ def _fits(shape: tf.Tensor, port: Port) -> tf.Tensor:
     fits = [tf.equal(tf.size(shape), rank)]
     for size, wanted in zip(sizes, port.shape, strict=True):
         if isinstance(wanted, Size):
-            fits += [size >= wanted.minimum, tf.equal(size % wanted.multiple_of, 0)]
+            fits += [
+                size >= wanted.minimum,
+                size <= wanted.maximum,
+                tf.equal(size % wanted.multiple_of, 0),
+            ]
         elif isinstance(wanted, int):
             fits.append(tf.equal(size, wanted))
     return tf.reduce_all(tf.stack(fits))

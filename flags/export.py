@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from export.signatures import Limits
 from flags import paths
 
 RUN_DIR = paths.define(
@@ -26,3 +27,20 @@ VERIFY = flags.DEFINE_bool(
     "Load the new version in a fresh process and compare it with the networks of the run; a "
     "version that does not pass is not kept.",
 )
+MAX_SECONDS = flags.DEFINE_float(
+    "max_seconds",
+    Limits.max_seconds,
+    "Longest audio that one request may ask for, in seconds; streaming has no limit.",
+)
+MAX_BATCH_SIZE = flags.DEFINE_integer(
+    "max_batch_size", Limits.max_batch_size, "Rows that one request may have at most."
+)
+
+
+def limits() -> Limits:
+    """What one request may ask for.
+
+    Raises:
+      ValueError: a limit is not above 0.
+    """
+    return Limits(MAX_SECONDS.value, MAX_BATCH_SIZE.value)

@@ -18,6 +18,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+# Normal draws practically never lie further out than 5; beyond this float32 has no such numbers.
+MAX_TRUNCATION = 10.0
+
 
 def interpolate(anchors: tf.Tensor, steps_between: int) -> tf.Tensor:
     """Coordinates from the first anchor to the last, both included.

@@ -63,9 +63,10 @@ class Request:
     def __post_init__(self):
         if not 0.0 < self.seconds < math.inf:
             raise ValueError(f"seconds={self.seconds} must be above 0, like 60")
-        if not 0.0 < self.truncation < math.inf:
+        if not 0.0 < self.truncation <= coordinates.MAX_TRUNCATION:
             raise ValueError(
-                f"truncation={self.truncation} must be above 0: 2 is usual, smaller is more stable"
+                f"truncation={self.truncation} must be above 0 and at most "
+                f"{coordinates.MAX_TRUNCATION:g}: 2 is usual, smaller is more stable"
             )
         if not 0 <= self.seed <= _MAX_SEED:
             raise ValueError(f"seed={self.seed} must be from 0 to {_MAX_SEED}")

@@ -106,7 +106,48 @@ class Synthesizer:
         Returns:
           float32 [B, (A-1)·anchor_hop_size, 2] in [-1, 1]; the first overlap_size samples fade in.
         """
-        latents = self._latents_of_patches(anchors, style, conditioning)
+        return self._decode_patches(self._latents_of_patches(anchors, style, conditioning))
+
+    def generate(
+        self,
+        seed: tf.Tensor,
+        seconds: tf.Tensor,
+        truncation: tf.Tensor,
+        told: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The pieces that belong to seeds; those of `generation.Model.stream` with constants.
+
+        Args:
+          seed: int32 [B, 2].
+          seconds: float32 [B], above 0.
+          truncation: float32 [B], above 0; see `coordinates.truncated_normal`.
+          told: float32 [B, n_signals] in user units, held for the whole piece; None: the system is
+            unconditional.
+
+        Returns:
+          The waveform float32 [B, n, 2] in [-1, 1], as long as the longest row and silent after the
+          end of the others, and int32 [B]: the samples of each row, seconds·rate rounded.
+        """
+        audio, sizes = self.config.audio, self.config.gan
+        # Products of float32 are whole samples only up to 2^24, which is six minutes at 44.1 kHz.
+        exact_n_samples = tf.cast(seconds, tf.float64) * audio.sample_rate_hz
+        n_samples = tf.maximum(1, tf.cast(tf.round(exact_n_samples), tf.int32))
+        longest = tf.reduce_max(n_samples)
+        n_patches = -(-longest // self.config.patch_n_samples)
+        style = coordinates.draw_style(seed, sizes.style_depth, truncation)
+        n_anchors = (n_patches + 1) // 2 + 1
+        anchors = coordinates.draw_anchors(seed, 0, n_anchors, sizes.anchor_depth, truncation)
+        conditioning = None
+        if told is not None:
+            n_latents = (n_anchors - 1) * 2 * sizes.seq_len
+            conditioning = tf.repeat(told[:, tf.newaxis], n_latents, axis=1)
+        latents = self._latents_of_patches(anchors, style, conditioning, n_patches)
+        waveform = self._decode_patches(latents)[:, :longest]
+        is_inside = tf.sequence_mask(n_samples, longest)[..., tf.newaxis]
+        return tf.where(is_inside, waveform, 0.0), n_samples
+
+    def _decode_patches(self, latents: tf.Tensor) -> tf.Tensor:
+        """Latents of patches, time before batch → waveform [B, P·patch_n_samples, 2]."""
         n_patches, batch_size = tf.unstack(tf.shape(latents)[:2])
 
         def decode_patch(index, overlap, chunks):
@@ -127,16 +168,24 @@ class Synthesizer:
         return tf.reshape(waveform, [batch_size, n_samples, N_CHANNELS])
 
     def _latents_of_patches(
-        self, anchors: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None
+        self,
+        anchors: tf.Tensor,
+        style: tf.Tensor,
+        conditioning: tf.Tensor | None,
+        n_patches: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Latents of all patches, [P, B, seq_len, stereo_latent_depth]: time before batch."""
+        """Latents of the first patches, by default all that the anchors give.
+
+        Returns:
+          [P, B, seq_len, stereo_latent_depth]: time before batch.
+        """
         seq_len = self.config.gan.seq_len
-        patches = coordinates.patches(anchors, seq_len)  # [B, P, seq_len, D]
+        patches = coordinates.patches(anchors, seq_len)[:, :n_patches]  # [B, P, seq_len, D]
         batch_size, n_patches = tf.unstack(tf.shape(patches)[:2])
         told = None
         if conditioning is not None:
-            shape = [batch_size, n_patches, seq_len, self.config.conditioning.n_signals]
-            told = _in_one_batch(tf.reshape(conditioning, shape))
+            shape = [batch_size, -1, seq_len, self.config.conditioning.n_signals]
+            told = _in_one_batch(tf.reshape(conditioning, shape)[:, :n_patches])
         latents = self.latents(_in_one_batch(patches), tf.tile(style, [n_patches, 1]), told)
         depth = self.config.stereo_latent_depth
         return tf.reshape(latents, [n_patches, batch_size, seq_len, depth])

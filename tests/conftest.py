@@ -109,3 +109,20 @@ def conditional_config(parse_flags) -> Config:
 def tiny_training(parse_flags) -> TrainingConfig:
     """The training of flags/presets/tiny.flags."""
     return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_config) -> pathlib.Path:
+    """The tiny system with random weights, exported: the folder of version 1 in its model_dir."""
+    # What imports Keras comes in here: tests that do not need it should not pay for it.
+    from random_model import export_random_run
+
+    return export_random_run(tmp_path_factory.mktemp("tiny"), tiny_config)
+
+
+@pytest.fixture(scope="session")
+def conditional_model(tmp_path_factory, conditional_config) -> pathlib.Path:
+    """The same of the tiny system that is told note density and tempo."""
+    from random_model import export_random_run
+
+    return export_random_run(tmp_path_factory.mktemp("conditional"), conditional_config)

@@ -10,15 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import keras
 import matplotlib.image
 import numpy as np
 import pytest
 import scipy.stats
 import soundfile
-from test_synthesis import save_random_run
 
-from export import saved_model
 from musika_tf.conditioning import note_density, signals
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 from musika_tf.evaluation import adherence, adherence_pictures, adherence_report
@@ -491,12 +488,8 @@ def run_program(*words):
 
 
 @pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, conditional_config) -> pathlib.Path:
-    keras.utils.set_random_seed(0)
-    home = tmp_path_factory.mktemp("home")
-    save_random_run(home / "run", conditional_config)
-    saved_model.export(home / "run", home / "model", verify=False)
-    return home / "model"
+def model_dir(conditional_model) -> pathlib.Path:
+    return conditional_model.parent
 
 
 def test_program(model_dir, tmp_path):

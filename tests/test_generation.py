@@ -10,14 +10,11 @@ import shutil
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from test_synthesis import save_random_run
 
-from export import saved_model
 from musika_tf import coordinates, generation
 from musika_tf.generation import Request
 
@@ -26,12 +23,8 @@ RATE_HZ = 22_050
 
 
 @pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, tiny_config) -> pathlib.Path:
-    keras.utils.set_random_seed(0)
-    folder = tmp_path_factory.mktemp("generation")
-    save_random_run(folder / "run", tiny_config)
-    saved_model.export(folder / "run", folder / "model", verify=False)
-    return folder / "model"
+def model_dir(tiny_model) -> pathlib.Path:
+    return tiny_model.parent
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,8 @@ ORDER = (
     ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
     ("musika_tf.runs",),
+    # Runs where there is no project: imports nothing of it.
+    ("export.standalone.*",),
     ("export.*",),
     ("export.serving.settings", "export.serving.errors"),
     ("export.serving.servable",),

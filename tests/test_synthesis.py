@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_model import save_networks, save_random_run
 
 from musika_tf import coordinates, gan, synthesis
 from musika_tf.autoencoder import Autoencoder
@@ -204,26 +205,6 @@ def test_waveform_is_limited_and_overlap_is_not(tiny_config):
     np.testing.assert_allclose(loud, np.clip(100.0 * quiet, -1.0, 1.0), atol=1e-4)
     np.testing.assert_allclose(loud_overlap, 100.0 * quiet_overlap, rtol=1e-4, atol=1e-4)
     assert np.abs(loud_overlap).max() > 1.0
-
-
-def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
-    """A run folder with random weights; returns what it should load as."""
-    autoencoder = Autoencoder(config)
-    average = gan.build_generator(config, name="generator_average")
-    other = gan.build_generator(config)
-    stages.begin(run_dir, "level1_phase1", config, TrainingConfig(), "")
-    save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
-    save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
-    return Synthesizer(config, average, autoencoder)
-
-
-def save_networks(run_dir, stage, step, networks):
-    variables = {
-        f"networks/{name}/{variable.path}": variable.value
-        for name, network in networks.items()
-        for variable in network.variables
-    }
-    checkpoint.save(stages.stage_dir(run_dir, stage), variables, step)
 
 
 def test_load_takes_averaged_generator_and_decoders(tmp_path, tiny_config):

@@ -28,6 +28,7 @@ def main(argv: list[str]) -> None:
         export_flags.MODEL_DIR.value,
         verify=export_flags.VERIFY.value,
         with_best=export_flags.CHECKPOINT.value == "best",
+        limits=export_flags.limits(),
     )
     if synthesis.decodes_magnitudes_only(run_dir):
         print(

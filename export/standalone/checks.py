@@ -1,0 +1,225 @@
+"""What an exported model promises, checked through whatever way of calling it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pathlib
+import wave
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+Arrays = Mapping[str, np.ndarray]
+Call = Callable[[str, Arrays], dict[str, np.ndarray]]
+# Signature → its inputs and the outputs expected of it, both by name.
+Cases = Mapping[str, tuple[Arrays, Arrays]]
+
+# Largest difference that rounding in another order explains, full scale being 1.
+TOLERANCE = 1e-5
+# Of 16-bit samples: such a difference may round to the next one.
+_TOLERANCE_16_BIT = TOLERANCE + 2.0**-15
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One line of the table.
+
+    Attributes:
+      check: what was checked.
+      figure: what came out.
+      passed: whether that is good enough.
+    """
+
+    check: str
+    figure: str
+    passed: bool
+
+
+def run(call: Call, cases: Cases, metadata: Mapping, model_dir: str) -> Iterator[Result]:
+    """All checks.
+
+    Args:
+      call: how to call a signature.
+      cases: valid inputs of every signature, two rows each, and what the live networks give.
+      metadata: content of metadata.json.
+      model_dir: the version, for its warm-up requests.
+    """
+    for signature, (inputs, expected) in cases.items():
+        outputs = call(signature, inputs)
+        yield _compared(f"{signature} as the live networks", outputs, expected)
+        again = call(signature, inputs)
+        yield _compared(f"{signature} again", again, outputs, tolerance=0.0)
+        first_row = call(signature, {name: value[:1] for name, value in inputs.items()})
+        in_batch = _first_rows(outputs, expected, first_row)
+        yield _compared(f"{signature}, one row alone", first_row, in_batch)
+    inputs, _ = cases["serving_default"]
+    whole = call("serving_default", inputs)
+    for n_excerpts in (1, 3):
+        streamed = {"waveform": _streamed(call, inputs, metadata, n_excerpts)}
+        yield _compared(f"streamed, {n_excerpts} excerpts at a time", streamed, whole)
+    yield _refusals(call, cases, metadata)
+    yield _warmup(call, model_dir)
+
+
+def _compared(check: str, outputs: Arrays, expected: Arrays, tolerance=None) -> Result:
+    difference = largest_difference(outputs, expected)
+    if tolerance is None:
+        is_wav = any(array.dtype == object for array in expected.values())
+        tolerance = _TOLERANCE_16_BIT if is_wav else TOLERANCE
+    too_large = "" if difference <= tolerance else f" > {tolerance:g}"
+    return Result(check, f"differs by {difference:.2e}{too_large}", not too_large)
+
+
+def largest_difference(outputs: Arrays, expected: Arrays) -> float:
+    """Over all outputs; infinite if names or shapes differ, or anything is not a number."""
+    if set(outputs) != set(expected):
+        return np.inf
+    differences = [0.0]
+    for name, array in expected.items():
+        if outputs[name].shape != array.shape:
+            return np.inf
+        for one, other in zip(_rows(outputs[name]), _rows(array), strict=True):
+            if one.shape != other.shape:
+                return np.inf
+            differences.append(float(np.max(np.abs(one - other), initial=0.0)))
+    return np.inf if np.isnan(differences).any() else max(differences)
+
+
+def _rows(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows as numbers: of WAV files their samples, full scale being 1."""
+    for row in array:
+        if not isinstance(row, bytes):
+            yield np.asarray(row)
+            continue
+        with wave.open(io.BytesIO(row)) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            yield samples.reshape(-1, file.getnchannels()) / 2.0**15
+
+
+def _first_rows(outputs: Arrays, expected: Arrays, alone: Arrays) -> dict[str, np.ndarray]:
+    """First rows of a batch; a batch may be longer than its first row alone."""
+    rows = {name: outputs[name][:1] for name in expected}
+    return {
+        name: row[:, : alone[name].shape[1]] if row.ndim > 1 else row for name, row in rows.items()
+    }
+
+
+# Streaming
+
+
+def _streamed(call: Call, inputs: Arrays, metadata: Mapping, n_excerpts: int) -> np.ndarray:
+    """The waveform of `serving_default` by way of `latents` and `decode`, chunk after chunk."""
+    signatures = metadata["signatures"]
+    seq_len = signatures["latents"]["inputs"]["coordinates"]["shape"][1]
+    decode_inputs = signatures["decode"]["inputs"]
+    step = n_excerpts * decode_inputs["latents"]["sizes"]["k"]["multiple_of"]
+    overlap = np.zeros((len(inputs["style"]), *decode_inputs["overlap"]["shape"][1:]), np.float32)
+    coordinates = _coordinates(inputs["anchors"], 2 * seq_len)
+    latents = []
+    for start in range(0, coordinates.shape[1], seq_len):
+        told = {
+            name: inputs[name][:, start : start + seq_len]
+            for name in inputs
+            if name == "conditioning"
+        }
+        patch = {"coordinates": coordinates[:, start : start + seq_len], "style": inputs["style"]}
+        latents.append(call("latents", patch | told)["latents"])
+    latents, chunks = np.concatenate(latents, axis=1), []
+    for start in range(0, latents.shape[1], step):
+        chunk = {"latents": latents[:, start : start + step], "overlap": overlap}
+        outputs = call("decode", chunk)
+        chunks.append(outputs["waveform"])
+        overlap = outputs["overlap"]
+    return np.concatenate(chunks, axis=1)
+
+
+def _coordinates(anchors: np.ndarray, steps_between: int) -> np.ndarray:
+    """Straight lines between anchors [B, A, D], the last one left out: float32 [B, n, D]."""
+    k = (np.arange(steps_between, dtype=np.float32) / steps_between)[:, np.newaxis]
+    left, right = anchors[:, :-1, np.newaxis], anchors[:, 1:, np.newaxis]
+    between = (1.0 - k) * left + k * right
+    return between.reshape(len(anchors), -1, anchors.shape[-1]).astype(np.float32)
+
+
+# Refusals
+
+
+def _refusals(call: Call, cases: Cases, metadata: Mapping) -> Result:
+    problems, n_tried = [], 0
+    for signature, (inputs, _) in cases.items():
+        described = metadata["signatures"][signature]["inputs"]
+        for name, value in inputs.items():
+            for what, bad in bad_values(value, described[name]):
+                n_tried += 1
+                problem = _problem(call, signature, {**inputs, name: bad}, name)
+                if problem:
+                    problems.append(f"{signature}, {name}, {what}: {problem}")
+    if problems:
+        return Result("bad inputs", f"{len(problems)} of {n_tried} not refused: {problems}", False)
+    return Result("bad inputs", f"{n_tried} of {n_tried} refused by name", True)
+
+
+def _problem(call: Call, signature: str, inputs: Arrays, name: str) -> str:
+    """What is wrong with the answer to bad inputs; nothing if they are refused by name."""
+    try:
+        call(signature, inputs)
+    except tf.errors.InvalidArgumentError as error:
+        return "" if f"`{name}`" in str(error) else str(error)
+    return "accepted"
+
+
+def bad_values(value: np.ndarray, described: Mapping) -> Iterator[tuple[str, np.ndarray]]:
+    """Wrong values of one input, each with what is wrong with it.
+
+    Args:
+      value: a valid one.
+      described: its entry in metadata.json.
+    """
+    yield "a dimension more", value[np.newaxis]
+    yield "a dimension less", value[0]
+    yield "no row", value[:0]
+    if value.ndim > 1:
+        yield "too wide", np.concatenate([value, value[..., :1]], axis=-1)
+    if np.issubdtype(value.dtype, np.floating):
+        yield "NaN", _with_first(value, np.nan)
+        yield "infinite", _with_first(value, -np.inf)
+    for axis, size in enumerate(described["shape"]):
+        limits = described.get("sizes", {}).get(size)
+        if limits:
+            n_rows = limits["maximum"] + limits["multiple_of"]
+            yield f"{size} = {n_rows}", np.repeat(value.take([0], axis), n_rows, axis)
+            yield (
+                f"{size} = {limits['minimum'] - 1}",
+                value.take(range(limits["minimum"] - 1), axis),
+            )
+    for interval in described.get("intervals", ()):
+        beyond = interval["maximum"] + 1.0
+        yield f"{beyond}", np.full_like(value, beyond)
+        below = interval["minimum"] - (0.0 if interval["is_open"] else 1.0)
+        yield f"{below}", np.full_like(value, below)
+
+
+def _with_first(value: np.ndarray, first: float) -> np.ndarray:
+    value = value.copy()
+    value.flat[0] = first
+    return value
+
+
+# Warm-up
+
+
+def _warmup(call: Call, model_dir: str) -> Result:
+    """Answers every warm-up request: one that fails keeps a server from loading the version."""
+    n_requests = 0
+    records = tf.data.TFRecordDataset(str(pathlib.Path(model_dir, WARMUP_FILE)))
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        call(request.model_spec.signature_name, inputs)
+        n_requests += 1
+    return Result("warm-up", f"{n_requests} requests answered", n_requests > 0)

@@ -1,0 +1,41 @@
+"""Runs and exported models with random weights: for tests of what is done with them."""
+
+from __future__ import annotations
+
+import pathlib
+
+import keras
+
+from export import saved_model
+from musika_tf import gan
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.config import Config, TrainingConfig
+from musika_tf.synthesis import Synthesizer
+from musika_tf.training import checkpoint, stages
+
+
+def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
+    """A run folder with random weights; returns what it should load as."""
+    autoencoder = Autoencoder(config)
+    average = gan.build_generator(config, name="generator_average")
+    other = gan.build_generator(config)
+    stages.begin(run_dir, "level1_phase1", config, TrainingConfig(), "")
+    save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
+    save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
+    return Synthesizer(config, average, autoencoder)
+
+
+def save_networks(run_dir, stage, step, networks):
+    variables = {
+        f"networks/{name}/{variable.path}": variable.value
+        for name, network in networks.items()
+        for variable in network.variables
+    }
+    checkpoint.save(stages.stage_dir(run_dir, stage), variables, step)
+
+
+def export_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
+    """Saves a run to `folder`/run and exports it, unverified: `folder`/model/1."""
+    keras.utils.set_random_seed(0)
+    save_random_run(folder / "run", config)
+    return saved_model.export(folder / "run", folder / "model", verify=False)
