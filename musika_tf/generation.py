@@ -165,21 +165,37 @@ class Model:
         seed: tuple[int, int],
         truncation: float,
         controls: Sequence[signals.Control] = (),
+        n_samples: int | None = None,
     ) -> Iterator[np.ndarray]:
-        """An endless piece, patch after patch, each computed when it is asked for.
+        """A piece, chunk after chunk, each computed when it is asked for.
+
+        A chunk is a patch, but for the first ones: they begin with a single excerpt, so that there
+        is something to hear as soon as can be, and double until the first patch is complete.
 
         Args:
           seed: two integers from 0 to 2^31 - 1.
           truncation: above 0.
           controls: what the model is told, one control a signal, as `signals.parse_all` gives.
+          n_samples: where the piece ends; None: nowhere.
 
         Yields:
-          float32 [patch_n_samples, 2] in [-1, 1].
+          float32 [n_samples, 2] in [-1, 1].
 
         Raises:
           ValueError: another number of controls than the model has signals.
         """
+        for chunk in self._chunks(seed, truncation, controls):
+            yield chunk[:n_samples]
+            if n_samples is not None:
+                n_samples -= len(chunk)
+                if n_samples <= 0:
+                    return
+
+    def _chunks(
+        self, seed: tuple[int, int], truncation: float, controls: Sequence[signals.Control]
+    ) -> Iterator[np.ndarray]:
         gan, told = self.config.gan, self._conditioning(seed, controls)
+        chunk_sizes = self._chunk_sizes()
         seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
         style = coordinates.draw_style(seed, gan.style_depth, truncation)
         overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
@@ -187,8 +203,18 @@ class Model:
             anchors = coordinates.draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
             for patch in tf.unstack(coordinates.patches(anchors, gan.seq_len), axis=1):
                 latents = self.latents(patch, style, next(told))
-                waveform, overlap = self.decode(latents, overlap)
-                yield waveform.numpy()[0]
+                for chunk in tf.split(latents, next(chunk_sizes), axis=1):
+                    waveform, overlap = self.decode(chunk, overlap)
+                    yield waveform.numpy()[0]
+
+    def _chunk_sizes(self) -> Iterator[list[int]]:
+        """Latents of each chunk, patch by patch."""
+        seq_len, size, first = self.config.gan.seq_len, self.config.excerpt_n_latents, []
+        while sum(first) + size < seq_len:
+            first.append(size)
+            size *= 2
+        yield [*first, seq_len - sum(first)]
+        yield from itertools.repeat([seq_len])
 
     def _conditioning(
         self, seed: tuple[int, int], controls: Sequence[signals.Control]
@@ -272,13 +298,12 @@ def _write_sample(
     rate_hz = model.config.audio.sample_rate_hz
     n_samples = max(1, round(request.seconds * rate_hz))
     n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
-    chunks = model.stream((request.seed, index), request.truncation, controls)
+    chunks = model.stream((request.seed, index), request.truncation, controls, n_samples)
     is_complete = False
     try:
         writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=n_samples)
         with writer, _progress(request, path) as bar:
-            while n_written < n_samples:
-                chunk = next(chunks)[: n_samples - n_written]
+            for chunk in chunks:
                 writer.write(chunk)
                 n_written += len(chunk)
                 peak = max(peak, float(np.abs(chunk).max()))

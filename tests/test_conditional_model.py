@@ -205,17 +205,15 @@ def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
         return latents(patch, style, conditioning)
 
     monkeypatch.setattr(model, "latents", listen)
-    stream = model.stream(seed, 2.0, parse(model, texts))
-    for _ in range(n_patches):
-        next(stream)
+    n_samples = n_patches * model.config.patch_n_samples
+    list(model.stream(seed, 2.0, parse(model, texts), n_samples))
     monkeypatch.undo()
     return np.concatenate(seen)
 
 
 def test_stream_is_the_waveform_of_one_call(model):
     controls = parse(model, TEXTS | {"note_density": "random_walk"})
-    stream = model.stream((7, 0), 2.0, controls)
-    chunks = [next(stream) for _ in range(4)]
+    chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
     conditioning = next(signals.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))

@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 import re
 
 import numpy as np
@@ -256,7 +255,8 @@ class _LiveModel(generation.Model):
 @pytest.mark.parametrize("piece", [0, 1])
 def test_samples_are_the_beginning_of_generated_ones(untrained, piece):
     model, request = _LiveModel(untrained), generation.Request(n_samples=2)
-    list(itertools.islice(model.stream((request.seed, piece), request.truncation), 2))
+    # Two patches: a sample a latent.
+    list(model.stream((request.seed, piece), request.truncation, n_samples=32))
     expected = tf.concat(model.seen, axis=1)
     np.testing.assert_allclose(untrained._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
@@ -456,7 +456,7 @@ def test_conditional_samples_are_told_what_is_held_out(conditional, piece):
         signals.Constant(float(told[0, 1])),
     ]
     model = _LiveModel(conditional)
-    list(itertools.islice(model.stream((0, piece), 2.0, controls), 2))
+    list(model.stream((0, piece), 2.0, controls, n_samples=32))
     expected = tf.concat(model.seen, axis=1)
     np.testing.assert_allclose(conditional._piece_latents(piece), expected, rtol=0, atol=1e-5)
 

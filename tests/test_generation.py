@@ -72,7 +72,8 @@ def test_style_is_none_of_the_anchors():
 
 
 def test_stream_is_the_waveform_of_one_call(model):
-    chunks = list(itertools.islice(model.stream((7, 0), 2.0), 4))
+    n_samples = 4 * model.config.patch_n_samples
+    chunks = list(model.stream((7, 0), 2.0, n_samples=n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
     waveform = model._loaded.signatures["serving_default"](
@@ -80,6 +81,19 @@ def test_stream_is_the_waveform_of_one_call(model):
         style=coordinates.draw_style(seed, gan.style_depth, truncation),
     )["waveform"]
     np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
+
+
+def test_stream_begins_with_one_excerpt_and_then_doubles(model):
+    lengths = [len(chunk) for chunk in itertools.islice(model.stream((7, 0), 2.0), 5)]
+    excerpt, patch = model.config.audio.excerpt_n_samples, model.config.patch_n_samples
+    assert lengths == [excerpt, 2 * excerpt, patch - 3 * excerpt, patch, patch]
+
+
+@pytest.mark.parametrize("n_samples", [1, 16_384, 16_385, 100_000])
+def test_stream_ends_where_it_shall(model, n_samples):
+    whole = np.concatenate(list(model.stream((7, 0), 2.0, n_samples=200_000)))
+    piece = np.concatenate(list(model.stream((7, 0), 2.0, n_samples=n_samples)))
+    np.testing.assert_array_equal(piece, whole[:n_samples])
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "folder/a.WAV"])
@@ -124,7 +138,9 @@ def test_interruption_leaves_a_valid_file(model, tmp_path, monkeypatch):
     assert not report.is_complete
     assert "(stopped)" in str(report)
     assert [path.name for path in tmp_path.iterdir()] == ["a-0.flac"]
-    assert len(soundfile.read(tmp_path / "a-0.flac")[0]) == 2 * model.config.patch_n_samples
+    # One excerpt, then two.
+    n_samples = 3 * model.config.audio.excerpt_n_samples
+    assert len(soundfile.read(tmp_path / "a-0.flac")[0]) == n_samples
 
 
 def test_interruption_before_the_first_sample_leaves_nothing(model, tmp_path, monkeypatch):

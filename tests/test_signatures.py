@@ -68,10 +68,7 @@ def tensors_of(seeds, seconds, truncation=2.0, **told):
 
 def streamed(model, seed, n_samples, controls=()):
     """The beginning of the piece that `musika-generate` makes."""
-    stream, chunks = model.stream(seed, 2.0, controls), []
-    while sum(map(len, chunks)) < n_samples:
-        chunks.append(next(stream))
-    return np.concatenate(chunks)[:n_samples]
+    return np.concatenate(list(model.stream(seed, 2.0, controls, n_samples)))
 
 
 def test_generate_makes_the_pieces_of_the_seeds(loaded, tiny_model):

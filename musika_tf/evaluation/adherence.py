@@ -264,9 +264,8 @@ def samples(model: Model, settings: Settings) -> Iterator[tuple[Sample, np.ndarr
 def _waveform(model: Model, request: Request, task: Task) -> np.ndarray:
     n_samples = max(1, round(request.seconds * model.config.audio.sample_rate_hz))
     seed = (request.seed, task.index)
-    patches = model.stream(seed, request.truncation, controls(model.config, task))
-    n_patches = math.ceil(n_samples / model.config.patch_n_samples)
-    return np.concatenate(list(itertools.islice(patches, n_patches)))[:n_samples]
+    told = controls(model.config, task)
+    return np.concatenate(list(model.stream(seed, request.truncation, told, n_samples)))
 
 
 def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray) -> Sample:

@@ -1,0 +1,204 @@
+"""How fast music is made on this machine: table 1 of the paper, and where it stands.
+
+    python benchmarks/generation.py --presets=piano,small --out=generation.json
+
+Exports each preset with random weights, whose values do not matter for speed, and generates with
+the SavedModel in fresh processes: stereo, latents and decoding included, from a seed. The longest
+lengths are streamed, as `musika-generate` does it. The networks' multiply-adds are counted in their
+graphs (two operations each); what the machine could do is what one large matrix product reaches in
+the same process.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import keras
+import machine
+import tensorflow as tf
+from absl import app, flags
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from export import saved_model, signatures
+from flags import system as system_flags
+from musika_tf.config import N_CHANNELS, Config
+from musika_tf.generation import METADATA_FILE
+from musika_tf.synthesis import Synthesizer
+
+_PRESETS = flags.DEFINE_list("presets", ["piano", "small"], "Names of files in flags/presets.")
+_N_PATCHES = flags.DEFINE_list(
+    "n_patches", ["1", "2", "20"], "Lengths to make in one call, in patches of 11.9 s."
+)
+_STREAM_SECONDS = flags.DEFINE_float("stream_seconds", 3600.0, "Length to stream; 0: none.")
+_N_TRIALS = flags.DEFINE_integer(
+    "n_trials", 100, "Trials of each length; of the stream there is 1."
+)
+_JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Also compiled by XLA, in-process.")
+_OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to its name with .md.")
+
+_FLAGFILES = pathlib.Path("flags", "presets")
+_PROCESS = pathlib.Path(__file__).with_name("generation_process.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table; times are means over the trials, as in the paper.
+
+    Attributes:
+      way: `call` (one call of `generate`), `stream`, or `call, XLA`.
+      real_time_factor: seconds of audio a second.
+      gflop_per_second_of_audio: operations of the networks' convolutions and products.
+      share_of_product: of what one large matrix product reaches in the same process.
+      page_faults_per_second_of_audio: minor ones.
+    """
+
+    preset: str
+    way: str
+    duration_seconds: float
+    n_trials: int
+    real_time_factor: float
+    ms_per_second_of_audio: float
+    gflop_per_second_of_audio: float
+    product_gflops: float
+    share_of_product: float
+    peak_memory_mib: float
+    page_faults_per_second_of_audio: float
+    first_audio_ms: float | None
+
+
+def main(argv: list[str]) -> None:
+    """Measures what the flags ask for."""
+    del argv
+    rows = []
+    for preset in _PRESETS.value:
+        config = _config(preset)
+        synthesizer = Synthesizer(config)
+        gflop = gflop_per_second_of_audio(synthesizer)
+        with tempfile.TemporaryDirectory() as folder:
+            version_dir = _export(synthesizer, pathlib.Path(folder, "1"))
+            del synthesizer
+            keras.utils.clear_session()
+            for way, seconds, n_trials in _ways(config):
+                rows.append(_measure(preset, way, seconds, n_trials, version_dir, gflop))
+                print(_line(rows[-1]) if len(rows) > 1 else _header() + _line(rows[-1]), flush=True)
+                _write(rows)
+
+
+def _config(preset: str) -> Config:
+    # A copy: the flags of this program keep what its user gave.
+    values = copy.deepcopy(flags.FLAGS)
+    values.unparse_flags()
+    values(["generation", f"--flagfile={_FLAGFILES / preset}.flags"])
+    return system_flags.config(flag_values=values)
+
+
+def _export(synthesizer: Synthesizer, version_dir: pathlib.Path) -> pathlib.Path:
+    limits = signatures.Limits()
+    contract = saved_model.save(synthesizer, version_dir, limits)
+    metadata = saved_model.metadata(synthesizer, contract, limits, training={})
+    (version_dir / METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
+    return version_dir
+
+
+def _ways(config: Config):
+    patch_seconds = config.patch_n_samples / config.audio.sample_rate_hz
+    for n_patches in map(int, _N_PATCHES.value):
+        yield "call", n_patches * patch_seconds, _N_TRIALS.value
+        if _JIT_COMPILE.value:
+            yield "call, XLA", n_patches * patch_seconds, _N_TRIALS.value
+    if _STREAM_SECONDS.value:
+        yield "stream", _STREAM_SECONDS.value, 1
+
+
+def _measure(preset, way, seconds, n_trials, version_dir, gflop) -> Row:
+    command = [sys.executable, _PROCESS, f"--version_dir={version_dir}", f"--seconds={seconds!r}"]
+    command += [f"--n_trials={n_trials}", *(["--streamed"] if way == "stream" else [])]
+    command += ["--jit_compile"] if "XLA" in way else []
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    measured = json.loads(done.stdout.splitlines()[-1])
+    mean = statistics.fmean(measured["trial_seconds"])
+    first_audio = measured["first_audio_seconds"]
+    return Row(
+        preset=preset,
+        way=way,
+        duration_seconds=seconds,
+        n_trials=n_trials,
+        real_time_factor=seconds / mean,
+        ms_per_second_of_audio=1e3 * mean / seconds,
+        gflop_per_second_of_audio=gflop,
+        product_gflops=measured["product_gflops"],
+        share_of_product=gflop * seconds / mean / measured["product_gflops"],
+        peak_memory_mib=measured["peak_memory_mib"],
+        page_faults_per_second_of_audio=measured["page_faults"] / seconds,
+        first_audio_ms=1e3 * statistics.median(first_audio) if first_audio else None,
+    )
+
+
+def gflop_per_second_of_audio(synthesizer: Synthesizer) -> float:
+    """Operations of generator and decoders for one second of stereo, counted in their graphs."""
+    config, networks = synthesizer.config, synthesizer.networks
+    gan, audio = config.gan, config.audio
+    patches_per_second = audio.sample_rate_hz / config.patch_n_samples
+    excerpts_per_second = N_CHANNELS * audio.sample_rate_hz / audio.excerpt_n_samples
+    told = [(gan.seq_len, config.conditioning.n_signals)] if config.conditioning.signals else []
+    generator = _n_operations(
+        networks["generator"], (gan.seq_len, gan.anchor_depth), (gan.style_depth,), *told
+    )
+    sizes = config.autoencoder
+    decoders = _n_operations(
+        networks["decoder2"], (config.excerpt_n_latents, sizes.level2_latent_depth)
+    ) + _n_operations(networks["decoder1"], (audio.excerpt_n_frames, sizes.level1_latent_depth))
+    return 1e-9 * (patches_per_second * generator + excerpts_per_second * decoders)
+
+
+def _n_operations(network: keras.Model, *input_shapes: tuple[int, ...]) -> int:
+    specs = [tf.TensorSpec((1, *shape)) for shape in input_shapes]
+    function = tf.function(lambda *x: network(list(x) if len(x) > 1 else x[0]))
+    graph = convert_variables_to_constants_v2(function.get_concrete_function(*specs)).graph
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
+    options = options.with_empty_output().build()
+    return profiler.profile(graph, options=options).total_float_ops
+
+
+def _header() -> str:
+    return (
+        "| preset | way | audio s | × real time | ms a second | GFLOP a second | share of product "
+        "| memory MiB | page faults a second | first audio ms |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    )
+
+
+def _line(row: Row) -> str:
+    first_audio = "–" if row.first_audio_ms is None else f"{row.first_audio_ms:.0f}"
+    return (
+        f"| {row.preset} | {row.way} | {row.duration_seconds:.1f} | {row.real_time_factor:.1f} "
+        f"| {row.ms_per_second_of_audio:.2f} | {row.gflop_per_second_of_audio:.2f} "
+        f"| {100 * row.share_of_product:.0f} % of {row.product_gflops:.0f} "
+        f"| {row.peak_memory_mib:.0f} | {row.page_faults_per_second_of_audio:.0f} | {first_audio} |"
+    )
+
+
+def _write(rows: list[Row]) -> None:
+    if not _OUT.value:
+        return
+    path, where = pathlib.Path(_OUT.value), machine.describe() | {"tensorflow": tf.__version__}
+    content = {"machine": where, "rows": [dataclasses.asdict(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    table = _header() + "\n".join(map(_line, rows)) + "\n"
+    path.with_suffix(".md").write_text(table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app.run(main)
