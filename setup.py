@@ -14,13 +14,11 @@ _PROGRAMS = (
 )
 # Of `musika-serve`.
 _SERVING = (
-    # Later ones want a protobuf that this TensorFlow does not take.
+    # Later ones ask for a protobuf that TensorFlow 2.17 does not take.
     "grpcio-health-checking>=1.62.3,<1.63",
     "orjson>=3.10,<4",
     "prometheus-client>=0.20,<1",
     "starlette>=0.40,<2",
-    # Of TensorFlow's own version: the messages are the same.
-    "tensorflow-serving-api==2.17.0",
     "uvicorn>=0.30,<1",
 )
 

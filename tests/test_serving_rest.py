@@ -188,6 +188,12 @@ def test_too_long_a_body(rest, in_chunks, n_bytes):
     assert answer.json() == {"error": "the body is longer than 0.5 MiB"}
 
 
+def test_answers_do_not_wait_for_acknowledgements(rest):
+    answers = [rest.predict({"instances": [[1, 2]]}) for _ in range(40)]
+    # A delayed acknowledgement costs 40 ms each time, though not the first times.
+    assert min(answer.elapsed.total_seconds() for answer in answers[20:]) < 0.03
+
+
 def test_body_in_chunks(rest):
     answer = rest._session.post(
         f"{rest.root}/v1/models/musika:predict", data=iter([b'{"inst', b'ances": [[1, 2]]}'])

@@ -9,11 +9,11 @@ runs TensorFlow Serving: docs/serving.md has the commands.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 
-import tensorflow as tf
-from absl import logging
+from absl import logging as absl_logging
 
 from flags import serve as serve_flags
 from musika_tf.programs import common
@@ -27,9 +27,9 @@ def main(argv: list[str]) -> None:
         from export.serving.server import Server
     except ImportError as error:
         raise ValueError(f"{error}: pip install 'musika_tf[serving]'") from None
-    logging.set_verbosity(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)
     # TensorFlow would have the loader that its own server uses replaced by one that leaks.
-    tf.get_logger().setLevel("ERROR")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     stopped = threading.Event()
 
     def stop(*_) -> None:
