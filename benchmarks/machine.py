@@ -1,0 +1,27 @@
+"""What a benchmark says about where and when its numbers were measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import platform
+import time
+
+
+def describe() -> dict[str, str | int]:
+    """For a JSON file."""
+    return {
+        "processor": _processor(),
+        "n_cpu_cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

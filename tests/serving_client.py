@@ -1,0 +1,53 @@
+"""What tests say to a server: REST by requests, gRPC by TensorFlow Serving's own stubs."""
+
+from __future__ import annotations
+
+import grpc
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+TIMEOUT_SECONDS = 60
+
+
+class Rest:
+    """A session with one server."""
+
+    def __init__(self, port, name="musika"):
+        self.root = f"http://127.0.0.1:{port}"
+        self._url = f"{self.root}/v1/models/{name}"
+        self._session = requests.Session()
+
+    def predict(self, body, version=None):
+        """Posts JSON, or bytes as they are."""
+        where = "" if version is None else f"/versions/{version}"
+        how = {"data": body} if isinstance(body, bytes) else {"json": body}
+        return self._session.post(f"{self._url}{where}:predict", **how, timeout=TIMEOUT_SECONDS)
+
+    def get(self, path="", root=None):
+        return self._session.get((root or self._url) + path, timeout=TIMEOUT_SECONDS)
+
+    def page(self, path):
+        return self.get(path, self.root)
+
+
+def channel(port):
+    return grpc.insecure_channel(
+        f"127.0.0.1:{port}",
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+    )
+
+
+def prediction_stub(port):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel(port))
+
+
+def predict_request(inputs, signature_name="", name="musika"):
+    """Inputs as TensorFlow guesses them, or as TensorProto."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature_name
+    for key, value in inputs.items():
+        is_proto = hasattr(value, "tensor_shape")
+        request.inputs[key].CopyFrom(value if is_proto else tf.make_tensor_proto(value))
+    return request

@@ -1,0 +1,167 @@
+"""A server answers whatever it is sent: two hundred malformed requests, and then a good one."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+
+import grpc
+import malformed_grpc
+import malformed_rest
+import numpy as np
+import pytest
+import requests
+from hypothesis import HealthCheck, assume, given, settings
+from tensorflow_serving.apis import predict_pb2
+
+from export import signatures
+from export.serving.server import Server
+from export.serving.settings import Settings
+from musika_tf import synthesis
+
+N_REQUESTS = 100
+TIMEOUT_SECONDS = 10.0
+GRPC_CODES = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+# The same requests every time, and nothing remembered.
+REPEATABLE = settings(
+    max_examples=N_REQUESTS,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def contract(conditional_model) -> Mapping[str, signatures.Signature]:
+    return signatures.contract(synthesis.load(conditional_model.parent.parent / "run"))
+
+
+@pytest.fixture(scope="module")
+def server(conditional_model) -> Iterator[Server]:
+    told = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
+    with Server(told) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def channel(server) -> Iterator[grpc.Channel]:
+    limits = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", limits) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def good_before(server, channel, contract) -> dict[str, bytes]:
+    return good_answers(server, channel, contract)
+
+
+def good_answers(server, channel, contract) -> dict[str, bytes]:
+    """What good requests of every signature give, by REST and by gRPC."""
+    answers = {}
+    for name in contract:
+        body = json.dumps(malformed_rest.good_json(contract, name, in_rows=True)).encode()
+        response = send_rest(
+            server, malformed_rest.RestRequest("/v1/models/musika:predict", body, names=())
+        )
+        assert response.status_code == 200, response.text
+        answers[f"REST {name}"] = response.content
+        message = malformed_grpc.good_proto(contract, name).SerializeToString(deterministic=True)
+        answer = predict_pb2.PredictResponse.FromString(
+            send_grpc(
+                channel, malformed_grpc.GrpcRequest(malformed_grpc.PREDICT, message, names=())
+            )
+        )
+        assert set(answer.outputs) == set(contract[name].outputs)
+        answers[f"gRPC {name}"] = answer.SerializeToString(deterministic=True)
+    return answers
+
+
+def send_rest(server, request: malformed_rest.RestRequest) -> requests.Response:
+    return requests.request(
+        "GET" if request.body is None else "POST",
+        f"http://127.0.0.1:{server.rest_port}{request.path}",
+        data=request.body,
+        headers=request.headers,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def send_grpc(channel, request: malformed_grpc.GrpcRequest) -> bytes:
+    """The answer as it comes; the message goes as it is."""
+    return channel.unary_unary(request.method)(request.message, timeout=TIMEOUT_SECONDS)
+
+
+def names_one_of(message: str, names: tuple[str, ...]) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) for name in names)
+
+
+def test_malformed_rest_requests(server, channel, contract, good_before):
+    seen = set()
+
+    @REPEATABLE
+    @given(malformed_rest.malformed_requests(contract))
+    def check(request):
+        assume(repr(request) not in seen)
+        started = time.monotonic()
+        response = send_rest(server, request)
+        assert 400 <= response.status_code < 500, (response.status_code, response.text)
+        assert names_one_of(response.json()["error"], request.names), response.text
+        assert time.monotonic() - started < TIMEOUT_SECONDS
+        seen.add(repr(request))
+
+    check()
+    assert len(seen) >= N_REQUESTS
+    assert good_answers(server, channel, contract) == good_before
+
+
+def test_malformed_grpc_requests(server, channel, contract, good_before):
+    seen = set()
+
+    @REPEATABLE
+    @given(malformed_grpc.malformed_requests(contract))
+    def check(request):
+        assume(repr(request) not in seen)
+        started = time.monotonic()
+        with pytest.raises(grpc.RpcError) as error:
+            send_grpc(channel, request)
+        assert error.value.code() in GRPC_CODES, error.value
+        assert names_one_of(error.value.details(), request.names), error.value.details()
+        assert time.monotonic() - started < TIMEOUT_SECONDS
+        seen.add(repr(request))
+
+    check()
+    assert len(seen) >= N_REQUESTS
+    assert good_answers(server, channel, contract) == good_before
+
+
+def test_bytes_that_are_no_message(server, channel, contract, good_before):
+    # The library of gRPC answers these before the server sees them, in C++ as in Python.
+    for message in (
+        b"\xff",
+        b"\x0a\xff",
+        malformed_grpc.good_proto(contract, "decode").SerializeToString()[:-1],
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            send_grpc(
+                channel, malformed_grpc.GrpcRequest(malformed_grpc.PREDICT, message, names=())
+            )
+        assert error.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)
+    assert good_answers(server, channel, contract) == good_before
+
+
+def test_good_answers_are_those_of_the_signatures(contract, good_before):
+    for name, signature in contract.items():
+        answer = predict_pb2.PredictResponse.FromString(good_before[f"gRPC {name}"])
+        for key, port in signature.outputs.items():
+            if port.dtype.is_floating:
+                values = np.frombuffer(answer.outputs[key].tensor_content, np.float32)
+                assert np.isfinite(values).all()
+                assert np.abs(values).max() > 0

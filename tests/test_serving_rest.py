@@ -1,0 +1,300 @@
+"""REST as TensorFlow Serving documents it, and what it answers to mistakes."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import socket
+
+import numpy as np
+import pytest
+import serving_client
+import toy_model
+from prometheus_client import parser
+
+from export.serving.server import Server
+from export.serving.settings import Settings
+
+LIMITS = {"max_body_mib": 0.5, "max_response_mib": 1, "max_concurrency": 2, "max_queue": 4}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    model_dir = tmp_path_factory.mktemp("model")
+    toy_model.save(model_dir / "3")
+    settings = Settings(str(model_dir), rest_port=0, grpc_port=0, **LIMITS)
+    with Server(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rest(server):
+    return serving_client.Rest(server.rest_port)
+
+
+def test_row_format(rest):
+    answer = rest.predict({"instances": [[1, 2], [3.5, 4]]})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {"predictions": [[2.0, 4.0], [7.0, 8.0]]}
+
+
+def test_column_format(rest):
+    assert rest.predict({"inputs": {"x": [[1, 2]]}}).json() == {"outputs": [[2.0, 4.0]]}
+
+
+def test_several_outputs(rest):
+    rows = [{"x": [1, 2], "n": 5}, {"x": [0, 0], "n": -1}]
+    answer = rest.predict({"signature_name": "several", "instances": rows})
+    assert answer.json() == {
+        "predictions": [{"y": [2.0, 4.0], "next": 6}, {"y": [0.0, 0.0], "next": 0}]
+    }
+    columns = {"x": [[1, 2]], "n": [5]}
+    answer = rest.predict({"signature_name": "several", "inputs": columns})
+    assert answer.json() == {"outputs": {"y": [[2.0, 4.0]], "next": [6]}}
+
+
+def test_text_and_bytes(rest):
+    body = {"signature_name": "text", "instances": ["ab", {"b64": "Yw=="}]}
+    assert rest.predict(body).json()["predictions"] == [
+        {"upper": "AB", "wav_bytes": {"b64": base64.b64encode(b"ab\xff").decode()}},
+        {"upper": "C", "wav_bytes": {"b64": base64.b64encode(b"c\xff").decode()}},
+    ]
+
+
+def test_answer_that_is_not_finite(rest):
+    answer = rest.predict({"signature_name": "inverse", "inputs": [0.0, 4.0]})
+    assert answer.text == '{"outputs":[Infinity,0.5]}'
+
+
+def test_version_is_chosen_by_number(rest):
+    assert rest.predict({"instances": [[1, 2]]}, version=3).status_code == 200
+    answer = rest.predict({"instances": [[1, 2]]}, version=2)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "version 2 of the model is not served; version 3 is served"}
+
+
+def test_status(rest):
+    status = {"error_code": "OK", "error_message": ""}
+    expected = {"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": status}]}
+    assert rest.get().json() == rest.get("/versions/3").json() == expected
+    assert rest.get("/versions/4").status_code == 404
+
+
+def test_metadata(rest):
+    found = rest.get("/metadata").json()
+    assert found == rest.get("/versions/3/metadata").json()
+    assert found["model_spec"] == {"name": "musika", "signature_name": "", "version": "3"}
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    x = signatures["several"]["inputs"]["x"]
+    assert x["dtype"] == "DT_FLOAT"
+    assert [size["size"] for size in x["tensor_shape"]["dim"]] == ["-1", "2"]
+    assert set(signatures["several"]["outputs"]) == {"y", "next"}
+
+
+def test_pages(rest):
+    assert rest.page("/healthz").status_code == 200
+    assert rest.page("/readyz").json() == {"status": "ready", "version": "3"}
+    rest.predict({"instances": [[1, 2]]})
+    rest.predict({"instances": [[1]]})
+    rest.predict({"instances": [[1]], "signature_name": "made up"})
+    text = rest.page("/metrics").text
+    requests = {"api": "rest", "signature": "serving_default"}
+    assert sample(text, "requests_total", code="OK", **requests) >= 1
+    assert sample(text, "requests_total", code="INVALID_ARGUMENT", **requests) >= 1
+    assert sample(text, "request_seconds_count", **requests) >= 2
+    assert sample(text, "response_bytes_total", api="rest") > 0
+    assert sample(text, "current_version") == 3
+    assert sample(text, "loaded_versions") == 1
+    assert sample(text, "requests_in_flight") == sample(text, "load_failures_total") == 0
+    assert "process_resident_memory_bytes" in text
+    assert "made up" not in text
+
+
+def sample(text, name, **labels):
+    """One value of a page of metrics."""
+    for family in parser.text_string_to_metric_families(text):
+        for found in family.samples:
+            if found.name == f"musika_serve_{name}" and found.labels == labels:
+                return found.value
+    raise AssertionError(f"no {name} with {labels}")
+
+
+BAD = {
+    "shape": ({"instances": [[1, 2, 3]]}, 400, "`x` must have shape [?, 2], not [1, 3]"),
+    "rank": ({"inputs": 1.0}, 400, "`x` must have shape [?, 2], not []"),
+    "ragged": ({"instances": [[1, 2], [3]]}, 400, "`x` is ragged"),
+    "signature": ({"instances": [1], "signature_name": "z"}, 400, "unknown signature 'z'"),
+    "init": ({"instances": [1], "signature_name": "__saved_model_init_op"}, 400, "unknown"),
+    "refused": ({"inputs": -1, "signature_name": "checked"}, 400, "`x` must be positive, not"),
+    "no JSON": (b"{", 400, "not JSON"),
+    "surrogate": (b'{"NaN\\ud800": 1}', 400, "unknown key"),
+    "float16 output": (
+        {"inputs": {"flag": [True], "wide": [1]}, "signature_name": "types"},
+        501,
+        "output `half` is of type float16",
+    ),
+    "too large an answer": ({"inputs": [300_000], "signature_name": "zeros"}, 413, "1.1 MiB"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_mistake_is_explained_and_forgotten(rest, what):
+    body, code, message = BAD[what]
+    answer = rest.predict(body)
+    assert answer.status_code == code
+    assert list(answer.json()) == ["error"]
+    assert message in answer.json()["error"]
+    assert "{{node" not in answer.text
+    assert rest.predict({"instances": [[1, 2]]}).json() == {"predictions": [[2.0, 4.0]]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "message"),
+    [
+        ("GET", "/v1/models/musika:predict", 405, "GET is not allowed here, only POST"),
+        ("POST", "/v1/models/musika", 405, "POST is not allowed here, only GET"),
+        ("DELETE", "/metrics", 405, "only GET"),
+        ("GET", "/v1/models/other", 404, "model 'other' is not served, only 'musika' is"),
+        ("POST", "/v1/models/other:predict", 404, "model 'other' is not served"),
+        ("POST", "/v1/models/musika:classify", 501, "classify is not served, only predict"),
+        ("POST", "/v1/models/musika:train", 404, "there is no 'train'"),
+        ("POST", "/v1/models/musika/labels/stable:predict", 400, "versions have no labels"),
+        ("GET", "/v1/models/musika/versions/x", 400, "a version is a whole number, not 'x'"),
+        ("GET", f"/v1/models/musika/versions/{2**63}", 400, "a version is a whole number"),
+        ("GET", "/v1/models", 404, "there is nothing at /v1/models"),
+        ("GET", "/", 404, "there is nothing at /"),
+    ],
+)
+def test_other_paths(rest, method, path, code, message):
+    answer = rest._session.request(method, rest.root + path)
+    assert answer.status_code == code
+    assert message in answer.json()["error"]
+
+
+def test_name_is_unquoted(rest):
+    assert rest.page("/v1/models/musik%61").status_code == 200
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("n_bytes", [600_000, 5_000_000])
+def test_too_long_a_body(rest, in_chunks, n_bytes):
+    body = b" " * n_bytes
+    answer = rest._session.post(
+        f"{rest.root}/v1/models/musika:predict",
+        data=(body[i : i + 65536] for i in range(0, n_bytes, 65536)) if in_chunks else body,
+    )
+    assert answer.status_code == 413
+    assert answer.json() == {"error": "the body is longer than 0.5 MiB"}
+
+
+def test_answers_do_not_wait_for_acknowledgements(rest):
+    answers = [rest.predict({"instances": [[1, 2]]}) for _ in range(40)]
+    # A delayed acknowledgement costs 40 ms each time, though not the first times.
+    assert min(answer.elapsed.total_seconds() for answer in answers[20:]) < 0.03
+
+
+def test_body_in_chunks(rest):
+    answer = rest._session.post(
+        f"{rest.root}/v1/models/musika:predict", data=iter([b'{"inst', b'ances": [[1, 2]]}'])
+    )
+    assert answer.json() == {"predictions": [[2.0, 4.0]]}
+
+
+def test_compressed_body_is_refused(rest):
+    answer = rest._session.post(
+        f"{rest.root}/v1/models/musika:predict", data=b"", headers={"Content-Encoding": "gzip"}
+    )
+    assert answer.status_code == 415
+
+
+def n_steps_of_a_second(rest):
+    """Steps of `slow` that take about a second."""
+    n, seconds = 20_000, 0.0
+    while seconds < 0.2:
+        n *= 2
+        seconds = rest.predict(slow(n)).elapsed.total_seconds()
+    return int(n / seconds)
+
+
+def slow(n):
+    return {"signature_name": "slow", "inputs": [n]}
+
+
+def test_full_queue_is_told_at_once(server, rest):
+    n = n_steps_of_a_second(rest)
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        clients = [serving_client.Rest(server.rest_port) for _ in range(10)]
+        answers = list(pool.map(lambda client: client.predict(slow(n // 2)), clients))
+    codes = [answer.status_code for answer in answers]
+    assert sorted(set(codes)) == [200, 429]
+    # Two run and four wait; on a busy machine one may be done before the last one comes.
+    assert codes.count(200) >= 6
+    refused = answers[codes.index(429)]
+    assert refused.elapsed.total_seconds() < 1
+    assert refused.headers["Retry-After"] == "1"
+    assert "6 requests are running or waiting" in refused.json()["error"]
+    assert rest.predict({"instances": [[1, 2]]}).status_code == 200
+
+
+@pytest.fixture
+def impatient(server):
+    settings = Settings(
+        server.settings.model_dir,
+        rest_port=0,
+        grpc_port=0,
+        max_concurrency=1,
+        timeout_seconds=0.4,
+    )
+    with Server(settings) as impatient:
+        yield impatient
+
+
+def test_request_that_takes_too_long(rest, impatient):
+    n = 20 * n_steps_of_a_second(rest)
+    client = serving_client.Rest(impatient.rest_port)
+    answer = client.predict(slow(n))
+    assert answer.status_code == 504
+    assert answer.json() == {"error": "no answer within 0.4 s: ask for less at a time"}
+    # TensorFlow gave up too: its place is free.
+    answer = client.predict({"instances": [[1, 2]]})
+    assert answer.json() == {"predictions": [[2.0, 4.0]]}
+
+
+def test_body_that_does_not_arrive(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.rest_port)) as connection:
+        connection.sendall(
+            b"POST /v1/models/musika:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+        )
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"did not arrive within 0.4 s" in answer
+
+
+def test_client_that_went_away_leaves_no_trace(server, rest):
+    body = b'{"signature_name": "slow", "inputs": [1000]}'
+    head = f"POST /v1/models/musika:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    for sent in (b"", body[:10], body):
+        with socket.create_connection(("127.0.0.1", server.rest_port)) as connection:
+            connection.sendall(head.encode() + b"\r\n" + sent)
+    for _ in range(100):
+        text = rest.page("/metrics").text
+        left = sample(text, "queue_length"), sample(text, "requests_in_flight")
+        if left == (0, 0):
+            break
+    assert left == (0, 0)
+
+
+def test_many_clients_at_once_get_their_own_answers(server):
+    def ask(number):
+        client = serving_client.Rest(server.rest_port)
+        for step in range(20):
+            answer = client.predict({"instances": [[number, step]]})
+            if answer.status_code == 200:
+                np.testing.assert_array_equal(
+                    answer.json()["predictions"], [[2 * number, 2 * step]]
+                )
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(ask, range(6)))

@@ -1,0 +1,74 @@
+"""A server as a whole: how it starts, what it says about its address, how it ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+import requests
+import serving_client
+import toy_model
+
+from export.serving import server as server_lib
+from export.serving.server import Server
+from export.serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    model_dir = tmp_path_factory.mktemp("model")
+    toy_model.save(model_dir / "1")
+    return str(model_dir)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    found = []
+    monkeypatch.setattr(server_lib.logging, "warning", lambda *words: found.append(words))
+    return found
+
+
+@pytest.mark.parametrize("name", ["rest_port", "grpc_port"])
+def test_port_that_is_taken_is_named(model_dir, name):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"rest_port": 0, "grpc_port": 0, name: port}
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            Server(Settings(model_dir, **ports)).__enter__()
+
+
+def test_failed_start_leaves_nothing_behind(tmp_path):
+    n_threads = threading.active_count()
+    with pytest.raises(ValueError, match="holds no version"):
+        Server(Settings(str(tmp_path), rest_port=0, grpc_port=0)).__enter__()
+    assert threading.active_count() == n_threads
+
+
+def test_other_machines_are_warned_of(model_dir, warnings):
+    with Server(Settings(model_dir, host="0.0.0.0", rest_port=0, grpc_port=0)) as server:
+        assert serving_client.Rest(server.rest_port).page("/healthz").status_code == 200
+    assert len(warnings) == 1
+    assert "there is no authentication" in warnings[0][0]
+
+
+def test_ipv6(model_dir, warnings):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with Server(Settings(model_dir, host="::1", rest_port=0, grpc_port=0)) as server:
+        assert server.address.startswith("REST http://[::1]:")
+        root = f"http://[::1]:{server.rest_port}"
+        assert requests.get(f"{root}/healthz", timeout=20).status_code == 200
+    assert not warnings
+
+
+def test_server_ends_with_idle_clients_connected(model_dir):
+    with Server(Settings(model_dir, rest_port=0, grpc_port=0)) as server:
+        rest = serving_client.Rest(server.rest_port)
+        stub = serving_client.prediction_stub(server.grpc_port)
+        assert rest.predict({"instances": [[1, 2]]}).status_code == 200
+        assert stub.Predict(serving_client.predict_request({"x": [[1.0, 2.0]]}))
+    with pytest.raises(requests.ConnectionError):
+        rest.page("/healthz")
