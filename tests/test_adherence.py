@@ -50,21 +50,21 @@ class ClickModel:
         }
         self.n_streams = 0
 
-    def stream(self, seed, truncation, controls):
+    def stream(self, seed, truncation, controls, n_samples):
         self.n_streams += 1
         n_patches, n_steps = 9, self.config.gan.seq_len
         told = next(signals.blocks(controls, self.config, seed, n_patches * n_steps))
         speed = self._speed(told, seed)
         centres = signals.centres_seconds(self.config, 0, len(speed))
-        n_samples = n_patches * self.config.patch_n_samples
-        rate = np.interp(np.arange(n_samples) / RATE_HZ, centres, speed)
+        n_made = n_patches * self.config.patch_n_samples
+        rate = np.interp(np.arange(n_made) / RATE_HZ, centres, speed)
         # A click each time the integral of the rate reaches a whole number.
         begins = np.flatnonzero(np.diff(np.floor(np.cumsum(rate) / RATE_HZ + 0.5)))
-        waveform = np.zeros(n_samples + len(CLICK), np.float32)
+        waveform = np.zeros(n_made + len(CLICK), np.float32)
         for begin in begins:
             waveform[begin : begin + len(CLICK)] += CLICK
         waveform = np.repeat(waveform[:n_samples, None], 2, axis=1)
-        yield from np.split(waveform, n_patches)
+        yield from np.array_split(waveform, 2)
 
 
 def obedient(told, seed):
