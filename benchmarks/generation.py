@@ -11,7 +11,6 @@ the same process.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -23,6 +22,7 @@ import tempfile
 
 import keras
 import machine
+import presets
 import tensorflow as tf
 from absl import app, flags
 from tensorflow.python.framework.convert_to_constants import (
@@ -46,7 +46,6 @@ _N_TRIALS = flags.DEFINE_integer(
 _JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Also compiled by XLA, in-process.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to its name with .md.")
 
-_FLAGFILES = pathlib.Path("flags", "presets")
 _PROCESS = pathlib.Path(__file__).with_name("generation_process.py")
 
 
@@ -81,7 +80,7 @@ def main(argv: list[str]) -> None:
     del argv
     rows = []
     for preset in _PRESETS.value:
-        config = _config(preset)
+        config = system_flags.config(flag_values=presets.flag_values(preset))
         synthesizer = Synthesizer(config)
         gflop = gflop_per_second_of_audio(synthesizer)
         with tempfile.TemporaryDirectory() as folder:
@@ -92,14 +91,6 @@ def main(argv: list[str]) -> None:
                 rows.append(_measure(preset, way, seconds, n_trials, version_dir, gflop))
                 print(_line(rows[-1]) if len(rows) > 1 else _header() + _line(rows[-1]), flush=True)
                 _write(rows)
-
-
-def _config(preset: str) -> Config:
-    # A copy: the flags of this program keep what its user gave.
-    values = copy.deepcopy(flags.FLAGS)
-    values.unparse_flags()
-    values(["generation", f"--flagfile={_FLAGFILES / preset}.flags"])
-    return system_flags.config(flag_values=values)
 
 
 def _export(synthesizer: Synthesizer, version_dir: pathlib.Path) -> pathlib.Path:

@@ -9,7 +9,6 @@ waveforms and latents are noise: their values do not matter for speed.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import gc
 import io
@@ -23,6 +22,7 @@ import time
 import keras
 import machine
 import numpy as np
+import presets
 import tensorflow as tf
 from absl import app, flags
 
@@ -44,7 +44,6 @@ _PRECISIONS = flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Number f
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "About how long to time each, after compilation.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write besides the table.")
 
-_FLAGFILES = pathlib.Path("flags", "presets")
 # Turns of data included and data excluded.
 _N_TURNS = 5
 _DATA_MINUTES = 5
@@ -131,10 +130,7 @@ def _require_finite(metrics: dict[str, tf.Tensor]) -> None:
 
 
 def _preset(name: str) -> tuple[Config, TrainingConfig]:
-    # A copy: the flags of this program keep what its user gave.
-    values = copy.deepcopy(flags.FLAGS)
-    values.unparse_flags()
-    values(["train_step", f"--flagfile={_FLAGFILES / name}.flags"])
+    values = presets.flag_values(name)
     return system_flags.config(flag_values=values), training_flags.config(flag_values=values)
 
 
