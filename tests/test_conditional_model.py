@@ -69,8 +69,7 @@ def tensors(arrays):
 def test_all_loaders_give_what_the_live_networks_give(printed, version):
     table = "".join(printed)
     assert " > " not in table
-    for loader in loaders.LOADERS:
-        assert re.search(rf"bad inputs +{loader} +(\d+) of \1 refused by name", table)
+    assert re.search(r"bad inputs, refused by name +((\d+) of \2 refused) +\1 +\1\n", table)
 
 
 def test_contract(model, contract, conditional_config):

@@ -102,7 +102,6 @@ def test_place_is_free_after_every_end(new_engine, versions):
     for _ in range(3):
         with pytest.raises(ServingError, match="`x` is wrong"):
             start(engine, fail).result(WAIT_SECONDS)
-        engine._threads.submit(int).result(WAIT_SECONDS)  # after the end, its callbacks
         with pytest.raises(ServingError, match="no such version"):
             start(engine, fail, number=404)
         with engine.admit():

@@ -122,11 +122,11 @@ def nameless(call):
     ("change", "failing"),
     [
         (lambda call: call, []),
-        (with_noise, ["decode as the live networks", "decode again", "decode, one row alone"]),
-        (with_batch_mean, ["decode as the live networks", "decode, one row alone"]),
+        (with_noise, ["decode, as the live networks", "decode, again", "decode, one row alone"]),
+        (with_batch_mean, ["decode, as the live networks", "decode, one row alone"]),
         (without_overlap, ["streamed, 1 excerpts at a time", "streamed, 3 excerpts at a time"]),
-        (accepting, ["bad inputs"]),
-        (nameless, ["bad inputs"]),
+        (accepting, ["bad inputs, refused by name"]),
+        (nameless, ["bad inputs, refused by name"]),
     ],
 )
 def test_every_check_can_fail(tiny_model, contract, call, metadata, change, failing):

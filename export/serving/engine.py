@@ -112,13 +112,15 @@ class Engine:
             finally:
                 with self._lock:
                     self._n_running -= 1
+                # Before the client can know: its next request finds the place free.
+                held.close()
 
         try:
             future = self._threads.submit(run)
         except BaseException:
             held.close()
             raise
-        # Also called for one that is cancelled before it runs.
+        # For one that is cancelled, or too late, before it runs.
         future.add_done_callback(lambda _: held.close())
         return future
 

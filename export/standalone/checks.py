@@ -27,17 +27,19 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One line of the table.
+    """One cell of the table.
 
     Attributes:
       check: what was checked.
-      figure: what came out.
+      figure: what came out: a largest difference, or how many of how many.
       passed: whether that is good enough.
+      problems: what failed, where the figure does not say it.
     """
 
     check: str
     figure: str
     passed: bool
+    problems: tuple[str, ...] = ()
 
 
 def run(call: Call, cases: Cases, metadata: Mapping, model_dir: str) -> Iterator[Result]:
@@ -51,9 +53,9 @@ def run(call: Call, cases: Cases, metadata: Mapping, model_dir: str) -> Iterator
     """
     for signature, (inputs, expected) in cases.items():
         outputs = call(signature, inputs)
-        yield _compared(f"{signature} as the live networks", outputs, expected)
+        yield _compared(f"{signature}, as the live networks", outputs, expected)
         again = call(signature, inputs)
-        yield _compared(f"{signature} again", again, outputs, tolerance=0.0)
+        yield _compared(f"{signature}, again", again, outputs, tolerance=0.0)
         first_row = call(signature, {name: value[:1] for name, value in inputs.items()})
         in_batch = _first_rows(outputs, expected, first_row)
         yield _compared(f"{signature}, one row alone", first_row, in_batch)
@@ -72,7 +74,7 @@ def _compared(check: str, outputs: Arrays, expected: Arrays, tolerance=None) -> 
         is_wav = any(array.dtype == object for array in expected.values())
         tolerance = _TOLERANCE_16_BIT if is_wav else TOLERANCE
     too_large = "" if difference <= tolerance else f" > {tolerance:g}"
-    return Result(check, f"differs by {difference:.2e}{too_large}", not too_large)
+    return Result(check, f"{difference:.1e}{too_large}", not too_large)
 
 
 def largest_difference(outputs: Arrays, expected: Arrays) -> float:
@@ -159,9 +161,8 @@ def _refusals(call: Call, cases: Cases, metadata: Mapping) -> Result:
                 problem = _problem(call, signature, {**inputs, name: bad}, name)
                 if problem:
                     problems.append(f"{signature}, {name}, {what}: {problem}")
-    if problems:
-        return Result("bad inputs", f"{len(problems)} of {n_tried} not refused: {problems}", False)
-    return Result("bad inputs", f"{n_tried} of {n_tried} refused by name", True)
+    figure = f"{n_tried - len(problems)} of {n_tried} refused"
+    return Result("bad inputs, refused by name", figure, not problems, tuple(problems))
 
 
 def _problem(call: Call, signature: str, inputs: Arrays, name: str) -> str:
@@ -222,4 +223,4 @@ def _warmup(call: Call, model_dir: str) -> Result:
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         call(request.model_spec.signature_name, inputs)
         n_requests += 1
-    return Result("warm-up", f"{n_requests} requests answered", n_requests > 0)
+    return Result("warm-up requests", f"{n_requests} answered", n_requests > 0)

@@ -30,16 +30,19 @@ def main() -> int:
         name: list(checks.run(load(arguments.model_dir), cases, metadata, arguments.model_dir))
         for name, load in loaders.LOADERS.items()
     }
-    width = max(len(result.check) for results in by_loader.values() for result in results)
-    print(f"{'check':<{width}}  {'loader':<16}  result")
-    for results in zip(*by_loader.values(), strict=True):
-        for loader, result in zip(by_loader, results, strict=True):
-            print(f"{result.check:<{width}}  {loader:<16}  {result.figure}")
-    problems = list(graph.graph_errors(arguments.model_dir))
+    rows = [("check", *by_loader)]
+    for same in zip(*by_loader.values(), strict=True):
+        rows.append((same[0].check, *(result.figure for result in same)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    results = [result for column in by_loader.values() for result in column]
+    problems = [problem for result in results for problem in result.problems]
+    problems += graph.graph_errors(arguments.model_dir)
     problems += [f"{name} was imported" for name in _PROJECT if name in sys.modules]
     print("\n".join(problems) or "graph: no random state, assignment, must-compile or Python")
-    passed = all(result.passed for results in by_loader.values() for result in results)
-    return int(bool(problems) or not passed)
+    return int(bool(problems) or not all(result.passed for result in results))
 
 
 def _load_cases(path: str) -> checks.Cases:
