@@ -70,13 +70,12 @@ class Versions:
         self.newest += 1
 
     def change(self, soak: Soak) -> None:
-        """Changes the version again and again until the soak is over."""
+        """Changes the version again and again until the soak is over; the last change is ended."""
         while not soak.over.wait(_CHANGE_SECONDS.value):
             self.add()
             started = time.monotonic()
             while not soak.timed("REST status", lambda: soak.is_available(self.newest)):
-                if soak.over.wait(POLL_SECONDS):
-                    return
+                time.sleep(POLL_SECONDS)
                 if time.monotonic() - started > TIMEOUT_SECONDS:
                     soak.tally.fail(_CHANGE, f"version {self.newest} did not come")
                     return

@@ -122,6 +122,11 @@ class Model:
             told = self.conditioning(seq_len)
             yield self.request("latents", coordinates=coordinates, style=style, **told)
 
+    @property
+    def excerpt_n_latents(self) -> int:
+        """The fewest latents that `decode` takes."""
+        return round(self.metadata["seconds_per_excerpt"] / self.metadata["seconds_per_latent"])
+
     def conditioning(self, n_steps: int) -> dict[str, np.ndarray]:
         values = list(self.told().values())
         return {"conditioning": np.tile(values, [1, n_steps, 1])} if values else {}
@@ -184,17 +189,19 @@ class Soak:
         requests_ = {seed: self.model.waveform_request(seed) for seed in _SEEDS}
         with grpc.insecure_channel(self.grpc_address, _CHANNEL_OPTIONS) as channel:
             for seed in self._seeds():
-                self.timed(
-                    "gRPC serving_default",
-                    lambda s=seed: self._predict(channel, requests_[s], f"waveform {s}"),
-                )
+                self._predict("gRPC serving_default", channel, requests_[seed], f"waveform {seed}")
 
-    def _predict(self, channel: grpc.Channel, request: predict_pb2.PredictRequest, what: str):
+    def _predict(self, kind: str, channel: grpc.Channel, request, what: str):
+        """The outputs by name; None if there is no answer."""
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        outputs = _answer(stub.Predict, request).outputs
-        for name in sorted(outputs):
-            self.tally.compare(f"{what} {name}", outputs[name].SerializeToString())
-        return outputs
+
+        def call():
+            outputs = _answer(stub.Predict, request).outputs
+            for name in sorted(outputs):
+                self.tally.compare(f"{kind} {what} {name}", outputs[name].SerializeToString())
+            return outputs
+
+        return self.timed(kind, call)
 
     def stream(self) -> None:
         for seed in self._seeds():
@@ -202,26 +209,27 @@ class Soak:
                 self._stream_piece(channel, seed)
 
     def _stream_piece(self, channel: grpc.Channel, seed: int) -> None:
-        started = time.perf_counter()
+        started, is_heard = time.perf_counter(), False
         overlap = np.zeros([1, *self.model.sizes("decode", "overlap")[1:]], np.float32)
         patches = itertools.islice(self.model.patch_requests(seed), _PATCHES_PER_PIECE)
         for index, request in enumerate(patches):
             what = f"piece {seed} patch {index}"
-            latents = self.timed(
-                "gRPC latents", lambda r=request, w=what: self._predict(channel, r, w)
-            )
-            if latents is None:
+            latents = self._predict("gRPC latents", channel, request, what)
+            if latents is None or self.over.is_set():
                 return
-            request = self.model.request("decode", overlap=overlap)
-            request.inputs["latents"].CopyFrom(latents["latents"])
-            decoded = self.timed(
-                "gRPC decode", lambda r=request, w=what: self._predict(channel, r, w)
-            )
-            if decoded is None or self.over.is_set():
-                return
-            overlap = tf.make_ndarray(decoded["overlap"])
-            if index == 0:
-                self.tally.add(_FIRST_AUDIO, time.perf_counter() - started)
+            latents = tf.make_ndarray(latents["latents"])
+            # The shortest part that can be decoded first, so that the music begins at once.
+            first = self.model.excerpt_n_latents if index == 0 else 0
+            for part in filter(np.size, (latents[:, :first], latents[:, first:])):
+                request = self.model.request("decode", latents=part, overlap=overlap)
+                name = f"{what} of {part.shape[1]}"
+                decoded = self._predict("gRPC decode", channel, request, name)
+                if decoded is None or self.over.is_set():
+                    return
+                overlap = tf.make_ndarray(decoded["overlap"])
+                if not is_heard:
+                    self.tally.add(_FIRST_AUDIO, time.perf_counter() - started)
+                    is_heard = True
 
     def rest_polls(self) -> None:
         with requests.Session() as session:

@@ -212,8 +212,8 @@ def test_folder_without_a_model(tmp_path, name):
         generation.Model(tmp_path / name)
 
 
-def test_model_without_or_with_foreign_metadata(tiny_model_dir, tmp_path):
-    version = shutil.copytree(tiny_model_dir / "1", tmp_path / "1")
+def test_model_without_or_with_foreign_metadata(model_dir, tmp_path):
+    version = shutil.copytree(model_dir / "1", tmp_path / "1")
     path = version / "metadata.json"
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99', 1))
     with pytest.raises(ValueError, match="format 99"):
@@ -231,14 +231,10 @@ def run_program(*words):
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
 
 
-def test_program_gives_the_same_bytes_as_another_process(model, tiny_model_dir, tmp_path):
+def test_program_gives_the_same_bytes_as_another_process(model, model_dir, tmp_path):
     out = tmp_path / "program.wav"
     done = run_program(
-        f"--model_dir={tiny_model_dir}",
-        "--seconds=6.5",
-        "--seed=11",
-        f"--out={out}",
-        "--truncation=1.5",
+        f"--model_dir={model_dir}", "--seconds=6.5", "--seed=11", f"--out={out}", "--truncation=1.5"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{out}: 6.50 s, ")
