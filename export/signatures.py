@@ -28,6 +28,7 @@ class Limits:
     Attributes:
       max_seconds: length of a row of audio.
       max_batch_size: rows.
+      max_batch_seconds: audio of all rows together, each as long as the longest.
 
     Raises:
       ValueError: a limit is not above 0.
@@ -35,11 +36,18 @@ class Limits:
 
     max_seconds: float = 600.0
     max_batch_size: int = 32
+    # 1200 s take about 1.5 GB.
+    max_batch_seconds: float = 1200.0
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value} must be above 0")
+        if self.max_batch_seconds < self.max_seconds:
+            raise ValueError(
+                f"max_batch_seconds={self.max_batch_seconds:g} must be at least "
+                f"max_seconds={self.max_seconds:g}, or the longest row cannot be made"
+            )
 
     def max_anchors(self, config: Config) -> int:
         """Anchors of the longest row: enough for `max_seconds`."""
@@ -166,17 +174,34 @@ def _without(described: Size | Interval, *names: str) -> dict:
 
 
 @dataclasses.dataclass(frozen=True)
+class Length:
+    """How much audio a request makes.
+
+    Attributes:
+      of: the input that says it.
+      seconds: of a row, from that input.
+      max_batch_seconds: of all rows together.
+    """
+
+    of: str
+    seconds: Callable[[tf.Tensor], tf.Tensor]
+    max_batch_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Signature:
     """One entry point of the exported model.
 
     Attributes:
       inputs, outputs: by name.
       compute: takes the inputs as keywords and gives the outputs by name; traceable.
+      length: how much audio it makes; None: none.
     """
 
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
     compute: Callable[..., dict[str, tf.Tensor]]
+    length: Length | None = None
 
     def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Checks the inputs and computes the outputs.
@@ -185,7 +210,8 @@ class Signature:
           InvalidArgumentError: the message names the input and says what it should be.
         """
         checked = {name: _checked(name, port, inputs[name]) for name, port in self.inputs.items()}
-        return self.compute(**_with_fitting_sizes(_with_equal_batches(checked), self.inputs))
+        fitting = _with_fitting_sizes(_with_equal_batches(checked), self.inputs)
+        return self.compute(**_with_bounded_length(fitting, self.length))
 
     def traced(self) -> tf.types.experimental.ConcreteFunction:
         """The graph: a plain function without jit_compile, which model servers refuse."""
@@ -218,8 +244,8 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
       synthesizer: what computes.
       limits: what a request may ask for; by default those of `Limits`.
     """
-    config = synthesizer.config
-    ports, seq_len = _Ports(config, limits or Limits()), config.gan.seq_len
+    config, limits = synthesizer.config, limits or Limits()
+    ports, seq_len = _Ports(config, limits), config.gan.seq_len
     sample_rate_hz = config.audio.sample_rate_hz
     # The piece of a seed: one input a signal, whatever their number.
     request = {
@@ -227,6 +253,14 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
         "seconds": ports.seconds(),
         "truncation": ports.truncation(),
     } | ports.told()
+
+    def length(of: str, steps_less: int, samples_per_step: int) -> Length:
+        """That of an input whose second axis runs along time."""
+        step_seconds = samples_per_step / sample_rate_hz
+        seconds = lambda value: step_seconds * tf.cast(tf.shape(value)[1] - steps_less, tf.float32)  # noqa: E731
+        return Length(of, seconds, limits.max_batch_seconds)
+
+    asked_length = Length("seconds", tf.reduce_max, limits.max_batch_seconds)
 
     def waveform(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"waveform": synthesizer.waveform(**inputs)}
@@ -261,14 +295,19 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
             | ports.conditioning(Following(ports.n_anchors, 1, 2 * seq_len)),
             outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
             compute=waveform,
+            length=length("anchors", 1, config.anchor_hop_size),
         ),
         "generate": Signature(
             inputs=request,
             outputs={"waveform": ports.waveform(f"round(max(seconds)·{sample_rate_hz})")},
             compute=generate,
+            length=asked_length,
         ),
         "generate_wav": Signature(
-            inputs=request, outputs={"wav_bytes": ports.wav_bytes()}, compute=generate_wav
+            inputs=request,
+            outputs={"wav_bytes": ports.wav_bytes()},
+            compute=generate_wav,
+            length=asked_length,
         ),
         "latents": Signature(
             inputs={"coordinates": ports.coordinates(), "style": ports.style()}
@@ -283,6 +322,7 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
                 "overlap": ports.overlap(),
             },
             compute=decode,
+            length=length("latents", 0, config.latent_hop_size),
         ),
     }
 
@@ -483,4 +523,24 @@ def _with_fitting_sizes(
                 equal = tf.equal(found, wanted)
                 assertions.append(tf.debugging.Assert(equal, [problem, wanted, found]))
     with tf.control_dependencies(assertions):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def _with_bounded_length(
+    inputs: dict[str, tf.Tensor], length: Length | None
+) -> dict[str, tf.Tensor]:
+    """The inputs, once they have passed as not asking for too much audio in all."""
+    if length is None:
+        return inputs
+    value = inputs[length.of]
+    n_rows = tf.cast(tf.shape(value)[0], tf.float32)
+    seconds = n_rows * length.seconds(value)
+    problem = (
+        f"`{length.of}` asks for more than {length.max_batch_seconds:g} seconds of audio in all "
+        "rows together, each as long as the longest; send fewer rows or shorter ones; rows and "
+        "seconds are"
+    )
+    # Sizes are whole and fit; what is slightly over is rounding.
+    bounded = seconds <= 1.0001 * length.max_batch_seconds
+    with tf.control_dependencies([tf.debugging.Assert(bounded, [problem, n_rows, seconds])]):
         return {name: tf.identity(value) for name, value in inputs.items()}

@@ -35,12 +35,18 @@ MAX_SECONDS = flags.DEFINE_float(
 MAX_BATCH_SIZE = flags.DEFINE_integer(
     "max_batch_size", Limits.max_batch_size, "Rows that one request may have at most."
 )
+MAX_BATCH_SECONDS = flags.DEFINE_float(
+    "max_batch_seconds",
+    Limits.max_batch_seconds,
+    "Audio that all rows of a request may have together: bounds the memory of a server, about "
+    "1.3 MB a second.",
+)
 
 
 def limits() -> Limits:
     """What one request may ask for.
 
     Raises:
-      ValueError: a limit is not above 0.
+      ValueError: a limit is not above 0, or they do not fit together.
     """
-    return Limits(MAX_SECONDS.value, MAX_BATCH_SIZE.value)
+    return Limits(MAX_SECONDS.value, MAX_BATCH_SIZE.value, MAX_BATCH_SECONDS.value)

@@ -72,7 +72,7 @@ def test_two_replicas_are_one(tmp_path, tiny_config, stage):
     check_weights(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.parametrize("stage", all_stages(by_default="level1_phase2"))
+@pytest.mark.parametrize("stage", all_stages(by_default="level1_phase1"))
 def test_two_workers_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one = stage_process.start(stage, 4, tmp_path / "one")

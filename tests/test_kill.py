@@ -37,7 +37,7 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
 @pytest.mark.parametrize(
     ("stage", "n_kills"),
     [
-        ("gan", 1),
+        ("level1_phase1", 1),
         *(pytest.param(stage, 4, marks=pytest.mark.large) for stage in stage_process.STAGES),
     ],
 )

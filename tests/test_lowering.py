@@ -19,7 +19,8 @@ STAGES = (
     "level2_phase1",
     "level2_phase2",
     "gan",
-    "conditional_gan",
+    # In the large tier: most of it is the GAN's.
+    pytest.param("conditional_gan", marks=pytest.mark.large),
 )
 
 

@@ -82,7 +82,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("parts", KINDS)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        autoencoder_parts,
+        gan_parts,
+        pytest.param(conditional_gan_parts, marks=pytest.mark.large),
+    ],
+)
 def test_two_runs_are_one(tmp_path, tiny_config, tiny_training, parts):
     training = dataclasses.replace(tiny_training, learning_rate=1e-3)
     make_trainer, batches = parts(tmp_path / "shards", tiny_config, training)

@@ -223,6 +223,29 @@ def test_bad_input_is_named_through_a_session(tiny_model, contract):
         call("serving_default", inputs)
 
 
+@pytest.mark.parametrize(
+    ("signature", "name", "change"),
+    [
+        ("generate", "seconds", lambda x: 500 + x),
+        ("generate_wav", "seconds", lambda x: 500 + x),
+        ("serving_default", "anchors", lambda x: x.repeat(50, 1)),
+        ("decode", "latents", lambda x: x.repeat(700, 1)),
+    ],
+)
+def test_rows_together_are_bounded(loaded, contract, signature, name, change):
+    # Two rows of 501, 588 or 520 s are allowed, three are too much; nothing is computed.
+    inputs = {key: np.concatenate([x, x[:1]]) for key, x in contract[signature].example().items()}
+    inputs[name] = change(inputs[name])
+    message = f"`{name}` asks for more than 1200 seconds .*rows and seconds are.*3.*1"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        loaded.signatures[signature](**tensors(inputs))
+
+
+def test_longest_row_fits():
+    with pytest.raises(ValueError, match="max_batch_seconds=100 must be at least max_seconds=600"):
+        signatures.Limits(max_batch_seconds=100.0)
+
+
 @pytest.mark.parametrize("limits", [{"max_seconds": 0.0}, {"max_batch_size": -1}])
 def test_limits_are_positive(limits):
     with pytest.raises(ValueError, match="must be above 0"):
