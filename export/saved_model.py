@@ -76,7 +76,9 @@ def _next_version(model_dir: pathlib.Path) -> int:
 
 
 def save(
-    synthesizer: synthesis.Synthesizer, path: str | os.PathLike, limits: signatures.Limits
+    synthesizer: synthesis.Synthesizer,
+    path: str | os.PathLike,
+    limits: signatures.Limits | None = None,
 ) -> dict[str, signatures.Signature]:
     """Saves signatures and weights to the folder `path`, without metadata; returns the contract."""
     contract = signatures.contract(synthesizer, limits)

@@ -9,13 +9,11 @@ import re
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
 from absl import flags
-from random_model import save_random_run
 
 from export import saved_model, signatures
 from export.standalone import checks, loaders
@@ -29,24 +27,13 @@ TEXTS = {"note_density": "0.3", "tempo_bpm": "128"}
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, conditional_config) -> pathlib.Path:
-    keras.utils.set_random_seed(0)
-    run_dir = tmp_path_factory.mktemp("run")
-    save_random_run(run_dir, conditional_config)
-    return run_dir
+def run_dir(conditional_model) -> pathlib.Path:
+    return conditional_model.parents[1] / "run"
 
 
 @pytest.fixture(scope="module")
-def printed() -> list[str]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def version(tmp_path_factory, run_dir, printed) -> pathlib.Path:
-    """An export that passed in a fresh process, through both loaders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(words)))
-        return saved_model.export(run_dir, tmp_path_factory.mktemp("model"))
+def version(conditional_model) -> pathlib.Path:
+    return conditional_model
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +53,10 @@ def tensors(arrays):
 # The exported model
 
 
-def test_all_loaders_give_what_the_live_networks_give(printed, version):
-    table = "".join(printed)
+@pytest.mark.large
+def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys):
+    saved_model.export(run_dir, tmp_path)
+    table = capsys.readouterr().out
     assert " > " not in table
     assert re.search(r"bad inputs, refused by name +((\d+) of \2 refused) +\1 +\1\n", table)
 

@@ -59,7 +59,7 @@ def all_stages(by_default: str) -> list:
     return [pytest.param(s, marks=[pytest.mark.large] * (s in large)) for s in stage_process.STAGES]
 
 
-@pytest.mark.parametrize("stage", all_stages(by_default="gan"))
+@pytest.mark.parametrize("stage", all_stages(by_default="level2_phase1"))
 def test_two_replicas_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one, two = (

@@ -425,6 +425,7 @@ def test_the_program_prepares_piano(tmp_path):
     assert sum(s["n_rows"] for s in manifest["sources"]) == pytest.approx(292.2 * 11_025, rel=1e-3)
 
 
+@pytest.mark.large
 def test_the_program_annotates_piano(tmp_path):
     (tmp_path / "own.csv").write_text(
         "file,time_seconds,value\n" + "".join(f"{path.name},0,1\n" for path in PIANO.glob("*.ogg"))

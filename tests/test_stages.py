@@ -1,6 +1,7 @@
 """Stages of a run: order, what is missing, config checks."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ from musika_tf.training.loop import LoopSettings
 
 @pytest.fixture
 def data_dir(tmp_path, tiny_config):
+    return write_data(tmp_path, tiny_config)
+
+
+def write_data(folder, tiny_config):
     rng = np.random.default_rng(0)
     metadata = datasets.waveform_metadata(tiny_config.audio)
-    with ShardWriter(tmp_path / "data", 2, np.int16, metadata) as writer:
+    with ShardWriter(folder / "data", 2, np.int16, metadata) as writer:
         for split in ("train", "validation"):
             samples = audio.to_int16(rng.normal(size=(200_000, 2)) * 0.1)
             writer.add(f"{split}.wav", samples, split)
-    return tmp_path / "data"
+    return folder / "data"
 
 
 def train(tmp_path, data_dir, config, training, level, phase, n_steps=2, run="run", init_from=None):
@@ -118,12 +123,22 @@ def test_learning_rate_of_the_command_holds_after_a_resume(
         np.testing.assert_array_equal(before[name], after[name])
 
 
-@pytest.fixture
-def trained(tmp_path, data_dir, tiny_config, tiny_training):
-    """A run with an autoencoder, and latents that it made."""
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory, tiny_config, tiny_training):
+    """A folder with a run that has an autoencoder, and with latents that it made."""
+    folder = tmp_path_factory.mktemp("trained")
+    data_dir = write_data(folder, tiny_config)
     for level, phase in ((1, 1), (1, 2), (2, 1)):
-        train(tmp_path, data_dir, tiny_config, tiny_training, level, phase)
-    encoding.encode_shards(tmp_path / "run", data_dir, tmp_path / "latents")
+        train(folder, data_dir, tiny_config, tiny_training, level, phase)
+    encoding.encode_shards(folder / "run", data_dir, folder / "latents")
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path, trained_once):
+    """The run, copied with its latents to where it can be changed."""
+    for name in ("run", "latents"):
+        shutil.copytree(trained_once / name, tmp_path / name)
     return tmp_path / "run"
 
 
