@@ -75,7 +75,7 @@ def test_so_many_run_and_so_many_wait(new_engine, versions):
         engine.admit()
     assert error.value.http_status == 429
     assert versions.n_leased == 5
-    for _ in range(500):
+    for _ in range(12_000):
         if engine.n_running == 2:
             break
         go.wait(0.01)

@@ -105,7 +105,7 @@ def test_version_changes_lose_no_request(server, contract):
         model_dir = pathlib.Path(server.settings.model_dir)
         shutil.copytree(model_dir / "1", model_dir / ".2")
         (model_dir / ".2").rename(model_dir / "2")
-        for _ in range(1000):
+        for _ in range(6000):
             if server.version == 2 and n_answers[-1:] == [2]:
                 break
             stopped.wait(0.02)
