@@ -7,6 +7,8 @@ import pathlib
 
 from absl import flags
 
+from flags import system, training  # noqa: F401, what presets say
+
 # From the root of the repository, where benchmarks are run.
 _FLAGFILES = pathlib.Path("flags", "presets")
 
