@@ -254,10 +254,13 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
         "truncation": ports.truncation(),
     } | ports.told()
 
-    def length(of: str, steps_less: int, samples_per_step: int) -> Length:
-        """That of an input whose second axis runs along time."""
-        step_seconds = samples_per_step / sample_rate_hz
-        seconds = lambda value: step_seconds * tf.cast(tf.shape(value)[1] - steps_less, tf.float32)  # noqa: E731
+    def length(of: str, n_ends: int, samples_per_step: int) -> Length:
+        """Of an input along time, whose last `n_ends` steps only end the ones before."""
+
+        def seconds(value: tf.Tensor) -> tf.Tensor:
+            n_steps = tf.cast(tf.shape(value)[1] - n_ends, tf.float32)
+            return n_steps * (samples_per_step / sample_rate_hz)
+
         return Length(of, seconds, limits.max_batch_seconds)
 
     asked_length = Length("seconds", tf.reduce_max, limits.max_batch_seconds)
