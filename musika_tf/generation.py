@@ -5,8 +5,8 @@ drawn here, what a conditional model is told is read or drawn here, the model do
 
     anchor            0               1               2               3         drawn when needed
     patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
-    conditioning      a value a latent step, patch by patch
-    latents, decode   one patch after the other; the overlap of a patch goes into the next one
+    conditioning      a value a latent step
+    latents, decode   from one anchor to the next; the overlap goes into what follows
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ import tqdm
 from musika_tf import audio as audio_io
 from musika_tf import coordinates, figures
 from musika_tf.conditioning import signals
-from musika_tf.config import N_CHANNELS, Config
+from musika_tf.config import N_CHANNELS, Config, GanConfig
 
 # Beside saved_model.pb: what the model is.
 METADATA_FILE = "metadata.json"
 METADATA_FORMAT_VERSION = 1
 _MAX_SEED = 2**31 - 1
+# From one anchor to the next.
+_N_PATCHES = 2
 
 # A picture of a longer piece would show nothing, and the piece may not fit in memory.
 _PICTURE_MAX_SECONDS = 600
@@ -126,17 +128,23 @@ class Model:
 
     Args:
       model_dir: a version, or a folder of versions, of which the newest is taken.
+      jit_compile: compile the networks with XLA, once for every length of chunk.
 
     Raises:
       ValueError: there is no model, or it is of another format.
     """
 
-    def __init__(self, model_dir: str | os.PathLike):
+    def __init__(self, model_dir: str | os.PathLike, jit_compile: bool = False):
         self.path = find_version(model_dir)
         self.metadata = _read_metadata(self.path)
         self.config = Config.from_json(json.dumps(self.metadata.get("config")))
         # Keeps the weights alive, which the signatures hold only weakly.
         self._loaded = tf.saved_model.load(str(self.path))
+        self._latents = self._loaded.signatures["latents"]
+        self._decode = self._loaded.signatures["decode"]
+        if jit_compile:
+            self._latents = tf.function(self._latents, jit_compile=True)
+            self._decode = tf.function(self._decode, jit_compile=True)
 
     def latents(
         self, patch: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
@@ -152,12 +160,11 @@ class Model:
           float32 [B, seq_len, stereo_latent_depth].
         """
         told = {} if conditioning is None else {"conditioning": conditioning}
-        signature = self._loaded.signatures["latents"]
-        return signature(coordinates=patch, style=style, **told)["latents"]
+        return self._latents(coordinates=patch, style=style, **told)["latents"]
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → waveform [B, n_samples, 2] in [-1, 1] and next overlap."""
-        outputs = self._loaded.signatures["decode"](latents=latents, overlap=overlap)
+        outputs = self._decode(latents=latents, overlap=overlap)
         return outputs["waveform"], outputs["overlap"]
 
     def stream(
@@ -169,8 +176,9 @@ class Model:
     ) -> Iterator[np.ndarray]:
         """A piece, chunk after chunk, each computed when it is asked for.
 
-        A chunk is a patch, but for the first ones: they begin with a single excerpt, so that there
-        is something to hear as soon as can be, and double until the first patch is complete.
+        A chunk goes from anchor to anchor, but for the first ones: they begin with a single
+        excerpt, so that there is something to hear as soon as can be, and double until the second
+        anchor is reached.
 
         Args:
           seed: two integers from 0 to 2^31 - 1.
@@ -194,36 +202,50 @@ class Model:
     def _chunks(
         self, seed: tuple[int, int], truncation: float, controls: Sequence[signals.Control]
     ) -> Iterator[np.ndarray]:
-        gan, told = self.config.gan, self._conditioning(seed, controls)
-        chunk_sizes = self._chunk_sizes()
+        told, chunk_sizes = self._conditioning(seed, controls), self._chunk_sizes()
         seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
-        style = coordinates.draw_style(seed, gan.style_depth, truncation)
         overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
         for index in itertools.count():
-            anchors = coordinates.draw_anchors(seed, index, 2, gan.anchor_depth, truncation)
-            for patch in tf.unstack(coordinates.patches(anchors, gan.seq_len), axis=1):
-                latents = self.latents(patch, style, next(told))
-                for chunk in tf.split(latents, next(chunk_sizes), axis=1):
-                    waveform, overlap = self.decode(chunk, overlap)
-                    yield waveform.numpy()[0]
+            patches, style = _draw(self.config.gan, seed, tf.constant(index), truncation)
+            latents = self.latents(patches, style, next(told))
+            latents = tf.reshape(latents, [1, -1, latents.shape[-1]])
+            for chunk in tf.split(latents, next(chunk_sizes), axis=1):
+                waveform, overlap = self.decode(chunk, overlap)
+                yield waveform.numpy()[0]
 
     def _chunk_sizes(self) -> Iterator[list[int]]:
-        """Latents of each chunk, patch by patch."""
-        seq_len, size, first = self.config.gan.seq_len, self.config.excerpt_n_latents, []
-        while sum(first) + size < seq_len:
+        """Latents of each chunk, for every pair of patches."""
+        left, size, first = _N_PATCHES * self.config.gan.seq_len, self.config.excerpt_n_latents, []
+        whole = left
+        while left >= 2 * size:
             first.append(size)
-            size *= 2
-        yield [*first, seq_len - sum(first)]
-        yield from itertools.repeat([seq_len])
+            left, size = left - size, 2 * size
+        yield [*first, left]
+        yield from itertools.repeat([whole])
 
     def _conditioning(
         self, seed: tuple[int, int], controls: Sequence[signals.Control]
     ) -> Iterator[tf.Tensor | None]:
-        """What each patch is told, [1, seq_len, n_signals]; None of an unconditional model."""
+        """What each pair of patches is told, [2, seq_len, n_signals]; None: nothing."""
         if not controls and not self.config.conditioning.signals:
             return itertools.repeat(None)
-        blocks = signals.blocks(controls, self.config, seed, self.config.gan.seq_len)
-        return (tf.constant(block[None]) for block in blocks)
+        shape = [_N_PATCHES, self.config.gan.seq_len, -1]
+        blocks = signals.blocks(controls, self.config, seed, shape[0] * shape[1])
+        return (tf.reshape(tf.constant(block), shape) for block in blocks)
+
+
+@tf.function(reduce_retracing=True)
+def _draw(
+    sizes: GanConfig, seed: tf.Tensor, index: tf.Tensor, truncation: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Coordinates [2, seq_len, anchor_depth] after anchor `index`, and the style, [2, style_depth].
+
+    Traced, because the draws are many small operations: 20 ms one by one, 1 ms together.
+    """
+    anchors = coordinates.draw_anchors(seed, index, 2, sizes.anchor_depth, truncation)
+    style = coordinates.draw_style(seed, sizes.style_depth, truncation)
+    patches = coordinates.patches(anchors, sizes.seq_len)[0]
+    return patches, tf.repeat(style, _N_PATCHES, axis=0)
 
 
 def _read_metadata(version_dir: pathlib.Path) -> dict:

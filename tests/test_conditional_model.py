@@ -189,7 +189,7 @@ def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
     latents = model.latents
 
     def listen(patch, style, conditioning):
-        seen.append(conditioning.numpy()[0])
+        seen.extend(conditioning.numpy())
         return latents(patch, style, conditioning)
 
     monkeypatch.setattr(model, "latents", listen)

@@ -85,8 +85,9 @@ def test_stream_is_the_waveform_of_one_call(model):
 
 def test_stream_begins_with_one_excerpt_and_then_doubles(model):
     lengths = [len(chunk) for chunk in itertools.islice(model.stream((7, 0), 2.0), 5)]
-    excerpt, patch = model.config.audio.excerpt_n_samples, model.config.patch_n_samples
-    assert lengths == [excerpt, 2 * excerpt, patch - 3 * excerpt, patch, patch]
+    excerpt, between_anchors = model.config.audio.excerpt_n_samples, model.config.anchor_hop_size
+    assert lengths[:3] == [excerpt, 2 * excerpt, between_anchors - 3 * excerpt]
+    assert lengths[3:] == [between_anchors, between_anchors]
 
 
 @pytest.mark.parametrize("n_samples", [1, 16_384, 16_385, 100_000])
