@@ -28,6 +28,9 @@ from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
 from musika_tf.training import checkpoint, stages
 
+# What exported networks can compute in.
+PRECISIONS = ("float32", "bfloat16")
+
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
@@ -37,6 +40,7 @@ def export(
     verify: bool = True,
     with_best: bool = False,
     limits: signatures.Limits | None = None,
+    precision: str = "float32",
 ) -> pathlib.Path:
     """Writes the next version of a model.
 
@@ -47,6 +51,7 @@ def export(
         table of differences.
       with_best: take the GAN of the best held-out figure instead of the newest.
       limits: what one request may ask for; by default those of `signatures.Limits`.
+      precision: what the networks compute in and their weights are kept in, of `PRECISIONS`.
 
     Returns:
       Folder of the new version, `model_dir/<integer>`.
@@ -54,7 +59,7 @@ def export(
     Raises:
       ValueError: a stage was not trained, or the version did not pass; nothing is left behind.
     """
-    synthesizer = synthesis.load(run_dir, with_best)
+    synthesizer = synthesis.load(run_dir, with_best, precision)
     limits, model_dir = limits or signatures.Limits(), pathlib.Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
@@ -130,6 +135,7 @@ def metadata(
         "format_version": METADATA_FORMAT_VERSION,
         "created_utc": now.isoformat(timespec="seconds"),
         "weights_sha256": weights_sha256(synthesizer.networks),
+        "precision": synthesizer.precision,
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
         **_durations(config),

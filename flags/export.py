@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from export.saved_model import PRECISIONS
 from export.signatures import Limits
 from flags import paths
 
@@ -26,6 +27,13 @@ VERIFY = flags.DEFINE_bool(
     True,
     "Load the new version in a fresh process and compare it with the networks of the run; a "
     "version that does not pass is not kept.",
+)
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    PRECISIONS[0],
+    PRECISIONS,
+    "Number format of the exported networks and their weights. bfloat16 halves the files and is "
+    "faster on processors that compute in it; see docs/speed.md.",
 )
 MAX_SECONDS = flags.DEFINE_float(
     "max_seconds",

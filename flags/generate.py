@@ -36,6 +36,11 @@ NUM_SAMPLES = flags.DEFINE_integer(
 PICTURE = flags.DEFINE_bool(
     "picture", False, "Also draw a log-mel picture of each sample, NAME.png, up to ten minutes."
 )
+JIT_COMPILE = flags.DEFINE_bool(
+    "jit_compile",
+    False,
+    "Compile the networks with XLA, which takes seconds and pays for long pieces of lean networks.",
+)
 
 
 def request() -> Request:

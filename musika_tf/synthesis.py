@@ -22,6 +22,7 @@ from musika_tf import coordinates, encoding, gan
 from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.training import checkpoint, stages
+from musika_tf.training import precision as precision_lib
 
 
 class Synthesizer:
@@ -51,6 +52,11 @@ class Synthesizer:
         """The networks that synthesis uses, by name; the encoders are not among them."""
         decoders = {name: self.autoencoder.networks[name] for name in ("decoder2", "decoder1")}
         return {"generator": self.generator, **decoders}
+
+    @property
+    def precision(self) -> str:
+        """What the networks compute in."""
+        return self.generator.dtype_policy.compute_dtype
 
     def latents(
         self, coordinates_: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
@@ -202,19 +208,23 @@ def _in_one_batch(patches: tf.Tensor) -> tf.Tensor:
     return tf.reshape(patches, [-1, *patches.shape[2:]])
 
 
-def load(run_dir: str | os.PathLike, with_best: bool = False) -> Synthesizer:
+def load(
+    run_dir: str | os.PathLike, with_best: bool = False, precision: str = "float32"
+) -> Synthesizer:
     """The synthesizer of a run: averaged generator, and the decoders of its newest stage.
 
     Args:
       run_dir: run with a trained autoencoder and latent GAN.
       with_best: the GAN's checkpoint of the best held-out figure instead of the newest one.
+      precision: what the networks compute in, `float32` or `bfloat16`.
 
     Raises:
       ValueError: no run, a stage was not trained yet (the message says what to run), or the GAN
         belongs to other encoders.
     """
     config = stages.require_config(run_dir)
-    synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
+    with precision_lib.trained_networks_of(precision):
+        synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
     path = stages.checkpoint_of(run_dir, "gan", with_best)
     stages.require_encoder(run_dir)
     checkpoint.load_networks(path, {"generator_average": synthesizer.generator})

@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
         verify=export_flags.VERIFY.value,
         with_best=export_flags.CHECKPOINT.value == "best",
         limits=export_flags.limits(),
+        precision=export_flags.PRECISION.value,
     )
     if synthesis.decodes_magnitudes_only(run_dir):
         print(

@@ -26,7 +26,8 @@ def main(argv: list[str]) -> None:
     request = generate_flags.request()
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
     try:
-        model = generation.Model(generate_flags.MODEL_DIR.value)
+        jit_compile = generate_flags.JIT_COMPILE.value
+        model = generation.Model(generate_flags.MODEL_DIR.value, jit_compile)
         for report in generation.generate(model, request, out, with_picture):
             print(report, flush=True)
             if not report.is_complete:

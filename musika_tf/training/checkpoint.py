@@ -153,7 +153,7 @@ def _assign(path, arrays, variables: Mapping[str, tf.Variable], unused: set[str]
                 f"{tuple(variable.shape)}; use the configuration that it was trained with"
             )
     for name, variable in variables.items():
-        variable.assign(arrays[name])
+        variable.assign(tf.cast(arrays[name], variable.dtype))
 
 
 def _first(names: set[str]) -> str:

@@ -1,7 +1,8 @@
-"""Number formats of a training: float32 throughout, or half precision where it does no harm.
+"""Number formats of networks: float32 throughout, or half precision where it does no harm.
 
-Weights, optimizers, losses, Fourier transforms and all that leaves a network are float32 in every
-case; half precision is for what happens inside the networks, which is most of the work.
+Optimizers, losses, Fourier transforms and all that leaves a network are float32 in every case; half
+precision is for what happens inside the networks, which is most of the work, and, once they are
+trained, for their weights.
 """
 
 from __future__ import annotations
@@ -21,11 +22,23 @@ _POLICIES = {
 _FLOAT16_LOSS_SCALE = 2.0**15
 
 
+def networks_of(precision: str) -> contextlib.AbstractContextManager[None]:
+    """Networks that are built inside compute in this precision; their weights are float32."""
+    return _policy(_POLICIES[precision])
+
+
+def trained_networks_of(precision: str) -> contextlib.AbstractContextManager[None]:
+    """Networks that are built inside compute in this precision and keep their weights in it.
+
+    But for their last layers, and what is said to be in float32.
+    """
+    return _policy(precision)
+
+
 @contextlib.contextmanager
-def networks_of(precision: str) -> Iterator[None]:
-    """Networks that are built inside compute in this precision."""
+def _policy(name: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(_POLICIES[precision])
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
