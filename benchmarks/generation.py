@@ -12,6 +12,7 @@ the same process.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import keras
 import machine
@@ -34,8 +36,12 @@ from flags import system as system_flags
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE
 from musika_tf.synthesis import Synthesizer
+from musika_tf.training import precision as precision_lib
 
 _PRESETS = flags.DEFINE_list("presets", ["piano", "small"], "Names of files in flags/presets.")
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", ["float32"], "Of the exported networks: float32, bfloat16."
+)
 _N_PATCHES = flags.DEFINE_list(
     "n_patches", ["1", "2", "20"], "Lengths to make in one call, in patches of 11.9 s."
 )
@@ -43,7 +49,7 @@ _STREAM_SECONDS = flags.DEFINE_float("stream_seconds", 3600.0, "Length to stream
 _N_TRIALS = flags.DEFINE_integer(
     "n_trials", 100, "Trials of each length; of the stream there is 1."
 )
-_JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Also compiled by XLA, in-process.")
+_JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Also stream with `--jit_compile`.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to its name with .md.")
 
 _PROCESS = pathlib.Path(__file__).with_name("generation_process.py")
@@ -54,7 +60,7 @@ class Row:
     """One line of the table; times are means over the trials, as in the paper.
 
     Attributes:
-      way: `call` (one call of `generate`), `stream`, or `call, XLA`.
+      way: `call` (one call of `generate`), `stream` (what `musika-generate` does), `stream, XLA`.
       real_time_factor: seconds of audio a second.
       gflop_per_second_of_audio: operations of the networks' convolutions and products.
       share_of_product: of what one large matrix product reaches in the same process.
@@ -62,6 +68,7 @@ class Row:
     """
 
     preset: str
+    precision: str
     way: str
     duration_seconds: float
     n_trials: int
@@ -79,16 +86,18 @@ def main(argv: list[str]) -> None:
     """Measures what the flags ask for."""
     del argv
     rows = []
-    for preset in _PRESETS.value:
+    for preset, precision in itertools.product(_PRESETS.value, _PRECISIONS.value):
         config = system_flags.config(flag_values=presets.flag_values(preset))
-        synthesizer = Synthesizer(config)
-        gflop = gflop_per_second_of_audio(synthesizer)
+        gflop = gflop_per_second_of_audio(Synthesizer(config))
+        with precision_lib.trained_networks_of(precision):
+            synthesizer = Synthesizer(config)
         with tempfile.TemporaryDirectory() as folder:
             version_dir = _export(synthesizer, pathlib.Path(folder, "1"))
             del synthesizer
             keras.utils.clear_session()
             for way, seconds, n_trials in _ways(config):
-                rows.append(_measure(preset, way, seconds, n_trials, version_dir, gflop))
+                measured = _measure(way, seconds, n_trials, version_dir, gflop)
+                rows.append(Row(preset=preset, precision=precision, **measured))
                 print(_line(rows[-1]) if len(rows) > 1 else _header() + _line(rows[-1]), flush=True)
                 _write(rows)
 
@@ -105,35 +114,34 @@ def _ways(config: Config):
     patch_seconds = config.patch_n_samples / config.audio.sample_rate_hz
     for n_patches in map(int, _N_PATCHES.value):
         yield "call", n_patches * patch_seconds, _N_TRIALS.value
-        if _JIT_COMPILE.value:
-            yield "call, XLA", n_patches * patch_seconds, _N_TRIALS.value
     if _STREAM_SECONDS.value:
         yield "stream", _STREAM_SECONDS.value, 1
+        if _JIT_COMPILE.value:
+            yield "stream, XLA", _STREAM_SECONDS.value, 1
 
 
-def _measure(preset, way, seconds, n_trials, version_dir, gflop) -> Row:
+def _measure(way, seconds, n_trials, version_dir, gflop) -> dict[str, Any]:
     command = [sys.executable, _PROCESS, f"--version_dir={version_dir}", f"--seconds={seconds!r}"]
-    command += [f"--n_trials={n_trials}", *(["--streamed"] if way == "stream" else [])]
+    command += [f"--n_trials={n_trials}", *(["--streamed"] if "stream" in way else [])]
     command += ["--jit_compile"] if "XLA" in way else []
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     measured = json.loads(done.stdout.splitlines()[-1])
     mean = statistics.fmean(measured["trial_seconds"])
     first_audio = measured["first_audio_seconds"]
-    return Row(
-        preset=preset,
-        way=way,
-        duration_seconds=seconds,
-        n_trials=n_trials,
-        real_time_factor=seconds / mean,
-        ms_per_second_of_audio=1e3 * mean / seconds,
-        gflop_per_second_of_audio=gflop,
-        product_gflops=measured["product_gflops"],
-        share_of_product=gflop * seconds / mean / measured["product_gflops"],
-        peak_memory_mib=measured["peak_memory_mib"],
-        page_faults_per_second_of_audio=measured["page_faults"] / seconds,
-        first_audio_ms=1e3 * statistics.median(first_audio) if first_audio else None,
-    )
+    return {
+        "way": way,
+        "duration_seconds": seconds,
+        "n_trials": n_trials,
+        "real_time_factor": seconds / mean,
+        "ms_per_second_of_audio": 1e3 * mean / seconds,
+        "gflop_per_second_of_audio": gflop,
+        "product_gflops": measured["product_gflops"],
+        "share_of_product": gflop * seconds / mean / measured["product_gflops"],
+        "peak_memory_mib": measured["peak_memory_mib"],
+        "page_faults_per_second_of_audio": measured["page_faults"] / seconds,
+        "first_audio_ms": 1e3 * statistics.median(first_audio) if first_audio else None,
+    }
 
 
 def gflop_per_second_of_audio(synthesizer: Synthesizer) -> float:
@@ -165,17 +173,17 @@ def _n_operations(network: keras.Model, *input_shapes: tuple[int, ...]) -> int:
 
 def _header() -> str:
     return (
-        "| preset | way | audio s | × real time | ms a second | GFLOP a second | share of product "
-        "| memory MiB | page faults a second | first audio ms |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| preset | precision | way | audio s | × real time | ms a second | GFLOP a second "
+        "| share of product | memory MiB | page faults a second | first audio ms |\n"
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
 
 
 def _line(row: Row) -> str:
     first_audio = "–" if row.first_audio_ms is None else f"{row.first_audio_ms:.0f}"
     return (
-        f"| {row.preset} | {row.way} | {row.duration_seconds:.1f} | {row.real_time_factor:.1f} "
-        f"| {row.ms_per_second_of_audio:.2f} | {row.gflop_per_second_of_audio:.2f} "
+        f"| {row.preset} | {row.precision} | {row.way} | {row.duration_seconds:.1f} "
+        f"| {row.real_time_factor:.1f} | {row.ms_per_second_of_audio:.2f} | {row.gflop_per_second_of_audio:.2f} "
         f"| {100 * row.share_of_product:.0f} % of {row.product_gflops:.0f} "
         f"| {row.peak_memory_mib:.0f} | {row.page_faults_per_second_of_audio:.0f} | {first_audio} |"
     )
@@ -184,11 +192,9 @@ def _line(row: Row) -> str:
 def _write(rows: list[Row]) -> None:
     if not _OUT.value:
         return
-    path, where = pathlib.Path(_OUT.value), machine.describe() | {"tensorflow": tf.__version__}
-    content = {"machine": where, "rows": [dataclasses.asdict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    machine.write(_OUT.value, rows)
     table = _header() + "\n".join(map(_line, rows)) + "\n"
-    path.with_suffix(".md").write_text(table, encoding="utf-8")
+    pathlib.Path(_OUT.value).with_suffix(".md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import importlib.metadata
+import json
 import os
 import pathlib
 import platform
 import time
+from collections.abc import Sequence
+from typing import Any
 
 
 def describe() -> dict[str, str | int]:
@@ -15,8 +20,19 @@ def describe() -> dict[str, str | int]:
         "processor": _processor(),
         "n_cpu_cores": os.cpu_count() or 0,
         "python": platform.python_version(),
+        "tensorflow": importlib.metadata.version("tensorflow"),
+        "keras": importlib.metadata.version("keras"),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def write(path: str | os.PathLike, rows: Sequence[Any], **more: Any) -> None:
+    """Writes the machine and rows, dataclasses, to a JSON file."""
+    content = {
+        "machine": describe() | more,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    pathlib.Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _processor() -> str:

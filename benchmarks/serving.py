@@ -28,7 +28,6 @@ import time
 
 import machine
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 from serving_clients import POLL_SECONDS, TIMEOUT_SECONDS, Model, Soak, Tally
 
@@ -175,7 +174,7 @@ def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
         for share in _RSS_SHARES
     }
     return {
-        "machine": machine.describe() | {"tensorflow": tf.__version__},
+        "machine": machine.describe(),
         "model": soak.model.metadata["weights_sha256"],
         "settings": {flag.name: flag.value for flag in (_MINUTES, _CHANGE_SECONDS, _SECONDS)}
         | {"server_flags": _SERVER_FLAGS.value, "n_clients": len(soak.clients())},

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import io
 import itertools
-import json
 import pathlib
 import statistics
 import tempfile
@@ -78,7 +76,8 @@ def main(argv: list[str]) -> None:
         rows.append(row)
         print(_line(row) if len(rows) > 1 else _header() + _line(row), flush=True)
         if _OUT.value:
-            _write(rows)
+            gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
+            machine.write(_OUT.value, rows, gpus=gpus)
 
 
 def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
@@ -183,19 +182,6 @@ def _line(row: Row) -> str:
         f"| {100 * row.data_cost:+.1f} % | {row.steps_per_second:.2f} "
         f"| {row.audio_seconds_per_second:.1f} |"
     )
-
-
-def _write(rows: list[Row]) -> None:
-    text = io.StringIO()
-    described = machine.describe() | {
-        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-    json.dump(
-        {"machine": described, "rows": [dataclasses.asdict(row) for row in rows]}, text, indent=1
-    )
-    pathlib.Path(_OUT.value).write_text(text.getvalue() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
