@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -26,7 +25,7 @@ from export.standalone.checks import Cases
 from musika_tf import synthesis
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
-from musika_tf.training import checkpoint, stages
+from musika_tf.training import stages
 
 # What exported networks can compute in.
 PRECISIONS = ("float32", "bfloat16")
@@ -134,7 +133,7 @@ def metadata(
     return {
         "format_version": METADATA_FORMAT_VERSION,
         "created_utc": now.isoformat(timespec="seconds"),
-        "weights_sha256": weights_sha256(synthesizer.networks),
+        "weights_sha256": synthesizer.weights_sha256(),
         "precision": synthesizer.precision,
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
@@ -171,9 +170,3 @@ def _version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
         return None
-
-
-def weights_sha256(networks: Mapping[str, keras.Model]) -> str:
-    """SHA-256 over all weights, under the names `<network>/<layer>/<variable>`."""
-    weights = {f"{name}/{v.path}": v for name, network in networks.items() for v in network.weights}
-    return checkpoint.sha256({name: variable.numpy() for name, variable in weights.items()})

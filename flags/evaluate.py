@@ -20,7 +20,8 @@ def _texts(numbers: Sequence[float]) -> list[str]:
 
 MODEL_DIR = paths.define(
     "model_dir",
-    "Exported model: a folder of versions, of which the newest is taken, or one version.",
+    "Exported model: a folder of versions, of which the newest is taken, or one version. Or a run, "
+    "or released weights.",
     required=True,
 )
 OUT = paths.define("out", "Folder of the tables, numbers and pictures.", required=True)

@@ -9,7 +9,8 @@ from musika_tf.generation import Request
 
 MODEL_DIR = paths.define(
     "model_dir",
-    "Exported model: a folder of versions, of which the newest is taken, or one version.",
+    "Exported model: a folder of versions, of which the newest is taken, or one version. Or a run, "
+    "or released weights.",
     required=True,
 )
 OUT = paths.define(

@@ -118,7 +118,7 @@ def find_version(model_dir: str | os.PathLike) -> pathlib.Path:
         if (folder / "saved_model.pb").is_file():
             return folder
     raise ValueError(
-        f"{model_dir} holds no exported model: "
+        f"{model_dir} holds no exported model and is no run: "
         f"`musika-export --run_dir=RUN --model_dir={model_dir}` makes one"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 from musika_tf import datasets, encoding
 from musika_tf.batches import LatentBatches, WaveformBatches
@@ -130,7 +131,7 @@ def train_gan(
         stages.require_same_encoder(initial, fingerprint)
     trainer, batches = _gan_parts(shards, config, training, codec)
     if initial:
-        checkpoint.load_networks(initial, trainer.networks)
+        _begin_with(initial, trainer)
     if distribution.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
         _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
@@ -140,6 +141,16 @@ def train_gan(
             stages.adopt_autoencoder(run_dir, source)
         (folder / stages.ENCODER_FILE).write_text(fingerprint)
     return train(trainer, batches, settings, folder, lower_to)
+
+
+def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
+    """Gives a GAN the weights of another; of released ones the average is all there is."""
+    networks = dict(trainer.networks)
+    if "generator" not in checkpoint.network_names(initial):
+        del networks["generator"]
+    checkpoint.load_networks(initial, networks)
+    if "generator" not in networks:
+        trainer.generator.set_weights(trainer.generator_average.get_weights())
 
 
 def _gan_parts(

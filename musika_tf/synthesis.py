@@ -58,6 +58,15 @@ class Synthesizer:
         """What the networks compute in."""
         return self.generator.dtype_policy.compute_dtype
 
+    def weights_sha256(self) -> str:
+        """SHA-256 over all weights, under the names `<network>/<layer>/<variable>`."""
+        weights = {
+            f"{name}/{variable.path}": variable.numpy()
+            for name, network in self.networks.items()
+            for variable in network.weights
+        }
+        return checkpoint.sha256(weights)
+
     def latents(
         self, coordinates_: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
     ) -> tf.Tensor:

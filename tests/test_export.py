@@ -111,10 +111,10 @@ def test_metadata(version, run_dir, tiny_config):
         "range": "standard normal draws",
     }
     synthesizer = saved_model.synthesis.load(run_dir)
-    assert metadata["weights_sha256"] == saved_model.weights_sha256(synthesizer.networks)
+    assert metadata["weights_sha256"] == synthesizer.weights_sha256()
     kernel = synthesizer.networks["decoder2"].weights[0]
     kernel.assign_add(tf.ones_like(kernel) * 1e-3)
-    assert metadata["weights_sha256"] != saved_model.weights_sha256(synthesizer.networks)
+    assert metadata["weights_sha256"] != synthesizer.weights_sha256()
 
 
 # Versions

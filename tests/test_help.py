@@ -22,6 +22,7 @@ EXPECTED_FLAGS = {
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
+    "release": ("--run_dir", "--weights_dir", "--card", "--[no]overwrite"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),
     "evaluate": ("--model_dir", "--out", "--[no]adherence", "--num_walks", "--onset_detector"),
     "serve": ("--model_dir", "--rest_port", "--max_queue", "--grace_seconds"),

@@ -58,10 +58,12 @@ ORDER = (
     ("musika_tf.training.checkpoint", "musika_tf.training.pipeline"),
     ("musika_tf.training.lowering", "musika_tf.training.lowered_step"),
     ("musika_tf.training.summaries",),
+    ("musika_tf.training.curves",),
     ("musika_tf.training.loop",),
     ("musika_tf.training.stages",),
     ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
+    ("musika_tf.live", "musika_tf.release"),
     ("musika_tf.runs",),
     # Runs where there is no project: imports nothing of it.
     ("export.standalone.*",),

@@ -1,7 +1,8 @@
-"""Makes music of any length with an exported model; streams it to WAV or FLAC files.
+"""Makes music of any length with a trained model; streams it to WAV or FLAC files.
 
     musika-generate --model_dir=models/piano --seconds=240 --seed=1 --num_samples=3 \
         --out=music/piano.flac
+    musika-generate --model_dir=weights/piano --out=music/piano.wav
     musika-generate --model_dir=models/piano_note_density --note_density=random_walk \
         --out=music/piano.flac
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from flags import generate as generate_flags
-from musika_tf import generation
+from musika_tf import generation, live
 from musika_tf.programs import common
 
 # What shells give to programs that Ctrl-C ended.
@@ -26,8 +27,7 @@ def main(argv: list[str]) -> None:
     request = generate_flags.request()
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
     try:
-        jit_compile = generate_flags.JIT_COMPILE.value
-        model = generation.Model(generate_flags.MODEL_DIR.value, jit_compile)
+        model = live.open_model(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
         for report in generation.generate(model, request, out, with_picture):
             print(report, flush=True)
             if not report.is_complete:

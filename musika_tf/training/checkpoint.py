@@ -20,6 +20,8 @@ import tensorflow as tf
 
 # Of the two kinds, which a folder keeps independently of each other.
 _NEWEST, _BEST = "checkpoint", "best"
+# What their weights are named after: networks/<network>/<layer>/<variable>.
+_NETWORKS = "networks/"
 _NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
 
 
@@ -59,6 +61,37 @@ def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     os.replace(temporary, path)
 
 
+def save_weights(
+    path: pathlib.Path, folder: str | os.PathLike, left_out: Sequence[str] = ()
+) -> pathlib.Path:
+    """Writes the networks of a checkpoint under the same name to `folder`, rounded to float16.
+
+    Args:
+      path: the checkpoint.
+      folder: made if missing.
+      left_out: names of networks that do not go along.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: array.astype(np.float16) if array.dtype == np.float32 else array
+        for name, array in _read(path).items()
+        if name.startswith(_NETWORKS) and _network_of(name) not in left_out
+    }
+    target = folder / f"{_NEWEST}-{step_of(path):08d}.safetensors"
+    save_arrays(target, arrays)
+    return target
+
+
+def network_names(path: pathlib.Path) -> set[str]:
+    """Names of the networks that a checkpoint holds."""
+    return {_network_of(name) for name in _read(path) if name.startswith(_NETWORKS)}
+
+
+def _network_of(name: str) -> str:
+    return name.split("/")[1]
+
+
 def all_checkpoints(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The newest checkpoints in a folder, oldest first."""
     return _all(pathlib.Path(folder), _NEWEST)
@@ -95,7 +128,7 @@ def step_of(path: pathlib.Path) -> int:
 
 def fingerprint(path: pathlib.Path, networks: Sequence[str]) -> str:
     """SHA-256 over the weights of the named networks in a checkpoint."""
-    prefixes = tuple(f"networks/{network}/" for network in networks)
+    prefixes = tuple(f"{_NETWORKS}{network}/" for network in networks)
     return sha256({k: v for k, v in _read(path).items() if k.startswith(prefixes)})
 
 
@@ -115,6 +148,11 @@ def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:
       ValueError: a variable or an array has no counterpart, or shapes differ; nothing is assigned.
     """
     arrays = _read(path)
+    if all(name.startswith(_NETWORKS) for name in arrays):
+        raise ValueError(
+            f"{path} holds trained weights without the state of their training, which cannot go on:"
+            f" begin a new run with --init_from={path.parent.parent}"
+        )
     _assign(path, arrays, variables, unused=set(arrays) - set(variables))
 
 
@@ -125,7 +163,7 @@ def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> No
       ValueError: a weight is missing or has another shape; nothing is assigned.
     """
     variables = {
-        f"networks/{name}/{variable.path}": variable.value
+        f"{_NETWORKS}{name}/{variable.path}": variable.value
         for name, network in networks.items()
         for variable in network.variables
     }

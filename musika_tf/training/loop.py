@@ -139,7 +139,7 @@ class _Run:
         self.step = self.first_step = state.step
         self._start(_wants_xla(settings.xla))
         self.vote = _make_vote()
-        self.writer = SummaryWriter(stage_dir / "logs") if distribution.is_chief() else None
+        self.writer = SummaryWriter(stage_dir) if distribution.is_chief() else None
         # Metrics of every call since the last validation.
         self.recent: list[dict[str, float]] = []
         self.stop_signal = 0

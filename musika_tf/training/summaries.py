@@ -10,12 +10,15 @@ import tensorflow as tf
 from musika_tf.figures import mel_picture
 from musika_tf.training.trainer import Samples
 
+# In the folder of a stage.
+LOGS_DIR = "logs"
+
 
 class SummaryWriter:
     """Writes one stage's TensorBoard log."""
 
-    def __init__(self, log_dir: str | os.PathLike):
-        self._writer = tf.summary.create_file_writer(str(log_dir))
+    def __init__(self, stage_dir: str | os.PathLike):
+        self._writer = tf.summary.create_file_writer(os.path.join(stage_dir, LOGS_DIR))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Curves, one a name."""

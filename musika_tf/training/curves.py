@@ -1,0 +1,58 @@
+"""Reads back what `summaries` wrote: curves, and how long a training took."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
+
+from musika_tf.training.summaries import LOGS_DIR
+
+# A longer silence in a log is a training that stopped and went on another time.
+_PAUSE_SECONDS = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One curve of a stage.
+
+    Attributes:
+      steps: int64 [n], rising.
+      values: float64 [n].
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def read(stage_dir: str | os.PathLike) -> dict[str, Curve]:
+    """All curves of a stage by name; where a resumed run took steps again, its values count."""
+    points: dict[str, dict[int, float]] = {}
+    for event in _events(stage_dir):
+        for value in event.summary.value:
+            if value.metadata.plugin_data.plugin_name in ("scalars", ""):
+                number = tf.make_ndarray(value.tensor)
+                if number.ndim == 0:
+                    points.setdefault(value.tag, {})[event.step] = float(number)
+    return {
+        name: Curve(np.array(sorted(found)), np.array([found[step] for step in sorted(found)]))
+        for name, found in points.items()
+    }
+
+
+def duration_seconds(stage_dir: str | os.PathLike) -> float:
+    """How long a stage was trained, pauses left out; 0 without a log."""
+    times = sorted(event.wall_time for event in _events(stage_dir))
+    gaps = np.diff(times)
+    return float(np.sum(gaps[gaps < _PAUSE_SECONDS]))
+
+
+def _events(stage_dir: str | os.PathLike) -> Iterator[event_pb2.Event]:
+    for path in sorted(pathlib.Path(stage_dir, LOGS_DIR).glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield event_pb2.Event.FromString(record)
