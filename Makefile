@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # Tests of one file stay in one process: they share what TensorFlow has traced.
 PARALLEL := -n $(TEST_PROCESSES) --dist loadfile
 
-.PHONY: help setup test test-large lint format demo lock clean
+.PHONY: help setup test test-large lint format play demo lock clean
 
 help:
 	@echo "make setup       install everything into $(VENV)"
@@ -20,7 +20,8 @@ help:
 	@echo "make test-large  the default tests and the large ones"
 	@echo "make lint        check style and formatting"
 	@echo "make format      correct style and formatting"
-	@echo "make demo        run the whole chain on real piano audio, into demo/"
+	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
+	@echo "make play        only play the trained models"
 	@echo "make lock        renew requirements.lock from setup.py"
 	@echo "make clean       remove $(VENV) and caches; data and runs stay"
 
@@ -51,14 +52,27 @@ test: lint
 test-large: lint
 	$(PYTEST) $(PARALLEL) --run_large
 
+DEMO := demo
+PLAYED := piano techno
+
+play: setup
+	@mkdir -p $(DEMO)
+	for name in $(PLAYED); do \
+		$(BIN)/musika-generate --model_dir=weights/$$name --seconds=60 --seed=1 \
+			--out=$(DEMO)/$$name.wav --picture || exit 1; \
+	done
+	@echo
+	@echo "$(DEMO)/piano.wav, $(DEMO)/techno.wav    60 s of new music by the trained models in weights/;"
+	@echo "                                 $(DEMO)/*.png show it"
+	@echo
+
 # The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
 # not how good it gets. Running it again goes on where it stopped.
-DEMO := demo
 DEMO_FLAGS := --flagfile=flags/presets/small.flags --batch_size=4 --learning_rate=4e-4
 DEMO_TRAIN := $(BIN)/musika-train-autoencoder $(DEMO_FLAGS) \
 	--run_dir=$(DEMO)/run --data_dir=$(DEMO)/data
 
-demo: setup
+demo: play
 	$(BIN)/musika-prepare $(DEMO_FLAGS) --audio_dir=tests/data/piano --data_dir=$(DEMO)/data --overwrite
 	$(DEMO_TRAIN) --level=1 --phase=1 --n_steps=1200
 	$(DEMO_TRAIN) --level=1 --phase=2 --n_steps=500
@@ -71,8 +85,9 @@ demo: setup
 	$(BIN)/musika-export --run_dir=$(DEMO)/run --model_dir=$(DEMO)/model
 	$(BIN)/musika-generate --model_dir=$(DEMO)/model --seconds=30 --out=$(DEMO)/music.wav --picture
 	@echo
-	@echo "$(DEMO)/music.wav      30 s of new music by the exported model"
-	@echo "$(DEMO)/music.png      its waveform and log-mel spectrogram"
+	@echo "$(DEMO)/piano.wav      60 s of the trained piano model, and techno.wav of the techno model"
+	@echo "$(DEMO)/music.wav      30 s of the model that was just trained, for minutes"
+	@echo "$(DEMO)/*.png          their waveforms and log-mel spectrograms"
 	@echo "$(DEMO)/model/         the SavedModel, a folder a version"
 	@echo "$(DEMO)/run/           the training: $(BIN)/tensorboard --logdir=$(DEMO)/run shows and plays it"
 

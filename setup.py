@@ -36,7 +36,6 @@ setup(
         "musika_tf.training",
         "flags",
         "export",
-        "release",
         "export.serving",
         "export.standalone",
     ],

@@ -33,6 +33,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from export import saved_model, signatures
 from flags import system as system_flags
+from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE
 from musika_tf.synthesis import Synthesizer
@@ -40,7 +41,7 @@ from musika_tf.training import precision as precision_lib
 
 _PRESETS = flags.DEFINE_list("presets", ["piano", "small"], "Names of files in flags/presets.")
 _PRECISIONS = flags.DEFINE_list(
-    "precisions", ["float32"], "Of the exported networks: float32, bfloat16."
+    "precisions", ["float32"], "Of the exported decoders: float32, bfloat16."
 )
 _N_PATCHES = flags.DEFINE_list(
     "n_patches", ["1", "2", "20"], "Lengths to make in one call, in patches of 11.9 s."
@@ -90,7 +91,8 @@ def main(argv: list[str]) -> None:
         config = system_flags.config(flag_values=presets.flag_values(preset))
         gflop = gflop_per_second_of_audio(Synthesizer(config))
         with precision_lib.trained_networks_of(precision):
-            synthesizer = Synthesizer(config)
+            autoencoder = Autoencoder(config)
+        synthesizer = Synthesizer(config, autoencoder=autoencoder)
         with tempfile.TemporaryDirectory() as folder:
             version_dir = _export(synthesizer, pathlib.Path(folder, "1"))
             del synthesizer

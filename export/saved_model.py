@@ -27,7 +27,7 @@ from musika_tf.config import N_CHANNELS, Config
 from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
 from musika_tf.training import stages
 
-# What exported networks can compute in.
+# What exported decoders can compute in.
 PRECISIONS = ("float32", "bfloat16")
 
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
@@ -50,7 +50,7 @@ def export(
         table of differences.
       with_best: take the GAN of the best held-out figure instead of the newest.
       limits: what one request may ask for; by default those of `signatures.Limits`.
-      precision: what the networks compute in and their weights are kept in, of `PRECISIONS`.
+      precision: what the decoders compute in and their weights are kept in, of `PRECISIONS`.
 
     Returns:
       Folder of the new version, `model_dir/<integer>`.

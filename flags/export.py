@@ -32,7 +32,7 @@ PRECISION = flags.DEFINE_enum(
     "precision",
     PRECISIONS[0],
     PRECISIONS,
-    "Number format of the exported networks and their weights. bfloat16 halves the files and is "
+    "Number format of the exported decoders and their weights. bfloat16 makes smaller files and is "
     "faster on processors that compute in it; see docs/speed.md.",
 )
 MAX_SECONDS = flags.DEFINE_float(

@@ -55,8 +55,8 @@ class Synthesizer:
 
     @property
     def precision(self) -> str:
-        """What the networks compute in."""
-        return self.generator.dtype_policy.compute_dtype
+        """What the decoders compute in."""
+        return self.networks["decoder1"].dtype_policy.compute_dtype
 
     def weights_sha256(self) -> str:
         """SHA-256 over all weights, under the names `<network>/<layer>/<variable>`."""
@@ -225,15 +225,17 @@ def load(
     Args:
       run_dir: run with a trained autoencoder and latent GAN.
       with_best: the GAN's checkpoint of the best held-out figure instead of the newest one.
-      precision: what the networks compute in, `float32` or `bfloat16`.
+      precision: what the decoders compute in, `float32` or `bfloat16`.
 
     Raises:
       ValueError: no run, a stage was not trained yet (the message says what to run), or the GAN
         belongs to other encoders.
     """
     config = stages.require_config(run_dir)
+    # Not the generator: a tenth of the work, and what it rounds becomes other notes.
     with precision_lib.trained_networks_of(precision):
-        synthesizer = Synthesizer(config, autoencoder=encoding.load_autoencoder(run_dir))
+        autoencoder = encoding.load_autoencoder(run_dir)
+    synthesizer = Synthesizer(config, autoencoder=autoencoder)
     path = stages.checkpoint_of(run_dir, "gan", with_best)
     stages.require_encoder(run_dir)
     checkpoint.load_networks(path, {"generator_average": synthesizer.generator})

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from random_model import save_random_run
@@ -13,6 +14,7 @@ from random_model import save_random_run
 from export import saved_model, signatures
 from export import verify as verify_lib
 from export.standalone import checks, loaders
+from musika_tf import synthesis
 from musika_tf.config import Config
 from musika_tf.synthesis import Synthesizer
 
@@ -129,6 +131,31 @@ def quick_save(monkeypatch):
         return signatures.contract(synthesizer, limits)
 
     monkeypatch.setattr(saved_model, "save", save)
+
+
+def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
+    waveforms, n_bytes = {}, {}
+    for precision in saved_model.PRECISIONS:
+        synthesizer = synthesis.load(run_dir, precision=precision)
+        contract = saved_model.save(synthesizer, tmp_path / precision)
+        described = saved_model.metadata(synthesizer, contract, signatures.Limits(), {})
+        assert described["precision"] == precision
+        model = tf.saved_model.load(str(tmp_path / precision))
+        inputs = {name: tf.constant(v) for name, v in contract["generate"].example().items()}
+        waveforms[precision] = model.signatures["generate"](**inputs)["waveform"].numpy()
+        files = (tmp_path / precision / "variables").glob("*.data-*")
+        n_bytes[precision] = sum(path.stat().st_size for path in files)
+    error, signal = (
+        np.mean(np.square(array, dtype=np.float64))
+        for array in (waveforms["bfloat16"] - waveforms["float32"], waveforms["float32"])
+    )
+    assert -60.0 < 10.0 * np.log10(error / signal) < -20.0
+    assert n_bytes["bfloat16"] < n_bytes["float32"]
+    # The last layers say for themselves what they are.
+    dtypes = [weight.dtype for weight in synthesizer.networks["decoder1"].weights]
+    assert dtypes.count("bfloat16") > 10
+    assert dtypes.count("float32") == 4
+    assert {weight.dtype for weight in synthesizer.generator.weights} == {"float32"}
 
 
 def test_versions_count_up(tmp_path, run_dir, quick_save):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from musika_tf import audio, datasets, encoding, runs, synthesis
+from musika_tf import audio, datasets, encoding, release, runs, synthesis
 from musika_tf.shards import ShardWriter
 from musika_tf.training import checkpoint, stages
 from musika_tf.training.loop import LoopSettings
@@ -228,6 +228,32 @@ def test_a_gan_begins_with_the_weights_of_another(
     (trained / "gan" / stages.ENCODER_FILE).write_text("another")
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
         train_gan(tmp_path / "third", *args, init_from=trained)
+
+
+def test_released_weights_begin_a_gan_of_another_run(
+    tmp_path, data_dir, trained, tiny_config, tiny_training
+):
+    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
+    weights = release.release(trained, tmp_path / "weights")
+    # Rounded encoders are others: their latents are made with them.
+    still = dataclasses.replace(tiny_training, learning_rate=1e-30)
+    with pytest.raises(ValueError, match="made by other encoder weights"):
+        train_gan(tmp_path / "new", tmp_path / "latents", tiny_config, still, weights)
+    encoding.encode_shards(weights, data_dir, tmp_path / "latents", overwrite=True)
+    args = tmp_path / "latents", tiny_config, still, weights
+    train_gan(tmp_path / "new", *args, init_from=weights)
+    theirs, ours = (
+        networks_of(stages.checkpoint_of(run, "gan")) for run in (weights, tmp_path / "new")
+    )
+    prefix = "networks/generator_average/"
+    averages = [name for name in theirs if name.startswith(prefix)]
+    assert averages
+    for name in averages:
+        np.testing.assert_array_equal(ours[name], theirs[name].astype(np.float32), err_msg=name)
+        generator = ours[name.replace(prefix, "networks/generator/")]
+        np.testing.assert_array_equal(generator, ours[name], err_msg=name)
+    with pytest.raises(ValueError, match="without the state of their training"):
+        train_gan(weights, tmp_path / "latents", tiny_config, still, n_steps=20)
 
 
 def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config, tiny_training):
