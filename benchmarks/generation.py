@@ -183,7 +183,8 @@ def _line(row: Row) -> str:
     first_audio = "–" if row.first_audio_ms is None else f"{row.first_audio_ms:.0f}"
     return (
         f"| {row.preset} | {row.precision} | {row.way} | {row.duration_seconds:.1f} "
-        f"| {row.real_time_factor:.1f} | {row.ms_per_second_of_audio:.2f} | {row.gflop_per_second_of_audio:.2f} "
+        f"| {row.real_time_factor:.1f} | {row.ms_per_second_of_audio:.2f} "
+        f"| {row.gflop_per_second_of_audio:.2f} "
         f"| {100 * row.share_of_product:.0f} % of {row.product_gflops:.0f} "
         f"| {row.peak_memory_mib:.0f} | {row.page_faults_per_second_of_audio:.0f} | {first_audio} |"
     )
