@@ -96,10 +96,13 @@ def require_an_evaluation() -> None:
     if not any(evaluation.value for evaluation, _ in _EVALUATIONS):
         names = " or ".join(f"--{evaluation.name}" for evaluation, _ in _EVALUATIONS)
         raise ValueError(f"nothing to evaluate: give {names}")
+    lacks = []
     for evaluation, needed in _EVALUATIONS:
         missing = [f"--{flag.name}" for flag in needed if flag.value is None]
         if evaluation.value and missing:
-            raise ValueError(f"--{evaluation.name} needs {' and '.join(missing)}")
+            lacks.append(f"--{evaluation.name} needs {' and '.join(missing)}")
+    if lacks:
+        raise ValueError("; ".join(lacks))
 
 
 def request() -> Request:

@@ -23,6 +23,7 @@ import tensorflow as tf
 import tqdm
 
 from musika_tf import datasets, synthesis
+from musika_tf.autoencoder import join_channels
 from musika_tf.config import INT16_SCALE, Config
 from musika_tf.encoding import FileCodec
 from musika_tf.evaluation import music, reconstruction, statistics
@@ -178,9 +179,10 @@ def load(run_dir: str | os.PathLike, data_dir: str | os.PathLike, request: Reque
     codec = FileCodec(trained.autoencoder)
     system = System(request, trained, Synthesizer(config), codec, shards)
     shards.fixed_positions(request.n_samples, system.n_samples)
-    # A crop of whole excerpts must hold a window.
+    # What of it is encoded must hold a window.
     window_size = music.window_n_latents(config, WINDOW_SECONDS) * config.latent_hop_size
-    shards.fixed_positions(1, window_size + config.audio.excerpt_n_samples, "train")
+    n_excerpts = -(-window_size // config.audio.excerpt_n_samples)
+    shards.fixed_positions(1, datasets.held_out_n_samples(config.audio, n_excerpts), "train")
     return system
 
 
@@ -315,18 +317,17 @@ def _encoded(system: System, split: str) -> np.ndarray:
     """Latents of evenly spaced crops of a split: all of it, or as much as is encoded at most."""
     audio, shards = system.config.audio, system.shards
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
-    # Whole excerpts together with the zeros that encoding puts before them; and no less than one.
-    n_excerpts = max(1, (n_rows + audio.overlap_size) // audio.excerpt_n_samples)
-    n_samples = n_excerpts * audio.excerpt_n_samples - audio.overlap_size
+    # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
+    n_excerpts = (n_rows - audio.overlap_size) // audio.excerpt_n_samples
+    n_samples = datasets.held_out_n_samples(audio, n_excerpts)
     n_all = sum(source.n_rows for source in shards.split(split))
     n_crops = min(n_all, round(MAX_ENCODED_SECONDS * audio.sample_rate_hz)) // n_samples
     positions = shards.fixed_positions(max(1, n_crops), n_samples, split)
-    return np.stack(
-        [
-            system.codec.encode(_crop(shards, position, n_samples))
-            for position in _progress(positions, f"encoding the {split} split", " crops")
-        ]
-    )
+    latents = [
+        join_channels(system.trained.autoencoder.encode(_crop(shards, position, n_samples).T)[None])
+        for position in _progress(positions, f"encoding the {split} split", " crops")
+    ]
+    return np.concatenate(latents)
 
 
 def _progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
