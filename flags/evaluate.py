@@ -20,11 +20,18 @@ def _texts(numbers: Sequence[float]) -> list[str]:
 
 MODEL_DIR = paths.define(
     "model_dir",
-    "Exported model: a folder of versions, of which the newest is taken, or one version. Or a run, "
-    "or released weights.",
-    required=True,
+    "Exported model: a folder of versions, of which the newest is taken, or one version; or a run, "
+    "or released weights. For --adherence.",
 )
-OUT = paths.define("out", "Folder of the tables, numbers and pictures.", required=True)
+RUN_DIR = paths.define(
+    "run_dir", "Run folder with a trained autoencoder and latent GAN. For --quality."
+)
+DATA_DIR = paths.define(
+    "data_dir",
+    "Waveform shards, best those that the run was trained with: the validation split is what music "
+    "should sound like, the training split what must not be copied. For --quality.",
+)
+OUT = paths.define("out", "Folder of the tables, numbers, pictures and audio.", required=True)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an evaluation that is there.")
 ADHERENCE = flags.DEFINE_bool(
     "adherence",
@@ -32,11 +39,22 @@ ADHERENCE = flags.DEFINE_bool(
     "Evaluate whether the music of a conditional model follows what it is told: note density and "
     "tempo are measured as training data are labelled.",
 )
-SECONDS = flags.DEFINE_float("seconds", Settings.request.seconds, "Length of each sample.")
+QUALITY = flags.DEFINE_bool(
+    "quality",
+    False,
+    "Evaluate how good a run is on held-out music: what its autoencoder keeps, and how what it "
+    "generates differs from real music, in sound and in latents.",
+)
+SECONDS = flags.DEFINE_float(
+    "seconds",
+    Settings.request.seconds,
+    "Length of each sample; for --quality also of the held-out crops beside them.",
+)
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
     Settings.request.n_samples,
-    "Samples a constant; they have the same anchors and styles at each.",
+    "Samples a constant, with the same anchors and styles at each; for --quality samples in all, "
+    "and as many held-out crops.",
 )
 NUM_WALKS = flags.DEFINE_integer(
     "num_walks",
@@ -63,16 +81,42 @@ ONSET_DETECTOR = flags.DEFINE_enum(
     "Who finds note onsets; best the one that labelled the training data. auto: madmom where it is "
     "installed.",
 )
-KEEP_AUDIO = flags.DEFINE_bool("keep_audio", False, "Also keep the samples, as WAV files.")
+KEEP_AUDIO = flags.DEFINE_bool(
+    "keep_audio",
+    False,
+    "Also keep the samples of --adherence, as WAV files; --quality always keeps its own.",
+)
 
-_EVALUATIONS = (ADHERENCE,)
+# What each evaluation needs.
+_EVALUATIONS = ((ADHERENCE, (MODEL_DIR,)), (QUALITY, (RUN_DIR, DATA_DIR)))
 
 
 def require_an_evaluation() -> None:
-    """Raises ValueError if no evaluation is asked for."""
-    if not any(flag.value for flag in _EVALUATIONS):
-        names = " or ".join(f"--{flag.name}" for flag in _EVALUATIONS)
+    """Raises ValueError if no evaluation is asked for, or one lacks a flag that it needs."""
+    if not any(evaluation.value for evaluation, _ in _EVALUATIONS):
+        names = " or ".join(f"--{evaluation.name}" for evaluation, _ in _EVALUATIONS)
         raise ValueError(f"nothing to evaluate: give {names}")
+    lacks = []
+    for evaluation, needed in _EVALUATIONS:
+        missing = [f"--{flag.name}" for flag in needed if flag.value is None]
+        if evaluation.value and missing:
+            lacks.append(f"--{evaluation.name} needs {' and '.join(missing)}")
+    if lacks:
+        raise ValueError("; ".join(lacks))
+
+
+def request() -> Request:
+    """The samples that are asked for.
+
+    Raises:
+      ValueError: a value is out of range.
+    """
+    return Request(
+        seconds=SECONDS.value,
+        seed=SEED.value,
+        truncation=TRUNCATION.value,
+        n_samples=NUM_SAMPLES.value,
+    )
 
 
 def adherence_settings() -> Settings:
@@ -83,12 +127,7 @@ def adherence_settings() -> Settings:
     """
     detector = ONSET_DETECTOR.value
     return Settings(
-        request=Request(
-            seconds=SECONDS.value,
-            seed=SEED.value,
-            truncation=TRUNCATION.value,
-            n_samples=NUM_SAMPLES.value,
-        ),
+        request=request(),
         n_walks=NUM_WALKS.value,
         note_densities=_numbers(NOTE_DENSITIES),
         tempos_bpm=_numbers(TEMPOS_BPM),

@@ -206,6 +206,11 @@ class Signal:
         return ":".join((self.name, self.unit, *limits, self.rate))
 
     @property
+    def middle(self) -> float:
+        """The middle of the range, in its unit."""
+        return (self.minimum + self.maximum) / 2
+
+    @property
     def range_text(self) -> str:
         """The range in words: `60 to 200 (beats per minute)`."""
         return f"{self.minimum:g} to {self.maximum:g} ({self.unit})"

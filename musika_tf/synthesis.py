@@ -143,6 +143,25 @@ class Synthesizer:
           The waveform float32 [B, n, 2] in [-1, 1], as long as the longest row and silent after the
           end of the others, and int32 [B]: the samples of each row, seconds·rate rounded.
         """
+        latents, n_samples = self.generate_latents(seed, seconds, truncation, told)
+        longest = tf.reduce_max(n_samples)
+        waveform = self._decode_in_turn(latents)[:, :longest]
+        is_inside = tf.sequence_mask(n_samples, longest)[..., tf.newaxis]
+        return tf.where(is_inside, waveform, 0.0), n_samples
+
+    def generate_latents(
+        self,
+        seed: tf.Tensor,
+        seconds: tf.Tensor,
+        truncation: tf.Tensor,
+        told: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The latents that `generate` decodes, with the same arguments.
+
+        Returns:
+          float32 [B, P·seq_len, stereo_latent_depth] in (-1, 1), the whole patches that cover the
+          longest row, and int32 [B]: the samples of each row, seconds·rate rounded.
+        """
         audio, sizes = self.config.audio, self.config.gan
         # Products of float32 are whole samples only up to 2^24, which is six minutes at 44.1 kHz.
         exact_n_samples = tf.cast(seconds, tf.float64) * audio.sample_rate_hz
@@ -156,10 +175,7 @@ class Synthesizer:
         if told is not None:
             n_latents = (n_anchors - 1) * 2 * sizes.seq_len
             conditioning = tf.repeat(told[:, tf.newaxis], n_latents, axis=1)
-        latents = self._latents_of_patches(anchors, style, conditioning, n_patches)
-        waveform = self._decode_in_turn(latents)[:, :longest]
-        is_inside = tf.sequence_mask(n_samples, longest)[..., tf.newaxis]
-        return tf.where(is_inside, waveform, 0.0), n_samples
+        return self._latents_of_patches(anchors, style, conditioning, n_patches), n_samples
 
     def _decode_in_turn(self, latents: tf.Tensor) -> tf.Tensor:
         """Latents [B, P·seq_len, stereo_latent_depth] → waveform [B, P·patch_n_samples, 2]."""

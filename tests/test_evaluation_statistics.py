@@ -1,4 +1,4 @@
-"""Statistics of adherence, against SciPy and by hand."""
+"""Statistics of evaluations, against SciPy and by hand."""
 
 import numpy as np
 import pytest
@@ -83,3 +83,30 @@ def test_chance_repeats_with_its_seed():
 def test_summary_by_hand():
     found = statistics.summary({"x": float(i)} for i in range(101))
     assert found == {"x": statistics.Chance(mean=50.0, low=5.0, high=95.0)}
+
+
+def test_frechet_distance_of_two_normals():
+    rng = np.random.default_rng(0)
+    a = rng.normal(0.0, 1.0, (200, 500, 2))
+    assert statistics.frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
+    # One dimension at a time: (difference of means)² + (difference of deviations)².
+    b = a * [1.0, 3.0] + [0.5, 0.0]
+    assert statistics.frechet_distance(a, b) == pytest.approx(0.25 + 4.0, rel=0.02)
+
+
+def test_frechet_distance_of_correlated_normals():
+    """Scaled by k, draws have k times the mean and k² times the covariance, correlated or not."""
+    a = np.random.default_rng(1).normal(1.0, 1.0, (4000, 3)) @ np.tri(3)
+    a_mean, a_variance = a.mean(axis=0), np.var(a, axis=0, ddof=1).sum()
+    wanted = 4.0 * a_mean @ a_mean + 4.0 * a_variance
+    assert statistics.frechet_distance(a, 3.0 * a) == pytest.approx(wanted)
+
+
+def test_nearest_distances_are_those_of_all_pairs():
+    rng = np.random.default_rng(0)
+    queries, references = rng.normal(size=(600, 5)), rng.normal(size=(40, 5))
+    queries[7] = references[3]
+    found = statistics.nearest_distances(queries, references)
+    pairs = np.sqrt(np.mean(np.square(queries[:, None] - references), axis=2))
+    np.testing.assert_allclose(found, pairs.min(axis=1), atol=1e-7)
+    assert found[7] < 1e-7 < np.delete(found, 7).min()

@@ -16,7 +16,7 @@ from musika_tf.config import (
     Signal,
     TrainingConfig,
 )
-from musika_tf.training.gan_trainer import GanTrainer, _frechet_distance
+from musika_tf.training.gan_trainer import GanTrainer
 
 CONFIG = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=2),
@@ -209,15 +209,6 @@ def test_validation_compares_the_averaged_generator_with_held_out_latents():
     real = _latents(8, seed=1).reshape(-1, 4)
     expected = np.square(real.mean(axis=0)).sum() + real.var(axis=0, ddof=1).sum()
     assert silent["held_out/frechet"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_frechet_distance_of_two_normals():
-    rng = np.random.default_rng(0)
-    a = rng.normal(0.0, 1.0, (200, 500, 2))
-    assert _frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
-    # One dimension at a time: (difference of means)² + (difference of deviations)².
-    b = a * [1.0, 3.0] + [0.5, 0.0]
-    assert _frechet_distance(a, b) == pytest.approx(0.25 + 4.0, rel=0.02)
 
 
 def test_samples_are_the_same_pieces_every_time():

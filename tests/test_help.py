@@ -24,7 +24,14 @@ EXPECTED_FLAGS = {
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
     "release": ("--run_dir", "--weights_dir", "--card", "--[no]overwrite"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),
-    "evaluate": ("--model_dir", "--out", "--[no]adherence", "--num_walks", "--onset_detector"),
+    "evaluate": (
+        "--model_dir",
+        "--run_dir",
+        "--out",
+        "--[no]adherence",
+        "--[no]quality",
+        "--num_walks",
+    ),
     "serve": ("--model_dir", "--rest_port", "--max_queue", "--grace_seconds"),
 }
 

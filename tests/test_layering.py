@@ -48,7 +48,8 @@ ORDER = (
     ("musika_tf.preparation",),
     ("musika_tf.figures",),
     ("musika_tf.generation",),
-    ("musika_tf.evaluation.statistics",),
+    ("musika_tf.evaluation.statistics", "musika_tf.evaluation.report_files"),
+    ("musika_tf.evaluation.reconstruction", "musika_tf.evaluation.music"),
     ("musika_tf.evaluation.adherence",),
     ("musika_tf.evaluation.adherence_pictures",),
     ("musika_tf.evaluation.adherence_report",),
@@ -64,6 +65,8 @@ ORDER = (
     ("musika_tf.encoding",),
     ("musika_tf.synthesis",),
     ("musika_tf.live", "musika_tf.release"),
+    ("musika_tf.evaluation.quality",),
+    ("musika_tf.evaluation.quality_report",),
     ("musika_tf.runs",),
     # Runs where there is no project: imports nothing of it.
     ("export.standalone.*",),

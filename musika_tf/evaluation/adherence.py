@@ -227,9 +227,7 @@ def _require_long_enough(config: Config, seconds: float) -> None:
 def controls(config: Config, task: Task) -> tuple[signals.Control, ...]:
     """What each signal of the model is told for a task; all but one the middle of their range."""
     return tuple(
-        task.control
-        if signal == task.signal
-        else signals.Constant((signal.minimum + signal.maximum) / 2)
+        task.control if signal == task.signal else signals.Constant(signal.middle)
         for signal in config.conditioning.signals
     )
 

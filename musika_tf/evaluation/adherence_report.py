@@ -7,15 +7,11 @@ OUT/adherence/        pictures, and the audio if it is kept
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +22,10 @@ from musika_tf.conditioning import note_density, signals, tempo
 from musika_tf.config import Config, Signal
 from musika_tf.evaluation import adherence, adherence_pictures, statistics
 from musika_tf.evaluation.adherence import Result, Sample, Settings
+from musika_tf.evaluation.report_files import ReportFiles, optional, table
 from musika_tf.generation import Model
 
-TABLES_FILE, NUMBERS_FILE, FOLDER = "adherence.md", "adherence.json", "adherence"
+_FILES = ReportFiles("adherence")
 FORMAT_VERSION = 1
 
 # Random walks that get a picture; of each constant the first sample gets one.
@@ -70,48 +67,23 @@ def evaluate(
       ValueError: as `adherence.plan`, or `out` holds an earlier evaluation.
     """
     out = pathlib.Path(out)
-    _require_free(out, overwrite)
+    _FILES.require_free(out, overwrite)
     adherence.plan(model.config, settings)
-    with _written_aside(out) as folder:
+    with _FILES.written_aside(out) as folder:
         found = []
         for sample, waveform in adherence.samples(model, settings):
             found.append(sample)
-            _keep(folder / FOLDER, model.config, sample, waveform, keep_audio)
+            _keep(folder / _FILES.folder, model.config, sample, waveform, keep_audio)
         results = adherence.results(model.config, settings, found)
         for result in results:
-            path = folder / FOLDER / f"{_scatter_name(result)}.png"
+            path = folder / _FILES.folder / f"{_scatter_name(result)}.png"
             _save(adherence_pictures.scatter(result), path)
         text = tables(model, settings, results)
-        (folder / TABLES_FILE).write_text(text, encoding="utf-8")
-        values = json.dumps(numbers(model, settings, results), indent=1, allow_nan=False)
-        (folder / NUMBERS_FILE).write_text(values + "\n", encoding="utf-8")
+        _FILES.write(folder, text, numbers(model, settings, results))
     return text
 
 
 # Files
-
-
-def _require_free(out: pathlib.Path, overwrite: bool) -> None:
-    there = [name for name in (TABLES_FILE, NUMBERS_FILE, FOLDER) if (out / name).exists()]
-    if there and not overwrite:
-        raise ValueError(
-            f"{out} has {', '.join(there)} already: name another folder, or replace them with "
-            "--overwrite"
-        )
-
-
-@contextlib.contextmanager
-def _written_aside(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder whose files move to `out` when the block has ended without an error."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adherence-", dir=out) as name:
-        folder = pathlib.Path(name)
-        (folder / FOLDER).mkdir()
-        yield folder
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
-        # The numbers last: where they are, everything is.
-        for part in (FOLDER, TABLES_FILE, NUMBERS_FILE):
-            (folder / part).replace(out / part)
 
 
 def _keep(
@@ -205,13 +177,13 @@ def _density_table(config: Config, settings: Settings, result: Result) -> Iterat
     maximum = config.conditioning.max_onsets_per_second
     yield f"Onsets by {settings.detector}; density 1 is {maximum:g} onsets a second."
     yield ""
-    yield from _table(
+    yield from table(
         ("requested", "measured", "spread", "requested onsets a second", "measured"),
         (
             (
                 f"{row['requested']:g}",
                 f"{row['measured_mean']:.3f}",
-                _optional(row["measured_spread"], ".3f"),
+                optional(row["measured_spread"], ".3f"),
                 f"{note_density.unscale(row['requested'], maximum):.2f}",
                 f"{row['onsets_per_second']:.2f}",
             )
@@ -223,7 +195,7 @@ def _density_table(config: Config, settings: Settings, result: Result) -> Iterat
 def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator[str]:
     yield "Estimates by Tempo-CNN."
     yield ""
-    yield from _table(
+    yield from table(
         ("requested", "estimates", *(_TITLES[name] for name in _SHARES), "confidence"),
         (
             (
@@ -249,7 +221,7 @@ def _figures_table(
         )
         for name, value in found.items()
     )
-    return _table((title, "measured", "by chance", "90 % of chance"), rows)
+    return table((title, "measured", "by chance", "90 % of chance"), rows)
 
 
 def _walks_tables(result: Result) -> list[str]:
@@ -265,7 +237,7 @@ def _walks_tables(result: Result) -> list[str]:
         *(_TITLES[name] for name in result.walk_figures),
     )
     means = _figures_table("mean of all walks", result.walk_figures, result.walk_chance)
-    return ["", *_table(header, rows), "", *means]
+    return ["", *table(header, rows), "", *means]
 
 
 def _pictures(result: Result) -> Iterator[str]:
@@ -273,16 +245,7 @@ def _pictures(result: Result) -> Iterator[str]:
     shown = [s.task.name for s in (*found, *result.walks) if _has_picture(s)]
     for name in (_scatter_name(result), *shown):
         yield ""
-        yield f"![{name}]({FOLDER}/{name}.png)"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = (header, ["---"] * len(header), *rows)
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _optional(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+        yield f"![{name}]({_FILES.folder}/{name}.png)"
 
 
 # Numbers

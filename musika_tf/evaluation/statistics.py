@@ -1,4 +1,4 @@
-"""How well two series agree, and how well they would by chance."""
+"""How well two series or two sets of vectors agree, and how well series would by chance."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ N_SHUFFLES = 1000
 _TAIL = 0.05
 # Deviations below this part of a value are rounding.
 _ROUNDING = 1e-9
+# Queries whose distances to all references are in memory together.
+_N_QUERIES_AT_ONCE = 256
 
 
 def pearson(a: Sequence[float], b: Sequence[float]) -> float:
@@ -75,6 +77,48 @@ def folded(
 def spread(values: Sequence[float]) -> float | None:
     """Standard deviation over a population of which these are samples; None for a single one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """‖μ_a - μ_b‖² + tr(C_a + C_b - 2·(C_a·C_b)^½) of the last axis, all others being draws.
+
+    The Fréchet distance of two normal distributions with the means and covariances of the draws
+    (Heusel et al. 2017, eq. 6). Few draws make it too large.
+
+    Args:
+      a, b: float [..., n_channels], at least two channels and two draws each.
+    """
+    a, b = (x.reshape(-1, x.shape[-1]) for x in (a, b))
+    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # The trace of a matrix's square root is the sum of the roots of its eigenvalues, which are
+    # real and positive for a product of covariances, but for rounding.
+    eigenvalues = np.linalg.eigvals(covariance_a @ covariance_b).real
+    cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
+    offset = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    return float(offset + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * cross)
+
+
+def nearest_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Root mean square difference of every query to the reference that is nearest to it.
+
+    Args:
+      queries: float [n_queries, n_channels].
+      references: float [n_references, n_channels], at least one.
+
+    Returns:
+      float64 [n_queries].
+    """
+    references = np.asarray(references, np.float64)
+    squares = np.square(references).sum(axis=1)
+    nearest = []
+    # In parts: all distances at once would fill the memory.
+    for begin in range(0, len(queries), _N_QUERIES_AT_ONCE):
+        part = np.asarray(queries[begin : begin + _N_QUERIES_AT_ONCE], np.float64)
+        # Squared distances but for the query's own square, which all references share.
+        nearest.append((squares - 2.0 * part @ references.T).min(axis=1))
+        nearest[-1] += np.square(part).sum(axis=1)
+    total = np.maximum(np.concatenate(nearest or [np.zeros(0)]), 0.0)
+    return np.sqrt(total / references.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Measures an exported model; writes tables, numbers and pictures to --out.
+"""Measures an exported model or a trained run; writes tables, numbers and pictures to --out.
 
     musika-evaluate --model_dir=models/piano_note_density --out=evaluation --adherence
+    musika-evaluate --run_dir=runs/piano --data_dir=data/piano --out=evaluation --quality
 
 --adherence: does the music of a conditional model follow what it is told?
+--quality: how near is what a run decodes and generates to held-out music?
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import sys
 
 from flags import evaluate as evaluate_flags
-from musika_tf import generation
-from musika_tf.evaluation import adherence_report
+from musika_tf import live
+from musika_tf.evaluation import adherence_report, quality_report
 from musika_tf.programs import common
 
 # What shells give to programs that Ctrl-C ended.
@@ -22,20 +24,34 @@ def main(argv: list[str]) -> None:
     """Runs the evaluations that the flags ask for."""
     common.reject_arguments(argv)
     evaluate_flags.require_an_evaluation()
-    settings = evaluate_flags.adherence_settings()
     try:
-        model = generation.Model(evaluate_flags.MODEL_DIR.value)
         if evaluate_flags.ADHERENCE.value:
-            tables = adherence_report.evaluate(
-                model,
-                settings,
-                evaluate_flags.OUT.value,
-                keep_audio=evaluate_flags.KEEP_AUDIO.value,
-                overwrite=evaluate_flags.OVERWRITE.value,
-            )
-            print(tables, flush=True)
+            print(_adherence(), flush=True)
+        if evaluate_flags.QUALITY.value:
+            print(_quality(), flush=True)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+def _adherence() -> str:
+    settings = evaluate_flags.adherence_settings()
+    return adherence_report.evaluate(
+        live.open_model(evaluate_flags.MODEL_DIR.value),
+        settings,
+        evaluate_flags.OUT.value,
+        keep_audio=evaluate_flags.KEEP_AUDIO.value,
+        overwrite=evaluate_flags.OVERWRITE.value,
+    )
+
+
+def _quality() -> str:
+    return quality_report.evaluate(
+        evaluate_flags.RUN_DIR.value,
+        evaluate_flags.DATA_DIR.value,
+        evaluate_flags.request(),
+        evaluate_flags.OUT.value,
+        overwrite=evaluate_flags.OVERWRITE.value,
+    )
 
 
 def run() -> None:

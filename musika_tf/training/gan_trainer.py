@@ -12,6 +12,7 @@ import tensorflow as tf
 from musika_tf import coordinates, gan, losses
 from musika_tf.conditioning.signals import to_model_units
 from musika_tf.config import Config, TrainingConfig
+from musika_tf.evaluation import statistics
 from musika_tf.training import distribution, precision
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
@@ -307,7 +308,7 @@ class GanTrainer(Trainer):
         real_changes, fake_changes = (np.abs(np.diff(x, axis=1)) for x in (real, fake))
         seam = self.config.gan.seq_len - 1
         figures = {
-            "frechet": _frechet_distance(real, fake),
+            "frechet": statistics.frechet_distance(real, fake),
             "spread_ratio_min": spread_ratio.min(),
             "spread_ratio_max": spread_ratio.max(),
             "change_ratio": fake_changes.mean() / max(real_changes.mean(), 1e-6),
@@ -387,15 +388,3 @@ class GanTrainer(Trainer):
 def _spread(latents: tf.Tensor) -> tf.Tensor:
     """Standard deviation of a channel over batch and time, mean over the channels."""
     return tf.reduce_mean(tf.math.reduce_std(latents, axis=(0, 1)))
-
-
-def _frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """‖μ_a - μ_b‖² + tr(C_a + C_b - 2·(C_a·C_b)^½) of the last axis, all others being draws."""
-    a, b = (x.reshape(-1, x.shape[-1]) for x in (a, b))
-    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    # The trace of a matrix's square root is the sum of the roots of its eigenvalues, which are
-    # real and positive for a product of covariances, but for rounding.
-    eigenvalues = np.linalg.eigvals(covariance_a @ covariance_b).real
-    cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
-    offset = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    return float(offset + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * cross)

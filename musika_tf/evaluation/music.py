@@ -1,0 +1,277 @@
+"""What can be measured of music: level, spectrum, channels, rhythm; of latents too, seams.
+
+Pure functions of arrays. Musika's waveforms come in excerpts that are decoded on their own, whose
+latents come in patches that are generated on their own, so both may show where they meet:
+
+    patches     |           patch           |           patch           |
+    excerpts    | . . . | . . . | . . . | . . . | . . . | . . . | . . . | . . . |
+    borders             e       e       e       p       e       e       e       p
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import librosa
+import numpy as np
+
+from musika_tf import spectral
+from musika_tf.conditioning import onsets
+from musika_tf.config import AudioConfig, Config
+from musika_tf.evaluation import statistics
+
+# Full scale is 1: a sine of full scale has -3 dBFS. Silence is told as this.
+LEAST_DB = -100.0
+# From this absolute sample on it counts as clipped.
+CLIPPED_LEVEL = 0.999
+# Windows, and frames of the spectrum, below this are silent.
+SILENT_DBFS = -60.0
+SILENT_WINDOW_SECONDS = 0.5
+# Share of a frame's magnitude that is below its rolloff.
+ROLLOFF_SHARE = 0.85
+# Nominal centres of octave bands (IEC 61260); each reaches half an octave to both sides.
+BANDS_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)
+# Range of tempo in which the onsets are compared with themselves.
+SLOWEST_BPM, FASTEST_BPM = 60, 180
+ONSET_DETECTOR = onsets.LIBROSA
+
+_WINDOW_SIZE, _HOP_SIZE = 2048, 512
+# Answers a second of the onset envelope: so fine that a step at 180 BPM is 3 % of a beat.
+_ENVELOPE_RATE_HZ = 100
+
+
+# Waveforms
+
+
+def waveform_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    """Everything about one piece.
+
+    Args:
+      waveform: float32 [n_samples, 2] in [-1, 1], a second or longer.
+      sample_rate_hz: its rate.
+
+    Returns:
+      Finite numbers by name: `rms_dbfs` and `peak` of both channels; `clipped_share` of samples;
+      `silent_share` of windows; `spectral_centroid_hz`, `rolloff_hz`, `spectral_flatness` (0 to 1),
+      as librosa defines them, means over all frames that are not silent, 0 without any; the energy
+      of octave bands relative to the whole, see `band_name`; `channel_correlation` of left and
+      right, -1 to 1; `onsets_per_second`; `tempo_bpm`, 0 without onsets; `tempo_strength`, up to 1,
+      which a steady beat has.
+    """
+    left, right = waveform.T
+    return {
+        **_level_figures(waveform, sample_rate_hz),
+        **_spectrum_figures(waveform, sample_rate_hz),
+        "channel_correlation": statistics.pearson(left, right),
+        **_rhythm_figures(waveform.mean(axis=1), sample_rate_hz),
+    }
+
+
+def band_name(centre_hz: int) -> str:
+    """Name of an octave band's figure, `band_63_db` to `band_8000_db`."""
+    return f"band_{centre_hz}_db"
+
+
+def _db(power: np.ndarray) -> np.ndarray:
+    return 10.0 * np.log10(np.maximum(power, 10.0 ** (LEAST_DB / 10.0)))
+
+
+def _level_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    squares = np.square(waveform, dtype=np.float64).mean(axis=1)
+    window_size = round(SILENT_WINDOW_SECONDS * sample_rate_hz)
+    n_windows = len(squares) // window_size
+    windows = squares[: n_windows * window_size].reshape(n_windows, window_size).mean(axis=1)
+    levels = np.abs(waveform)
+    return {
+        "rms_dbfs": float(_db(squares.mean())),
+        "peak": float(levels.max()),
+        "clipped_share": float(np.mean(levels >= CLIPPED_LEVEL)),
+        "silent_share": float(np.mean(_db(windows) < SILENT_DBFS)),
+    }
+
+
+def _spectrum_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    spectrum = librosa.stft(
+        np.ascontiguousarray(waveform.T), n_fft=_WINDOW_SIZE, hop_length=_HOP_SIZE, center=False
+    )
+    # Powers are added and not waveforms, which may be opposite in the two channels.
+    power = np.square(np.abs(spectrum)).mean(axis=0)  # [n_bins, n_frames]
+    # By Parseval's theorem, of a Hann window, whose squares have the mean 3/8.
+    mean_squares = 2.0 * power.sum(axis=0) / (0.375 * _WINDOW_SIZE**2)
+    magnitude = np.sqrt(power[:, _db(mean_squares) >= SILENT_DBFS])
+    frames = {
+        "spectral_centroid_hz": librosa.feature.spectral_centroid(S=magnitude, sr=sample_rate_hz),
+        "rolloff_hz": librosa.feature.spectral_rolloff(
+            S=magnitude, sr=sample_rate_hz, roll_percent=ROLLOFF_SHARE
+        ),
+        "spectral_flatness": librosa.feature.spectral_flatness(S=magnitude),
+    }
+    means = {name: float(values.mean()) if values.size else 0.0 for name, values in frames.items()}
+    return means | _band_figures(power.mean(axis=1), sample_rate_hz)
+
+
+def _band_figures(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    """Energy of the octave bands relative to the whole, of mean powers [n_bins]."""
+    frequencies = librosa.fft_frequencies(sr=sample_rate_hz, n_fft=_WINDOW_SIZE)
+    total, half_octave = max(power.sum(), np.finfo(np.float32).tiny), np.sqrt(2.0)
+    figures = {}
+    for centre_hz in BANDS_HZ:
+        is_inside = (centre_hz / half_octave <= frequencies) & (
+            frequencies < centre_hz * half_octave
+        )
+        figures[band_name(centre_hz)] = float(_db(power[is_inside].sum() / total))
+    return figures
+
+
+def _rhythm_figures(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    found = onsets.detect_onsets(mono, sample_rate_hz, ONSET_DETECTOR)
+    hop_size = round(sample_rate_hz / _ENVELOPE_RATE_HZ)
+    envelope = librosa.onset.onset_strength(y=mono, sr=sample_rate_hz, hop_length=hop_size)
+    tempo_bpm = 0.0
+    if envelope.any():
+        (tempo_bpm,) = librosa.feature.tempo(
+            onset_envelope=envelope, sr=sample_rate_hz, hop_length=hop_size
+        )
+    return {
+        "onsets_per_second": len(found) * sample_rate_hz / len(mono),
+        "tempo_bpm": float(tempo_bpm),
+        "tempo_strength": tempo_strength(envelope, sample_rate_hz / hop_size),
+    }
+
+
+def tempo_strength(envelope: np.ndarray, rate_hz: float) -> float:
+    """Largest normalised autocorrelation at lags from a beat of 180 BPM to one of 60 BPM.
+
+    Args:
+      envelope: how much begins at each time, float [n_frames].
+      rate_hz: frames a second.
+
+    Returns:
+      At most 1, for an envelope that repeats itself; 0 for one that never changes, or is shorter
+      than the shortest lag.
+    """
+    first, last = (round(60.0 * rate_hz / bpm) for bpm in (FASTEST_BPM, SLOWEST_BPM))
+    lags = range(first, min(last, len(envelope) - 2) + 1)
+    return max((statistics.pearson(envelope[:-lag], envelope[lag:]) for lag in lags), default=0.0)
+
+
+# Latents
+
+
+def window_n_latents(config: Config, seconds: float) -> int:
+    """Latents in a window of about so many seconds, at least one."""
+    return max(1, round(seconds * config.audio.sample_rate_hz / config.latent_hop_size))
+
+
+def window_means(latents: np.ndarray, n_latents: int) -> np.ndarray:
+    """Means over windows that do not overlap.
+
+    Args:
+      latents: float [n_pieces, n_steps, depth].
+      n_latents: length of a window; what is left at the end of a piece is left out.
+
+    Returns:
+      float [n_pieces·(n_steps // n_latents), depth].
+    """
+    n_pieces, n_steps, depth = latents.shape
+    n_windows = n_steps // n_latents
+    whole = latents[:, : n_windows * n_latents]
+    return whole.reshape(n_pieces * n_windows, n_latents, depth).mean(axis=1)
+
+
+def windows(latents: np.ndarray, n_latents: int, hop: int = 1) -> np.ndarray:
+    """Windows of latents as vectors, that may overlap.
+
+    Args:
+      latents: float [n_pieces, n_steps, depth], n_steps at least n_latents.
+      n_latents: length of a window.
+      hop: latents from window to window.
+
+    Returns:
+      float [n_windows, n_latents·depth].
+    """
+    views = np.lib.stride_tricks.sliding_window_view(latents, n_latents, axis=1)[:, ::hop]
+    return np.moveaxis(views, -1, 2).reshape(-1, n_latents * latents.shape[-1])
+
+
+# Seams
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Where excerpts and patches meet, in steps of frames or of latents.
+
+    Attributes:
+      excerpt_length, patch_length: in steps; a patch is a whole number of excerpts.
+      reach: so many steps to each side of a border see both of what meets there.
+    """
+
+    excerpt_length: int
+    patch_length: int
+    reach: int
+
+    @classmethod
+    def of_frames(cls, config: Config) -> Grid:
+        """Of frames of the STFT that decoders write: windows reach over borders."""
+        n_frames = config.audio.excerpt_n_frames
+        n_excerpts = config.gan.seq_len // config.excerpt_n_latents
+        reach = config.audio.overlap_size // config.audio.hop_size
+        return cls(n_frames, n_excerpts * n_frames, reach)
+
+    @classmethod
+    def of_latents(cls, config: Config) -> Grid:
+        """Of latent steps."""
+        return cls(config.excerpt_n_latents, config.gan.seq_len, 0)
+
+    def ratios(self, changes: np.ndarray, first: int = 0) -> dict[str, float | None]:
+        """How much more changes at borders than elsewhere.
+
+        Args:
+          changes: float [n_pieces, n_steps - 1]: change i of a piece is from its step i to the
+            next one.
+          first: where on the grid a piece's step 0 is.
+
+        Returns:
+          `excerpt_ratio`, where excerpts of one patch meet, and `patch_ratio`, where patches
+          meet: mean change there over the mean change away from all borders; 1: no seam, None:
+          no such border.
+        """
+        steps = first + 1 + np.arange(changes.shape[1])
+        is_at_start = steps <= self.reach
+        is_patch = self._is_near(steps, self.patch_length) & ~is_at_start
+        is_border = self._is_near(steps, self.excerpt_length)
+        is_excerpt = is_border & ~is_patch & ~is_at_start
+        elsewhere = changes[:, ~is_border]
+        return {
+            "excerpt_ratio": _ratio(changes[:, is_excerpt], elsewhere),
+            "patch_ratio": _ratio(changes[:, is_patch], elsewhere),
+        }
+
+    def _is_near(self, steps: np.ndarray, period: int) -> np.ndarray:
+        after = steps % period
+        return (after <= self.reach) | (after >= period - self.reach)
+
+
+def _ratio(at_borders: np.ndarray, elsewhere: np.ndarray) -> float | None:
+    if not at_borders.size or not elsewhere.size or not elsewhere.any():
+        return None
+    return float(at_borders.mean() / elsewhere.mean())
+
+
+def spectral_flux(waveform: np.ndarray, audio: AudioConfig) -> np.ndarray:
+    """Mean absolute change of the scaled log magnitudes from frame to frame.
+
+    Args:
+      waveform: float32 [n_samples, n_channels].
+      audio: whose frames are taken.
+
+    Returns:
+      float32 [n_frames - 1], mean over bins and channels.
+    """
+    spectrogram = spectral.log_spectrogram(waveform.T, audio.window_size, audio.hop_size).numpy()
+    return np.abs(np.diff(spectrogram, axis=1)).mean(axis=(0, 2))
+
+
+def latent_changes(latents: np.ndarray) -> np.ndarray:
+    """Mean absolute change from step to step: [n_pieces, n_steps, depth] → [.., n_steps - 1]."""
+    return np.abs(np.diff(latents, axis=1)).mean(axis=2)

@@ -1,0 +1,369 @@
+"""How good is a trained run: what it generates beside real music that it never trained on.
+
+Four kinds of pieces are measured in the same way:
+
+    generated       anchors and style from the seed → generator → decoders
+    reconstructed   the real ones → encoders → decoders: the best that a generator could reach
+    real            evenly spaced crops of the held-out files
+    untrained       as generated, by networks with random weights
+
+The latents of generated pieces are compared with those of real music, without decoding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from musika_tf import datasets, synthesis
+from musika_tf.autoencoder import join_channels
+from musika_tf.config import INT16_SCALE, Config
+from musika_tf.encoding import FileCodec
+from musika_tf.evaluation import music, reconstruction, statistics
+from musika_tf.evaluation.reconstruction import Distances
+from musika_tf.generation import Request
+from musika_tf.shards import Position, Shards
+from musika_tf.synthesis import Synthesizer
+
+GENERATED, RECONSTRUCTED, REAL, UNTRAINED = KINDS = (
+    "generated",
+    "reconstructed",
+    "real",
+    "untrained",
+)
+TRAINING, HELD_OUT = "training", "held-out"
+
+# Pieces whose latents are compared, of two patches each: 19 minutes of the paper's systems.
+N_LATENT_PIECES = 48
+_N_LATENT_PIECES_AT_ONCE = 8
+# At most so much of each split is encoded, in crops of at most this length, evenly spaced: as much
+# as is generated, because few latents make Fréchet distances larger.
+MAX_ENCODED_SECONDS = 20 * 60.0
+ENCODED_CROP_SECONDS = 30.0
+# Of the windows in which latents are averaged or compared with each other.
+WINDOW_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A run ready to be measured; `load` makes it.
+
+    Attributes:
+      request: length, seed and truncation of pieces, and how many.
+      trained: averaged generator and newest decoders of the run.
+      untrained: the same with random weights.
+      codec: the run's autoencoder.
+      shards: waveforms, training and validation split.
+    """
+
+    request: Request
+    trained: Synthesizer
+    untrained: Synthesizer
+    codec: FileCodec
+    shards: Shards
+
+    @property
+    def config(self) -> Config:
+        """Of the run."""
+        return self.trained.config
+
+    @property
+    def n_samples(self) -> int:
+        """Length of every piece."""
+        return round(self.request.seconds * self.config.audio.sample_rate_hz)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One piece of music.
+
+    Attributes:
+      kind: of `KINDS`.
+      index: from 0.
+      waveform: float32 [n_samples, 2] in [-1, 1].
+    """
+
+    kind: str
+    index: int
+    waveform: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """For files: `generated-0`."""
+        return f"{self.kind}-{self.index}"
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentFrechet:
+    """Fréchet distances of latents to the held-out ones; lower is better.
+
+    Attributes:
+      single_steps: a latent step a draw, as the training of the GAN tells it.
+      window_means: a mean over about a second a draw.
+      n_windows: draws of the second one.
+    """
+
+    single_steps: float
+    window_means: float
+    n_windows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """Distances of windows of latents to the nearest window of training latents.
+
+    Attributes:
+      mean, least: of all windows.
+      n_windows: how many.
+    """
+
+    mean: float
+    least: float
+    n_windows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Everything that was measured.
+
+    Attributes:
+      reconstruction: by way, see `reconstruction.measure`.
+      pieces: by kind, means over its pieces of `music.waveform_figures`.
+      waveform_seams, latent_seams: by kind, ratios of `music.Grid.ratios`.
+      frechet: by whose latents were compared with the held-out ones.
+      nearest: by whose windows were compared with those of training.
+      encoded_seconds: by split, how much real music was encoded.
+      window_n_latents: length of the windows.
+    """
+
+    reconstruction: Mapping[str, Distances]
+    pieces: Mapping[str, Mapping[str, float]]
+    waveform_seams: Mapping[str, Mapping[str, float | None]]
+    latent_seams: Mapping[str, Mapping[str, float | None]]
+    frechet: Mapping[str, LatentFrechet]
+    nearest: Mapping[str, Nearest]
+    encoded_seconds: Mapping[str, float]
+    window_n_latents: int
+
+
+def load(run_dir: str | os.PathLike, data_dir: str | os.PathLike, request: Request) -> System:
+    """Loads a run and opens its data.
+
+    Args:
+      run_dir: run with a trained autoencoder and latent GAN.
+      data_dir: waveform shards with both splits, best those that it was trained with.
+      request: what to generate; what a conditional system is told is the middle of each range.
+
+    Raises:
+      ValueError: a stage was not trained yet, run and shards do not fit together, pieces are too
+        short to have a seam, or no held-out file is as long.
+    """
+    trained = synthesis.load(run_dir)
+    config = trained.config
+    shards = datasets.open_waveforms(data_dir, config)
+    least_seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
+    if request.seconds < least_seconds:
+        raise ValueError(
+            f"seconds={request.seconds:g} is too short to hear where two patches meet: give at "
+            f"least {least_seconds:.1f}"
+        )
+    # The only way to Keras' random weights; nothing else here draws from it.
+    keras.utils.set_random_seed(request.seed)
+    codec = FileCodec(trained.autoencoder)
+    system = System(request, trained, Synthesizer(config), codec, shards)
+    shards.fixed_positions(request.n_samples, system.n_samples)
+    # What of it is encoded must hold a window.
+    window_size = music.window_n_latents(config, WINDOW_SECONDS) * config.latent_hop_size
+    n_excerpts = -(-window_size // config.audio.excerpt_n_samples)
+    shards.fixed_positions(1, datasets.held_out_n_samples(config.audio, n_excerpts), "train")
+    return system
+
+
+def measure(system: System, pieces: Iterator[Piece]) -> Result:
+    """Measures a run, with progress bars.
+
+    Args:
+      system: of `load`.
+      pieces: those of `make_pieces`, which a caller may look at on the way.
+    """
+    ways = reconstruction.measure(
+        system.trained.autoencoder, system.untrained.autoencoder, system.shards
+    )
+    figures, seams = _measure_pieces(system, pieces)
+    latents = _latents(system)
+    n_latents = music.window_n_latents(system.config, WINDOW_SECONDS)
+    audio, hop_size = system.config.audio, system.config.latent_hop_size
+    return Result(
+        reconstruction=ways,
+        pieces=figures,
+        waveform_seams=seams,
+        latent_seams=_latent_seams(system.config, latents),
+        frechet=_frechet(latents, n_latents),
+        nearest=_nearest(latents, n_latents),
+        encoded_seconds={
+            name: latents[name][..., 0].size * hop_size / audio.sample_rate_hz
+            for name in (TRAINING, HELD_OUT)
+        },
+        window_n_latents=n_latents,
+    )
+
+
+# Pieces
+
+
+def make_pieces(system: System) -> Iterator[Piece]:
+    """All pieces, one after another, with a progress bar."""
+    request = system.request
+    positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
+    total = len(KINDS) * request.n_samples
+    with tqdm.tqdm(total=total, desc="music", unit=" pieces", dynamic_ncols=True) as bar:
+        for index in range(request.n_samples):
+            real = _crop(system.shards, positions[index], system.n_samples)
+            for kind, waveform in (
+                (GENERATED, _generate(system.trained, request, index)),
+                (RECONSTRUCTED, system.codec.decode(system.codec.encode(real), len(real))),
+                (REAL, real),
+                (UNTRAINED, _generate(system.untrained, request, index)),
+            ):
+                yield Piece(kind, index, waveform)
+                bar.update()
+
+
+def _crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
+    """float32 [n_samples, 2]."""
+    return shards.crops([position], n_samples)[0].astype(np.float32) / INT16_SCALE
+
+
+def _generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
+    waveform, _ = synthesizer.generate(
+        *_draw_arguments(synthesizer.config, request, [index], request.seconds)
+    )
+    return waveform[0].numpy()
+
+
+def _draw_arguments(
+    config: Config, request: Request, indices: Sequence[int], seconds: float
+) -> tuple[tf.Tensor | None, ...]:
+    """Arguments of `Synthesizer.generate` for pieces, a row each."""
+    middles = [signal.middle for signal in config.conditioning.signals]
+    n_pieces = len(indices)
+    return (
+        tf.constant([[request.seed, index] for index in indices]),
+        tf.fill([n_pieces], seconds),
+        tf.fill([n_pieces], request.truncation),
+        tf.constant([middles] * n_pieces, tf.float32) if middles else None,
+    )
+
+
+def _measure_pieces(
+    system: System, pieces: Iterator[Piece]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float | None]]]:
+    """Means of the figures, and ratios at seams, by kind."""
+    audio = system.config.audio
+    figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    changes: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    for piece in pieces:
+        figures[piece.kind].append(music.waveform_figures(piece.waveform, audio.sample_rate_hz))
+        changes[piece.kind].append(music.spectral_flux(piece.waveform, audio))
+    grid = music.Grid.of_frames(system.config)
+    # Encoding puts zeros before a file, so its first frame is not the first on the grid.
+    firsts = dict.fromkeys((RECONSTRUCTED, REAL), audio.overlap_size // audio.hop_size)
+    means = {
+        kind: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for kind, rows in figures.items()
+    }
+    seams = {
+        kind: grid.ratios(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
+    }
+    return means, seams
+
+
+# Latents
+
+
+def _latents(system: System) -> dict[str, np.ndarray]:
+    """Latents [n_pieces, n_steps, stereo_latent_depth], by whose they are."""
+    return {
+        GENERATED: _generated_latents(system.trained, system.request),
+        UNTRAINED: _generated_latents(system.untrained, system.request),
+        HELD_OUT: _encoded(system, "validation"),
+        TRAINING: _encoded(system, "train"),
+    }
+
+
+def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray:
+    """The first two patches of pieces 0 to N_LATENT_PIECES - 1."""
+    config = synthesizer.config
+    seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
+    indices = np.array_split(
+        np.arange(N_LATENT_PIECES), -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
+    )
+    batches = []
+    for batch in _progress(indices, "generating latents", " batches"):
+        arguments = _draw_arguments(config, request, batch.tolist(), seconds)
+        latents, _ = synthesizer.generate_latents(*arguments)
+        batches.append(latents[:, : 2 * config.gan.seq_len].numpy())
+    return np.concatenate(batches)
+
+
+def _encoded(system: System, split: str) -> np.ndarray:
+    """Latents of evenly spaced crops of a split: all of it, or as much as is encoded at most."""
+    audio, shards = system.config.audio, system.shards
+    n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
+    # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
+    n_excerpts = (n_rows - audio.overlap_size) // audio.excerpt_n_samples
+    n_samples = datasets.held_out_n_samples(audio, n_excerpts)
+    n_all = sum(source.n_rows for source in shards.split(split))
+    n_crops = min(n_all, round(MAX_ENCODED_SECONDS * audio.sample_rate_hz)) // n_samples
+    positions = shards.fixed_positions(max(1, n_crops), n_samples, split)
+    latents = [
+        join_channels(system.trained.autoencoder.encode(_crop(shards, position, n_samples).T)[None])
+        for position in _progress(positions, f"encoding the {split} split", " crops")
+    ]
+    return np.concatenate(latents)
+
+
+def _progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
+    return tqdm.tqdm(items, desc=description, unit=unit, dynamic_ncols=True)
+
+
+def _latent_seams(
+    config: Config, latents: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float | None]]:
+    grid = music.Grid.of_latents(config)
+    return {
+        kind: grid.ratios(music.latent_changes(latents[name]))
+        for kind, name in ((GENERATED, GENERATED), (REAL, HELD_OUT), (UNTRAINED, UNTRAINED))
+    }
+
+
+def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, LatentFrechet]:
+    held_out = latents[HELD_OUT]
+    held_out_means = music.window_means(held_out, n_latents)
+    found = {}
+    for name in (GENERATED, TRAINING, UNTRAINED):
+        means = music.window_means(latents[name], n_latents)
+        found[name] = LatentFrechet(
+            single_steps=statistics.frechet_distance(latents[name], held_out),
+            window_means=statistics.frechet_distance(means, held_out_means),
+            n_windows=len(means),
+        )
+    return found
+
+
+def _nearest(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, Nearest]:
+    # At every step of training: what is copied may begin at any of them.
+    references = music.windows(latents[TRAINING], n_latents)
+    found = {}
+    for name in (GENERATED, HELD_OUT, UNTRAINED):
+        windows = music.windows(latents[name], n_latents, hop=n_latents)
+        distances = statistics.nearest_distances(windows, references)
+        found[name] = Nearest(float(distances.mean()), float(distances.min()), len(distances))
+    return found

@@ -1,0 +1,190 @@
+"""How well an autoencoder gives held-out audio back, beside what phases by other means would give.
+
+The figures are those of training (losses.py, paper §3.1), at the samples that lie under all their
+frames. What is measured of each crop:
+
+    crop ─STFT─► magnitudes ─encoders─► latents ─decoders─► magnitudes, phases ─inverse STFT─► wave
+                     └───────────────────────────────────────────┴──► Griffin-Lim or random phases
+
+Griffin-Lim finds phases for magnitudes in 32 rounds (Griffin & Lim 1984, librosa's with momentum):
+what it makes of decoded magnitudes says what the decoder's own phases are worth, and of the true
+ones how far phases could be from the truth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import librosa
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from musika_tf import datasets, losses, spectral
+from musika_tf.autoencoder import Autoencoder
+from musika_tf.config import AudioConfig
+from musika_tf.shards import Shards
+
+# Held-out crops, and adjacent excerpts in each: 12 s of the paper's piano.
+N_CROPS = 8
+CROP_N_EXCERPTS = 16
+
+_GRIFFIN_LIM_N_ITERATIONS = 32
+# Of random phases, and of those that Griffin-Lim begins with.
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """How far a reconstruction is from the original; lower is better.
+
+    Attributes:
+      multi_scale: `losses.multi_scale_spectral_distance` of the waveforms.
+      waveform_log_magnitude_l1: mean absolute difference of the waveforms' scaled log magnitudes.
+      decoder_log_magnitude_l1: the same of the magnitudes that the decoder gave, before phases;
+        None: they are the true ones.
+    """
+
+    multi_scale: float
+    waveform_log_magnitude_l1: float
+    decoder_log_magnitude_l1: float | None
+
+
+def measure(
+    autoencoder: Autoencoder, untrained: Autoencoder, shards: Shards
+) -> dict[str, Distances]:
+    """Reconstructs held-out crops in every way, with a progress bar.
+
+    Args:
+      autoencoder: trained, both levels.
+      untrained: of the same config.
+      shards: waveforms with its audio format.
+
+    Returns:
+      Means over at most N_CROPS crops of the left channel, by the way's name.
+
+    Raises:
+      ValueError: no validation source holds a pair of excerpts.
+    """
+    crops = held_out_crops(shards, autoencoder.config.audio)
+    found: dict[str, list[Distances]] = {}
+    rng = np.random.default_rng(_SEED)
+    for crop in tqdm.tqdm(crops, desc="reconstruction", unit=" crops", dynamic_ncols=True):
+        for name, distances in _of_crop(autoencoder, untrained, crop[np.newaxis], rng):
+            found.setdefault(name, []).append(distances)
+    return {name: _mean(group) for name, group in found.items()}
+
+
+def held_out_crops(shards: Shards, audio: AudioConfig) -> np.ndarray:
+    """The crops that are reconstructed: as many as the validation split has side by side.
+
+    Returns:
+      float32 [n_crops, n_samples], 1 to N_CROPS of up to CROP_N_EXCERPTS excerpts.
+
+    Raises:
+      ValueError: no validation source holds a pair of excerpts.
+    """
+    crops = datasets.held_out_waveforms(shards, audio, 1, CROP_N_EXCERPTS)
+    n_fitting = sum(source.n_rows // crops.shape[1] for source in shards.split("validation"))
+    if n_fitting < 2:
+        return crops
+    n_crops = min(N_CROPS, n_fitting)
+    return datasets.held_out_waveforms(shards, audio, n_crops, CROP_N_EXCERPTS)
+
+
+def _of_crop(
+    autoencoder: Autoencoder, untrained: Autoencoder, crop: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[str, Distances]]:
+    """All ways with one crop, float32 [1, n_samples]."""
+    audio, spectrum = autoencoder.config.audio, autoencoder.stft(crop)
+    log_magnitudes = spectral.log_magnitude(spectrum)
+    original = _complete(crop, audio)
+
+    def distances(waveform: np.ndarray, decoded: tf.Tensor | None = None) -> Distances:
+        return _distances(original, _complete(waveform, audio), log_magnitudes, decoded, audio)
+
+    for level, name in ((1, "level 1"), (2, "both levels")):
+        decoded, directions = _decoded(autoencoder, log_magnitudes, level)
+        waveform = autoencoder.inverse_stft(autoencoder.spectrum(decoded, directions))
+        yield name, distances(waveform, decoded)
+        magnitudes = spectral.magnitude_from_log(decoded).numpy()
+        yield f"{name}, phases by Griffin-Lim", distances(griffin_lim(magnitudes, audio), decoded)
+    magnitudes = np.abs(spectrum.numpy())
+    yield "true magnitudes, phases by Griffin-Lim", distances(griffin_lim(magnitudes, audio))
+    phases = np.exp(2j * np.pi * rng.random(magnitudes.shape))
+    randomised = (magnitudes * phases).astype(np.complex64)
+    yield "true magnitudes, random phases", distances(autoencoder.inverse_stft(randomised))
+    decoded, directions = _decoded(untrained, log_magnitudes, 2)
+    waveform = untrained.inverse_stft(untrained.spectrum(decoded, directions))
+    yield "untrained, both levels", distances(waveform, decoded)
+
+
+def _decoded(
+    autoencoder: Autoencoder, log_magnitudes: tf.Tensor, level: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Through so many levels and back: scaled log magnitudes and phase directions."""
+    latents = autoencoder.encode1(log_magnitudes)
+    if level == 2:
+        latents = autoencoder.decode2(autoencoder.encode2(latents))
+    return autoencoder.decode1(latents)
+
+
+def _complete(waveform: tf.Tensor, audio: AudioConfig) -> tf.Tensor:
+    """Without the ends, which lie under fewer frames than the rest and cannot be rebuilt."""
+    return waveform[:, audio.overlap_size : -audio.overlap_size]
+
+
+def griffin_lim(magnitudes: np.ndarray, audio: AudioConfig) -> np.ndarray:
+    """Waveforms whose magnitudes are nearly these, with phases found by Griffin-Lim.
+
+    Args:
+      magnitudes: float32 [batch, n_frames, n_bins], as of `Autoencoder.stft`.
+      audio: with these windows and hops.
+
+    Returns:
+      float32 [batch, n_frames·hop_size + overlap_size], always the same.
+    """
+    waveforms = [
+        librosa.griffinlim(
+            row.T,
+            n_iter=_GRIFFIN_LIM_N_ITERATIONS,
+            hop_length=audio.hop_size,
+            n_fft=audio.window_size,
+            center=False,
+            random_state=_SEED,
+        )
+        for row in magnitudes
+    ]
+    return np.stack(waveforms).astype(np.float32)
+
+
+def _distances(
+    original: tf.Tensor,
+    waveform: tf.Tensor,
+    log_magnitudes: tf.Tensor,
+    decoded: tf.Tensor | None,
+    audio: AudioConfig,
+) -> Distances:
+    """Of a waveform without its ends; `log_magnitudes` and `decoded` are those of all frames."""
+    log_spectrograms = (
+        spectral.log_spectrogram(x, audio.window_size, audio.hop_size) for x in (original, waveform)
+    )
+    return Distances(
+        multi_scale=float(
+            losses.multi_scale_spectral_distance(original, waveform, audio.multi_scale_hop_sizes)
+        ),
+        waveform_log_magnitude_l1=float(losses.l1(*log_spectrograms)),
+        decoder_log_magnitude_l1=None
+        if decoded is None
+        else float(losses.l1(log_magnitudes, decoded)),
+    )
+
+
+def _mean(group: Sequence[Distances]) -> Distances:
+    # Every crop has the same length, so that these are the figures of all crops in one batch.
+    names = [field.name for field in dataclasses.fields(Distances)]
+    columns = {name: [getattr(distances, name) for distances in group] for name in names}
+    return Distances(
+        **{name: None if None in c else float(np.mean(c)) for name, c in columns.items()}
+    )
