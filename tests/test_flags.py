@@ -29,6 +29,7 @@ PAPER_SIZE_R = {
     "piano": 4096,
     "piano_note_density": 4096,
     "small": 4096,
+    "small_techno": 2048,
     "techno": 2048,
     "techno_tempo": 2048,
     "classical": 2048,
