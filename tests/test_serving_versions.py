@@ -226,7 +226,7 @@ def test_only_broken_versions(model_dir):
 
 
 def record_warmup(version_dir, *requests):
-    path = version_dir / warmup.RECORDS_FILE
+    path = version_dir / warmup.WARMUP_FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:

@@ -14,8 +14,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export.serving import proto_tensors
 from export.serving.servable import Servable
+from export.standalone.checks import WARMUP_FILE
 
-RECORDS_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 # More are an error in TensorFlow Serving too: it is a warm-up, not a test.
 MAX_RECORDS = 1000
 
@@ -34,7 +34,7 @@ def run(servable: Servable, version_dir: pathlib.Path, max_bytes: int) -> int:
     Raises:
       ServingError, ValueError, tf.errors.OpError: a record is broken, or its request failed.
     """
-    path = version_dir / RECORDS_FILE
+    path = version_dir / WARMUP_FILE
     if not path.is_file():
         return 0
     n_run = 0
