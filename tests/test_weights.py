@@ -1,0 +1,68 @@
+"""The trained models in weights/: whole, small, of a preset, and what they play is music."""
+
+from __future__ import annotations
+
+import pathlib
+
+import librosa
+import numpy as np
+import pytest
+
+from flags import system
+from musika_tf import live
+from musika_tf.training import checkpoint, stages
+
+WEIGHTS = pathlib.Path(__file__).resolve().parent.parent / "weights"
+PRESETS = {"piano": "small", "techno": "small_techno", "universal": "small_techno"}
+MAX_BYTES = 25e6
+# Spectral centroids of held-out music, ± an octave; noise lies at 5500 Hz.
+CENTROID_HZ = {"piano": 788, "techno": 3222}
+
+
+def test_all_are_known():
+    assert {path.name for path in WEIGHTS.iterdir()} == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
+    files = list((WEIGHTS / name).rglob("*.safetensors"))
+    assert 0 < sum(path.stat().st_size for path in files) <= MAX_BYTES
+    flag_values = parse_flags(f"--flagfile=flags/presets/{PRESETS[name]}.flags")
+    assert stages.require_config(WEIGHTS / name) == system.config(flag_values=flag_values)
+    assert checkpoint.step_of(stages.autoencoder_checkpoint(WEIGHTS / name)) > 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_card_says_what_people_must_know(name):
+    card = (WEIGHTS / name / "README.md").read_text()
+    wanted = ("**Data", "ardware and time", "## Quality", "## Training", "curves.png")
+    for word in (*wanted, f"`{PRESETS[name]}`"):
+        assert word in card
+    for picture in ("curves.png", *(["generated.png"] if "generated.png" in card else [])):
+        assert (WEIGHTS / name / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gan_of_techno_fits_the_universal_autoencoder():
+    gan = stages.checkpoint_of(WEIGHTS / "techno", "gan")
+    stages.require_same_encoder(gan, stages.encoder_fingerprint(WEIGHTS / "universal"))
+
+
+@pytest.mark.parametrize("name", CENTROID_HZ)
+def test_what_is_played_is_no_noise(name):
+    model = live.open_model(WEIGHTS / name)
+    n_samples = 2 * model.config.patch_n_samples
+    music = np.concatenate(list(model.stream((1, 0), 2.0, n_samples=n_samples)))
+    assert music.shape == (n_samples, 2)
+    assert -35.0 < 20.0 * np.log10(np.sqrt(np.mean(music**2))) < -12.0
+    assert np.abs(music).max() < 0.99
+    power = np.abs(librosa.stft(music.mean(axis=1))) ** 2
+    frequencies = librosa.fft_frequencies(sr=22_050)
+    centroids = frequencies @ power / np.maximum(power.sum(axis=0), 1e-9)
+    centroid_hz = np.average(centroids, weights=power.sum(axis=0))
+    loudest = np.sort(power.mean(axis=1))[::-1]
+    # Tones: a hundredth of the bins holds most of the power.
+    assert loudest[: len(loudest) // 100].sum() > 0.3 * loudest.sum()
+    assert centroid_hz < 2 * CENTROID_HZ[name]
+    # It goes on: both halves sound.
+    first, second = np.split(music, 2)
+    assert 0.1 < np.std(first) / np.std(second) < 10.0
