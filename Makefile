@@ -57,7 +57,7 @@ PLAYED := piano techno
 
 play: setup
 	@mkdir -p $(DEMO)
-	for name in $(PLAYED); do \
+	@for name in $(PLAYED); do \
 		$(BIN)/musika-generate --model_dir=weights/$$name --seconds=60 --seed=1 \
 			--out=$(DEMO)/$$name.wav --picture || exit 1; \
 	done
