@@ -33,11 +33,11 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from export import saved_model, signatures
 from flags import system as system_flags
-from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import N_CHANNELS, Config
-from musika_tf.generation import METADATA_FILE
-from musika_tf.synthesis import Synthesizer
-from musika_tf.training import precision as precision_lib
+from musika_tf.networks import precision as precision_lib
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.player import METADATA_FILE
 
 _PRESETS = flags.DEFINE_list("presets", ["piano", "small"], "Names of files in flags/presets.")
 _PRECISIONS = flags.DEFINE_list(

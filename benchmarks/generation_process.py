@@ -86,7 +86,7 @@ def _calling(arguments: argparse.Namespace):
 def _streaming(arguments: argparse.Namespace):
     """What `musika-generate` does, without the file; and the time to its first samples."""
     from musika_tf import generation
-    from musika_tf.conditioning.signals import Constant
+    from musika_tf.conditioning.controls import Constant
 
     model = generation.Model(arguments.version_dir, arguments.jit_compile)
     signals = model.config.conditioning.signals

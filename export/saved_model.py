@@ -12,20 +12,23 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import signatures, warmup
-from export import verify as verify_lib
-from export.standalone.checks import Cases
-from musika_tf import synthesis
+from export import warmup
+from export.schema import Signature
+from export.signatures import Limits
+from export.signatures import contract as build_contract
+from export.verification import verify as verify_lib
+from export.verification.checks import Cases
+from musika_tf import files
 from musika_tf.config import N_CHANNELS, Config
-from musika_tf.generation import METADATA_FILE, METADATA_FORMAT_VERSION
-from musika_tf.training import stages
+from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.player import METADATA_FILE, METADATA_FORMAT_VERSION
+from musika_tf.runs.run import Run
 
 # What exported decoders can compute in.
 PRECISIONS = ("float32", "bfloat16")
@@ -34,22 +37,22 @@ _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
 def export(
-    run_dir: str | os.PathLike,
+    run: Run,
     model_dir: str | os.PathLike,
     verify: bool = True,
     with_best: bool = False,
-    limits: signatures.Limits | None = None,
+    limits: Limits | None = None,
     precision: str = "float32",
 ) -> pathlib.Path:
     """Writes the next version of a model.
 
     Args:
-      run_dir: run with a trained autoencoder and latent GAN.
+      run: with a trained autoencoder and latent GAN.
       model_dir: base folder of the versions; made if missing.
       verify: load the version in a fresh process and compare before it gets its name; prints the
         table of differences.
       with_best: take the GAN of the best held-out figure instead of the newest.
-      limits: what one request may ask for; by default those of `signatures.Limits`.
+      limits: what one request may ask for; by default those of `Limits`.
       precision: what the decoders compute in and their weights are kept in, of `PRECISIONS`.
 
     Returns:
@@ -58,34 +61,33 @@ def export(
     Raises:
       ValueError: a stage was not trained, or the version did not pass; nothing is left behind.
     """
-    synthesizer = synthesis.load(run_dir, with_best, precision)
-    limits, model_dir = limits or signatures.Limits(), pathlib.Path(model_dir)
-    model_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=model_dir) as folder:
-        unfinished = pathlib.Path(folder, "model")
+    synthesizer = run.synthesizer(with_best, precision)
+    limits, model_dir = limits or Limits(), pathlib.Path(model_dir)
+    version = model_dir / str(_next_version(model_dir))
+    with files.written_aside(version) as unfinished:
         contract = save(synthesizer, unfinished, limits)
         warmup.write(unfinished, contract)
-        training = stages.training_provenance(run_dir, with_best)
-        description = metadata(synthesizer, contract, limits, training)
+        description = metadata(synthesizer, contract, limits, run.provenance(with_best))
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         if verify:
             print(verify_lib.verify(unfinished, cases(contract)), end="")
-        return unfinished.rename(model_dir / str(_next_version(model_dir)))
+    return version
 
 
 def _next_version(model_dir: pathlib.Path) -> int:
-    versions = (int(path.name) for path in model_dir.iterdir() if path.name.isdecimal())
+    children = model_dir.iterdir() if model_dir.is_dir() else ()
+    versions = (int(path.name) for path in children if path.name.isdecimal())
     return max(versions, default=0) + 1
 
 
 def save(
-    synthesizer: synthesis.Synthesizer,
+    synthesizer: Synthesizer,
     path: str | os.PathLike,
-    limits: signatures.Limits | None = None,
-) -> dict[str, signatures.Signature]:
+    limits: Limits | None = None,
+) -> dict[str, Signature]:
     """Saves signatures and weights to the folder `path`, without metadata; returns the contract."""
-    contract = signatures.contract(synthesizer, limits)
+    contract = build_contract(synthesizer, limits)
     module = tf.Module(name="musika")
     # The variables under Keras' own: session loaders do not find those that Keras wraps.
     module.weights = [v.value for network in synthesizer.networks.values() for v in network.weights]
@@ -95,7 +97,7 @@ def save(
     return contract
 
 
-def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, signatures.Signature]) -> None:
+def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, Signature]) -> None:
     """Writes the shapes of the inputs into the signatures, where clients look for them.
 
     They are for reading only: the graph keeps accepting any shape, so that its checks can answer.
@@ -110,7 +112,7 @@ def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, signatures.
     path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
-def cases(contract: Mapping[str, signatures.Signature]) -> Cases:
+def cases(contract: Mapping[str, Signature]) -> Cases:
     """Fixed inputs of every signature with what the live networks make of them, on the CPU."""
     found = {}
     with tf.device("/CPU:0"):
@@ -122,9 +124,9 @@ def cases(contract: Mapping[str, signatures.Signature]) -> Cases:
 
 
 def metadata(
-    synthesizer: synthesis.Synthesizer,
-    contract: Mapping[str, signatures.Signature],
-    limits: signatures.Limits,
+    synthesizer: Synthesizer,
+    contract: Mapping[str, Signature],
+    limits: Limits,
     training: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What metadata.json says: everything that a user of the model needs to know about it."""

@@ -1,24 +1,16 @@
-"""The contract of the exported model: what each signature takes, checks, computes and gives.
-
-A signature is a table of named inputs and outputs and a function between them. The same table makes
-the checks in the graph, the shapes that a model server shows and the description in metadata.json.
-
-In the graph inputs accept any shape, so that the checks can answer: had they a shape there,
-TensorFlow would take it for granted, leave the checks out, and fail somewhere inside.
-"""
+"""The contract of the exported model: what each signature takes, computes and gives."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
 
-import numpy as np
 import tensorflow as tf
 
-from musika_tf import coordinates
-from musika_tf.config import N_CHANNELS, Config, Signal
-from musika_tf.synthesis import Synthesizer
+from export.schema import Following, Interval, Length, Port, Signature, Size
+from musika_tf.config import N_CHANNELS, Config
+from musika_tf.networks import coordinates
+from musika_tf.networks.synthesizer import Synthesizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,188 +47,6 @@ class Limits:
         return math.ceil(self.max_seconds / seconds_per_anchor) + 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """A size that the caller chooses, a multiple of `multiple_of`."""
-
-    name: str
-    minimum: int
-    maximum: int
-    multiple_of: int = 1
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def rule(self) -> str:
-        """What it may be, in words."""
-        if self.multiple_of > 1:
-            return f"{self.name} a multiple of {self.multiple_of} up to {self.maximum}"
-        return f"{self.name} from {self.minimum} to {self.maximum}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Following:
-    """A size that follows from one that the caller chose for another input: (size - less)·times."""
-
-    size: Size
-    less: int
-    times: int
-
-    def __str__(self) -> str:
-        return f"({self.size}-{self.less})·{self.times}"
-
-    def of(self, size: int | tf.Tensor) -> int | tf.Tensor:
-        """The size for a value of that other size."""
-        return (size - self.less) * self.times
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """Between which numbers values must lie.
-
-    Attributes:
-      minimum: the least of them, or, with `is_open`, a number that all are above.
-      maximum: the greatest of them.
-      text: what comes after "must be".
-      what: which of the values of an input are meant, if not all.
-    """
-
-    minimum: float
-    maximum: float
-    text: str
-    what: str = ""
-    is_open: bool = False
-
-    @classmethod
-    def above_zero(cls, maximum: float) -> Interval:
-        """Above 0, at most `maximum`."""
-        return cls(0.0, maximum, f"above 0 and at most {maximum:g}", is_open=True)
-
-    @classmethod
-    def of(cls, signal: Signal, what: str = "") -> Interval:
-        """The range of a signal."""
-        return cls(signal.minimum, signal.maximum, f"from {signal.range_text}", what)
-
-
-@dataclasses.dataclass(frozen=True)
-class Port:
-    """One input or output.
-
-    Attributes:
-      shape: sizes, batch first: a number, a Size, a Following, or, of an output, a formula.
-      meaning: what it is, with its unit.
-      range: the values that it takes, in words.
-      dtype: of the tensor.
-      intervals: what is checked of that: one for all values, or one for each channel of the last
-        axis.
-      example: a valid value; by default one is drawn.
-    """
-
-    shape: tuple[int | Size | Following | str, ...]
-    meaning: str
-    range: str
-    dtype: tf.DType = tf.float32
-    intervals: tuple[Interval, ...] = ()
-    example: float | None = None
-
-    @property
-    def static_shape(self) -> tf.TensorShape:
-        """The shape as far as it is fixed."""
-        return tf.TensorShape([size if isinstance(size, int) else None for size in self.shape])
-
-    @property
-    def shape_text(self) -> str:
-        """The shape with the rules of its sizes: `[B, 64] with B from 1 to 32`."""
-        rules = ", ".join(size.rule for size in self.shape if isinstance(size, Size))
-        return f"[{', '.join(map(str, self.shape))}] with {rules}"
-
-    def as_dict(self) -> dict:
-        """For metadata.json."""
-        described = {
-            "shape": [size if isinstance(size, int) else str(size) for size in self.shape],
-            "dtype": self.dtype.name,
-            "meaning": self.meaning,
-            "range": self.range,
-        }
-        sizes = [size for size in self.shape if isinstance(size, Size)]
-        if sizes:
-            described["sizes"] = {size.name: _without(size, "name") for size in sizes}
-        if self.intervals:
-            described["intervals"] = [_without(i, "text", "what") for i in self.intervals]
-        return described
-
-
-def _without(described: Size | Interval, *names: str) -> dict:
-    """Fields of a dataclass by name, but for some."""
-    fields = dataclasses.asdict(described)
-    return {name: value for name, value in fields.items() if name not in names}
-
-
-@dataclasses.dataclass(frozen=True)
-class Length:
-    """How much audio a request makes.
-
-    Attributes:
-      of: the input that says it.
-      seconds: of a row, from that input.
-      max_batch_seconds: of all rows together.
-    """
-
-    of: str
-    seconds: Callable[[tf.Tensor], tf.Tensor]
-    max_batch_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """One entry point of the exported model.
-
-    Attributes:
-      inputs, outputs: by name.
-      compute: takes the inputs as keywords and gives the outputs by name; traceable.
-      length: how much audio it makes; None: none.
-    """
-
-    inputs: Mapping[str, Port]
-    outputs: Mapping[str, Port]
-    compute: Callable[..., dict[str, tf.Tensor]]
-    length: Length | None = None
-
-    def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Checks the inputs and computes the outputs.
-
-        Raises:
-          InvalidArgumentError: the message names the input and says what it should be.
-        """
-        checked = {name: _checked(name, port, inputs[name]) for name, port in self.inputs.items()}
-        fitting = _with_fitting_sizes(_with_equal_batches(checked), self.inputs)
-        return self.compute(**_with_bounded_length(fitting, self.length))
-
-    def traced(self) -> tf.types.experimental.ConcreteFunction:
-        """The graph: a plain function without jit_compile, which model servers refuse."""
-        specs = {name: tf.TensorSpec(None, p.dtype, name) for name, p in self.inputs.items()}
-        return tf.function(self.__call__, autograph=False).get_concrete_function(**specs)
-
-    def unchecked(self) -> tf.types.experimental.ConcreteFunction:
-        """The graph without checks: it rounds like `traced`, which eager execution does not."""
-        specs = {
-            name: tf.TensorSpec(port.static_shape, port.dtype, name)
-            for name, port in self.inputs.items()
-        }
-        return tf.function(self.compute, autograph=False).get_concrete_function(**specs)
-
-    def example(self, batch_size: int = 2) -> dict[str, np.ndarray]:
-        """Valid inputs of the smallest sizes, the same every time: for trials and warm-up."""
-        generator = np.random.default_rng(seed=0)
-        shapes = {
-            name: (batch_size, *(_smallest(size) for size in port.shape[1:]))
-            for name, port in self.inputs.items()
-        }
-        draws = {name: np.tanh(generator.normal(size=shape)) for name, shape in shapes.items()}
-        return {name: _as_valid(draws[name], port) for name, port in self.inputs.items()}
-
-
 def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str, Signature]:
     """The signatures of the exported model, by name.
 
@@ -244,90 +54,102 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
       synthesizer: what computes.
       limits: what a request may ask for; by default those of `Limits`.
     """
-    config, limits = synthesizer.config, limits or Limits()
-    ports, seq_len = _Ports(config, limits), config.gan.seq_len
-    sample_rate_hz = config.audio.sample_rate_hz
-    # The piece of a seed: one input a signal, whatever their number.
-    request = {
-        "seed": ports.seed(),
-        "seconds": ports.seconds(),
-        "truncation": ports.truncation(),
-    } | ports.told()
+    ports = _Ports(synthesizer.config, limits or Limits())
+    return {
+        "serving_default": _serving_default(synthesizer, ports),
+        "generate": _generate(synthesizer, ports),
+        "generate_wav": _generate_wav(synthesizer, ports),
+        "latents": _latents(synthesizer, ports),
+        "decode": _decode(synthesizer, ports),
+    }
 
-    def length(of: str, n_ends: int, samples_per_step: int) -> Length:
-        """Of an input along time, whose last `n_ends` steps only end the ones before."""
 
-        def seconds(value: tf.Tensor) -> tf.Tensor:
-            n_steps = tf.cast(tf.shape(value)[1] - n_ends, tf.float32)
-            return n_steps * (samples_per_step / sample_rate_hz)
+def _serving_default(synthesizer: Synthesizer, ports: _Ports) -> Signature:
+    config = synthesizer.config
 
-        return Length(of, seconds, limits.max_batch_seconds)
-
-    asked_length = Length("seconds", tf.reduce_max, limits.max_batch_seconds)
-
-    def waveform(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"waveform": synthesizer.waveform(**inputs)}
 
-    def pieces(seed, seconds, truncation, **told: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        values = [told[signal.name] for signal in config.conditioning.signals]
-        constants = tf.stack(values, axis=-1) if values else None
-        return synthesizer.generate(seed, seconds, truncation, constants)
+    n_steps = Following(ports.n_anchors, 1, 2 * config.gan.seq_len)
+    return Signature(
+        inputs={"anchors": ports.anchors(), "style": ports.style()} | ports.conditioning(n_steps),
+        outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
+        compute=compute,
+        length=ports.length("anchors", 1, config.anchor_hop_size),
+    )
 
-    def generate(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        waveforms, _ = pieces(**inputs)
+
+def _generate(synthesizer: Synthesizer, ports: _Ports) -> Signature:
+    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        waveforms, _ = _pieces(synthesizer, **inputs)
         return {"waveform": waveforms}
 
-    def generate_wav(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    rate_hz = synthesizer.config.audio.sample_rate_hz
+    return Signature(
+        inputs=ports.request(),
+        outputs={"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")},
+        compute=compute,
+        length=ports.asked_length(),
+    )
+
+
+def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
+    rate_hz = synthesizer.config.audio.sample_rate_hz
+
+    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         wav_bytes = tf.map_fn(
-            lambda row: tf.audio.encode_wav(row[0][: row[1]], sample_rate_hz),
-            pieces(**inputs),
+            lambda row: tf.audio.encode_wav(row[0][: row[1]], rate_hz),
+            _pieces(synthesizer, **inputs),
             fn_output_signature=tf.string,
         )
         return {"wav_bytes": wav_bytes}
 
-    def latents(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    return Signature(
+        inputs=ports.request(),
+        outputs={"wav_bytes": ports.wav_bytes()},
+        compute=compute,
+        length=ports.asked_length(),
+    )
+
+
+def _pieces(
+    synthesizer: Synthesizer,
+    seed: tf.Tensor,
+    seconds: tf.Tensor,
+    truncation: tf.Tensor,
+    **told: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `Synthesizer.generate`, with a value [B] for each signal by its name."""
+    values = [told[signal.name] for signal in synthesizer.config.conditioning.signals]
+    constants = tf.stack(values, axis=-1) if values else None
+    return synthesizer.generate(seed, seconds, truncation, constants)
+
+
+def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
+    def compute(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"latents": synthesizer.latents(coordinates, **inputs)}
 
-    def decode(latents: tf.Tensor, overlap: tf.Tensor) -> dict[str, tf.Tensor]:
+    seq_len = synthesizer.config.gan.seq_len
+    return Signature(
+        inputs={"coordinates": ports.coordinates(), "style": ports.style()}
+        | ports.conditioning(seq_len),
+        outputs={"latents": ports.latents(seq_len)},
+        compute=compute,
+    )
+
+
+def _decode(synthesizer: Synthesizer, ports: _Ports) -> Signature:
+    def compute(latents: tf.Tensor, overlap: tf.Tensor) -> dict[str, tf.Tensor]:
         waveform, overlap = synthesizer.decode(latents, overlap)
         return {"waveform": waveform, "overlap": overlap}
 
-    return {
-        "serving_default": Signature(
-            inputs={"anchors": ports.anchors(), "style": ports.style()}
-            | ports.conditioning(Following(ports.n_anchors, 1, 2 * seq_len)),
-            outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
-            compute=waveform,
-            length=length("anchors", 1, config.anchor_hop_size),
-        ),
-        "generate": Signature(
-            inputs=request,
-            outputs={"waveform": ports.waveform(f"round(max(seconds)·{sample_rate_hz})")},
-            compute=generate,
-            length=asked_length,
-        ),
-        "generate_wav": Signature(
-            inputs=request,
-            outputs={"wav_bytes": ports.wav_bytes()},
-            compute=generate_wav,
-            length=asked_length,
-        ),
-        "latents": Signature(
-            inputs={"coordinates": ports.coordinates(), "style": ports.style()}
-            | ports.conditioning(seq_len),
-            outputs={"latents": ports.latents(seq_len)},
-            compute=latents,
-        ),
-        "decode": Signature(
-            inputs={"latents": ports.latents(ports.whole_excerpts), "overlap": ports.overlap()},
-            outputs={
-                "waveform": ports.waveform(f"k·{config.latent_hop_size}"),
-                "overlap": ports.overlap(),
-            },
-            compute=decode,
-            length=length("latents", 0, config.latent_hop_size),
-        ),
-    }
+    hop_size = synthesizer.config.latent_hop_size
+    return Signature(
+        inputs={"latents": ports.latents(ports.whole_excerpts), "overlap": ports.overlap()},
+        outputs={"waveform": ports.waveform(f"k·{hop_size}"), "overlap": ports.overlap()},
+        compute=compute,
+        length=ports.length("latents", 0, hop_size),
+    )
 
 
 class _Ports:
@@ -422,128 +244,25 @@ class _Ports:
         meaning = f"samples left and right at {self._config.audio.sample_rate_hz} Hz"
         return Port((self.batch, n_samples, N_CHANNELS), meaning, "[-1, 1]")
 
+    def request(self) -> dict[str, Port]:
+        """Inputs of a piece by its seed: one more for each signal, whatever their number."""
+        drawn = {
+            "seed": self.seed(),
+            "seconds": self.seconds(),
+            "truncation": self.truncation(),
+        }
+        return drawn | self.told()
 
-def _smallest(size: int | Size | Following | str) -> int:
-    if isinstance(size, Following):
-        return size.of(size.size.minimum)
-    return size.minimum if isinstance(size, Size) else size
+    def asked_length(self) -> Length:
+        """Of a piece as long as it was asked for."""
+        return Length("seconds", tf.reduce_max, self._limits.max_batch_seconds)
 
+    def length(self, of: str, n_ends: int, samples_per_step: int) -> Length:
+        """Of an input along time, whose last `n_ends` steps only end the ones before."""
+        seconds_per_step = samples_per_step / self._config.audio.sample_rate_hz
 
-def _as_valid(draws: np.ndarray, port: Port) -> np.ndarray:
-    """Numbers in [-1, 1] as values that the port takes."""
-    if port.example is not None:
-        draws = np.full_like(draws, port.example)
-    elif port.intervals:
-        minimum, maximum = np.array([(i.minimum, i.maximum) for i in port.intervals]).T
-        draws = minimum + (draws + 1.0) / 2.0 * (maximum - minimum)
-    elif port.dtype.is_integer:
-        draws = 1000.0 * draws
-    return draws.astype(port.dtype.as_numpy_dtype)
+        def seconds(value: tf.Tensor) -> tf.Tensor:
+            n_steps = tf.cast(tf.shape(value)[1] - n_ends, tf.float32)
+            return n_steps * seconds_per_step
 
-
-def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
-    """The value, once its shape and its numbers have passed."""
-    shape = tf.shape(value)
-    wanted = f"`{name}` must have shape {port.shape_text}, not"
-    with tf.control_dependencies([tf.debugging.Assert(_fits(shape, port), [wanted, shape])]):
-        value = tf.identity(value)
-    if port.dtype.is_floating:
-        finite = tf.reduce_all(tf.math.is_finite(value))
-        problem = f"`{name}` holds NaN or infinite values; it must be finite: {port.meaning}"
-        with tf.control_dependencies([tf.debugging.Assert(finite, [problem])]):
-            value = tf.identity(value)
-    with tf.control_dependencies(_range_assertions(name, port, value)):
-        return tf.ensure_shape(value, port.static_shape)
-
-
-def _range_assertions(name: str, port: Port, value: tf.Tensor) -> list[tf.Operation]:
-    """One assertion an interval: that its values lie in it."""
-    assertions = []
-    for channel, interval in enumerate(port.intervals):
-        values = value if len(port.intervals) == 1 else value[..., channel]
-        least, greatest = tf.reduce_min(values), tf.reduce_max(values)
-        inside = greatest <= interval.maximum
-        inside &= least > interval.minimum if interval.is_open else least >= interval.minimum
-        problem = (
-            f"`{name}`{interval.what} must be {interval.text}; its least and greatest value are"
-        )
-        assertions.append(tf.debugging.Assert(inside, [problem, least, greatest]))
-    return assertions
-
-
-def _fits(shape: tf.Tensor, port: Port) -> tf.Tensor:
-    rank = len(port.shape)
-    # Filled up, so that too low a rank is an answer and not an error in reading it.
-    sizes = tf.unstack(tf.concat([shape, tf.zeros([rank], tf.int32)], axis=0)[:rank], num=rank)
-    fits = [tf.equal(tf.size(shape), rank)]
-    for size, wanted in zip(sizes, port.shape, strict=True):
-        if isinstance(wanted, Size):
-            fits += [
-                size >= wanted.minimum,
-                size <= wanted.maximum,
-                tf.equal(size % wanted.multiple_of, 0),
-            ]
-        elif isinstance(wanted, int):
-            fits.append(tf.equal(size, wanted))
-    return tf.reduce_all(tf.stack(fits))
-
-
-def _with_equal_batches(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs, once all of them have passed as having as many rows as the first."""
-    (first_name, first), *others = inputs.items()
-    assertions = [
-        tf.debugging.Assert(
-            tf.equal(tf.shape(value)[0], tf.shape(first)[0]),
-            [f"`{name}` must have as many rows as `{first_name}`, {first_name} and {name} have"]
-            + [tf.shape(first)[0], tf.shape(value)[0]],
-        )
-        for name, value in others
-    ]
-    with tf.control_dependencies(assertions):
-        return {name: tf.identity(value) for name, value in inputs.items()}
-
-
-def _with_fitting_sizes(
-    inputs: dict[str, tf.Tensor], ports: Mapping[str, Port]
-) -> dict[str, tf.Tensor]:
-    """The inputs, once their sizes have passed as following from those of other inputs."""
-    chosen = {
-        size.name: (name, tf.shape(inputs[name])[axis])
-        for name, port in ports.items()
-        for axis, size in enumerate(port.shape)
-        if isinstance(size, Size)
-    }
-    assertions = []
-    for name, port in ports.items():
-        for axis, size in enumerate(port.shape):
-            if isinstance(size, Following):
-                origin, value = chosen[size.size.name]
-                wanted, found = size.of(value), tf.shape(inputs[name])[axis]
-                problem = (
-                    f"`{name}` must have {size} steps, {size.size} being that of `{origin}`; "
-                    "wanted and found are"
-                )
-                equal = tf.equal(found, wanted)
-                assertions.append(tf.debugging.Assert(equal, [problem, wanted, found]))
-    with tf.control_dependencies(assertions):
-        return {name: tf.identity(value) for name, value in inputs.items()}
-
-
-def _with_bounded_length(
-    inputs: dict[str, tf.Tensor], length: Length | None
-) -> dict[str, tf.Tensor]:
-    """The inputs, once they have passed as not asking for too much audio in all."""
-    if length is None:
-        return inputs
-    value = inputs[length.of]
-    n_rows = tf.cast(tf.shape(value)[0], tf.float32)
-    seconds = n_rows * length.seconds(value)
-    problem = (
-        f"`{length.of}` asks for more than {length.max_batch_seconds:g} seconds of audio in all "
-        "rows together, each as long as the longest; send fewer rows or shorter ones; rows and "
-        "seconds are"
-    )
-    # Sizes are whole and fit; what is slightly over is rounding.
-    bounded = seconds <= 1.0001 * length.max_batch_seconds
-    with tf.control_dependencies([tf.debugging.Assert(bounded, [problem, n_rows, seconds])]):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+        return Length(of, seconds, self._limits.max_batch_seconds)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export.signatures import Signature
-from export.standalone.checks import WARMUP_FILE
+from export.schema import Signature
+from export.verification.checks import WARMUP_FILE
 
 
 def write(version_dir: str | os.PathLike, contract: Mapping[str, Signature]) -> None:

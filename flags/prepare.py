@@ -7,9 +7,9 @@ import os
 from absl import flags
 
 from flags import paths
-from musika_tf import annotation
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning import onsets
+from musika_tf.data import annotation
 
 _AUTO = "auto"
 

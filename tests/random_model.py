@@ -7,11 +7,11 @@ import pathlib
 import keras
 
 from export import saved_model
-from musika_tf import gan
-from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.synthesis import Synthesizer
-from musika_tf.training import checkpoint, stages
+from musika_tf.networks import gan
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.runs import checkpoint
 
 
 def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:

@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from musika_tf import audio, datasets
+from musika_tf import audio
 from musika_tf.config import Config
-from musika_tf.shards import ShardWriter
+from musika_tf.data import datasets
+from musika_tf.data.shards import ShardWriter
 
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
 

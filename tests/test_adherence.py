@@ -16,7 +16,7 @@ import pytest
 import scipy.stats
 import soundfile
 
-from musika_tf.conditioning import note_density, signals
+from musika_tf.conditioning import note_density
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 from musika_tf.evaluation import adherence, adherence_pictures, adherence_report
 from musika_tf.evaluation.adherence import Settings, Task

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from musika_tf import annotation
-from musika_tf.annotation import Annotation, OnsetAnnotator, TempoAnnotator
 from musika_tf.conditioning import onsets, tempo
+from musika_tf.data import annotation
+from musika_tf.data.annotation import Annotation, OnsetAnnotator, TempoAnnotator
 
 
 def noise(n_samples=30_000, seed=0) -> np.ndarray:

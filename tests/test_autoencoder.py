@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from flags import system
 from musika_tf import spectral
-from musika_tf.autoencoder import (
+from musika_tf.config import N_CHANNELS
+from musika_tf.networks.autoencoder import (
     Autoencoder,
     build_discriminator,
     by_excerpt,
@@ -14,7 +15,6 @@ from musika_tf.autoencoder import (
     join_channels,
     split_channels,
 )
-from musika_tf.config import N_CHANNELS
 
 # Measured once; SPEC figures in millions: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
 PARAMETER_COUNTS = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf import losses, spectral
+from musika_tf import spectral
+from musika_tf.training import losses
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 
 STAGES = [(1, 1), (1, 2), (2, 1), (2, 2)]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from musika_tf import datasets
-from musika_tf.batches import LatentBatches, WaveformBatches
-from musika_tf.conditioning.latent_labels import LatentSignals
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
-from musika_tf.shards import Shards, ShardWriter
+from musika_tf.data import datasets
+from musika_tf.data.batches import LatentBatches, WaveformBatches
+from musika_tf.data.latent_labels import LatentSignals
+from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.training import pipeline
 
 

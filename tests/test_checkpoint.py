@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf.training import checkpoint
+from musika_tf.runs import checkpoint
 
 
 def variables(value: float) -> dict[str, tf.Variable]:

@@ -16,11 +16,12 @@ import tensorflow as tf
 from absl import flags
 
 from export import saved_model, signatures
-from export.standalone import checks, loaders
+from export.verification import checks, loaders
 from flags import controls
-from musika_tf import coordinates, generation, synthesis
-from musika_tf.conditioning import signals
+from musika_tf import generation
+from musika_tf.conditioning import controls
 from musika_tf.generation import Request
+from musika_tf.networks import coordinates
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = {"note_density": "0.3", "tempo_bpm": "128"}

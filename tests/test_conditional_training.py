@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from test_synthesis import save_networks
 
-from musika_tf import audio, datasets, encoding, runs, synthesis
-from musika_tf.autoencoder import Autoencoder
+from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal, TrainingConfig
-from musika_tf.shards import Shards, ShardWriter
-from musika_tf.training import checkpoint, stages
+from musika_tf.data import datasets, encoding
+from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.runs import checkpoint
 from musika_tf.training.loop import LoopSettings
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")

@@ -19,7 +19,6 @@ from musika_tf.config import (
     require_equal,
     section_from_dict,
 )
-from musika_tf.training import stages
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
 ENERGY = Signal("energy", "share", 0.1, 1.0, "step")

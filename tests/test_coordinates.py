@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from musika_tf import coordinates
+from musika_tf.networks import coordinates
 
 SEQ_LEN = 6
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import stage_process
 
-from musika_tf.training import checkpoint, distribution
+from musika_tf.runs import checkpoint
+from musika_tf.training import distribution
 
 # Metrics that are no means over examples: a replica's own are averaged, which is another figure.
 NOT_MEANS = ("latents/spread_ratio", "steps_per_second")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from musika_tf import audio, datasets, encoding, spectral
-from musika_tf.autoencoder import Autoencoder
+from musika_tf import audio, spectral
 from musika_tf.conditioning.note_density import MIN_BANDWIDTH_SECONDS
 from musika_tf.config import TrainingConfig
-from musika_tf.shards import Shards, ShardWriter
-from musika_tf.training import checkpoint, stages
+from musika_tf.data import datasets, encoding
+from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.runs import checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from musika_tf.evaluation import statistics
+from musika_tf import statistics
 
 
 @pytest.mark.parametrize("slope", [1.0, 0.2, 0.0, -3.0])

@@ -12,11 +12,10 @@ import tensorflow as tf
 from random_model import save_random_run
 
 from export import saved_model, signatures
-from export import verify as verify_lib
-from export.standalone import checks, loaders
-from musika_tf import synthesis
+from export.verification import checks, loaders
+from export.verification import verify as verify_lib
 from musika_tf.config import Config
-from musika_tf.synthesis import Synthesizer
+from musika_tf.networks.synthesizer import Synthesizer
 
 SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"]
 

@@ -4,8 +4,6 @@ import librosa
 import matplotlib.image
 import numpy as np
 
-from musika_tf import figures
-
 RATE_HZ = 22_050
 
 

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from flags import system
-from musika_tf import coordinates, gan
 from musika_tf.config import (
     KNOWN_SIGNALS,
     AutoencoderConfig,
@@ -15,6 +14,7 @@ from musika_tf.config import (
     GanConfig,
     Signal,
 )
+from musika_tf.networks import coordinates, gan
 
 TINY = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=3),

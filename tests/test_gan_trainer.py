@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf import generation, layers, losses
-from musika_tf.conditioning import signals
+from musika_tf import generation
 from musika_tf.config import (
     KNOWN_SIGNALS,
     AutoencoderConfig,
@@ -16,6 +15,8 @@ from musika_tf.config import (
     Signal,
     TrainingConfig,
 )
+from musika_tf.networks import layers
+from musika_tf.training import losses
 from musika_tf.training.gan_trainer import GanTrainer
 
 CONFIG = Config(

@@ -15,8 +15,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from musika_tf import coordinates, generation
+from musika_tf import generation
 from musika_tf.generation import Request
+from musika_tf.networks import coordinates
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE_HZ = 22_050

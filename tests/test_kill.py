@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import stage_process
 
-from musika_tf.training import checkpoint
+from musika_tf.runs import checkpoint
 
 N_STEPS = 240
 

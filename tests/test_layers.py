@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf import layers
+from musika_tf.networks import layers
 
 
 @pytest.fixture

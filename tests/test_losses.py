@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf import losses
+from musika_tf.training import losses
 
 HOP_SIZES = (64, 128, 256, 512)
 

@@ -12,8 +12,9 @@ import pytest
 import safetensors.numpy
 import stage_process
 
-from musika_tf import batches as batches_lib
-from musika_tf.training import checkpoint, lowering
+from musika_tf.data import batches as batches_lib
+from musika_tf.runs import checkpoint
+from musika_tf.training import lowering
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -19,7 +19,6 @@ from tensorflow_serving.apis import predict_pb2
 from export import signatures
 from export.serving.server import Server
 from export.serving.settings import Settings
-from musika_tf import synthesis
 
 N_REQUESTS = 100
 TIMEOUT_SECONDS = 10.0

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from musika_tf import preparation
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import AudioConfig
-from musika_tf.shards import Shards
+from musika_tf.data import preparation
+from musika_tf.data.shards import Shards
 
 CONFIG = AudioConfig()
 REPOSITORY = pathlib.Path(__file__).parent.parent

@@ -11,9 +11,8 @@ from test_flags import PRESETS
 
 from export import saved_model
 from flags import system
-from musika_tf.conditioning import signals
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.synthesis import Synthesizer
+from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 

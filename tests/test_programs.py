@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from musika_tf import audio
-from musika_tf.shards import Shards
-from musika_tf.training import checkpoint
+from musika_tf.data.shards import Shards
+from musika_tf.runs import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESET = "--flagfile=flags/presets/tiny.flags"

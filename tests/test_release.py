@@ -10,10 +10,9 @@ import safetensors.numpy
 import tensorflow as tf
 from random_model import save_random_run
 
-from musika_tf import release, synthesis
 from musika_tf.generation import Model
-from musika_tf.live import RunModel, open_model
-from musika_tf.training import checkpoint, curves, stages, summaries
+from musika_tf.player import RunModel, open_model
+from musika_tf.runs import checkpoint, curves, release
 
 
 @pytest.fixture(scope="module")

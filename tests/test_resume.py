@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musika_tf import audio, datasets
-from musika_tf.batches import LatentBatches, WaveformBatches
+from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig
-from musika_tf.shards import Shards, ShardWriter
+from musika_tf.data import datasets
+from musika_tf.data.batches import LatentBatches, WaveformBatches
+from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train

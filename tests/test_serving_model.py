@@ -18,7 +18,6 @@ import tensorflow as tf
 from export import signatures
 from export.serving.server import Server
 from export.serving.settings import Settings
-from musika_tf import synthesis
 
 TOLERANCE = 1e-5
 

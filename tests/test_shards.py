@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from musika_tf.shards import Shards, ShardWriter
+from musika_tf.data.shards import Shards, ShardWriter
 
 N_ROWS = {"a": 300, "b": 40, "c": 700, "d": 250, "e": 999}
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf.conditioning import signals
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 
 DENSITY = KNOWN_SIGNALS["note_density"]

@@ -10,9 +10,9 @@ import soundfile
 import tensorflow as tf
 
 from export import signatures
-from export.standalone import checks, loaders
-from musika_tf import generation, synthesis
-from musika_tf.conditioning.signals import Constant
+from export.verification import checks, loaders
+from musika_tf import generation
+from musika_tf.conditioning.controls import Constant
 
 RATE_HZ = 22_050
 SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.spectral_norm import SpectralConv2D, update_all
+from musika_tf.networks.spectral_norm import SpectralConv2D, update_all
 
 
 def build(filters=7, channels=5) -> tuple[SpectralConv2D, np.ndarray]:

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from musika_tf import audio, datasets, encoding, release, runs, synthesis
-from musika_tf.shards import ShardWriter
-from musika_tf.training import checkpoint, stages
+from musika_tf import audio
+from musika_tf.data import datasets, encoding
+from musika_tf.data.shards import ShardWriter
+from musika_tf.runs import checkpoint, release
 from musika_tf.training.loop import LoopSettings
 
 

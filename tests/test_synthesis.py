@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from random_model import save_networks, save_random_run
 
-from musika_tf import coordinates, gan, synthesis
-from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import TrainingConfig
-from musika_tf.synthesis import Synthesizer
-from musika_tf.training import checkpoint, stages
+from musika_tf.networks import coordinates, gan, synthesizer
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.runs import checkpoint
 
 TOLERANCE = 1e-5
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import saved_model, signatures, verify
-from export.standalone import checks, graph, loaders
-from musika_tf import synthesis
+from export import saved_model, signatures
+from export.verification import checks, graph, loaders, verify
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from flags import system
-from musika_tf import live
-from musika_tf.training import checkpoint, stages
+from musika_tf.runs import checkpoint
 
 WEIGHTS = pathlib.Path(__file__).resolve().parent.parent / "weights"
 PRESETS = {"piano": "small", "techno": "small_techno", "universal": "small_techno"}

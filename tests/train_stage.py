@@ -13,9 +13,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from musika_tf.batches import LatentBatches, WaveformBatches
 from musika_tf.config import INT16_SCALE, Config, TrainingConfig
-from musika_tf.shards import Shards
+from musika_tf.data.batches import LatentBatches, WaveformBatches
+from musika_tf.data.shards import Shards
 from musika_tf.training import distribution
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer

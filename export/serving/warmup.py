@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export.serving import proto_tensors
 from export.serving.servable import Servable
-from export.standalone.checks import WARMUP_FILE
+from export.verification.checks import WARMUP_FILE
 
 # More are an error in TensorFlow Serving too: it is a warm-up, not a test.
 MAX_RECORDS = 1000

@@ -27,10 +27,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from musika_tf.conditioning import note_density, onsets, signals, tempo
+from musika_tf import statistics
+from musika_tf.conditioning import note_density, onsets, tempo
+from musika_tf.conditioning.controls import (
+    RANDOM_WALK,
+    Constant,
+    Control,
+    RandomWalk,
+    blocks,
+    centres_seconds,
+)
 from musika_tf.config import Config, Signal
-from musika_tf.evaluation import statistics
-from musika_tf.generation import Model, Request
+from musika_tf.generation import Request
+from musika_tf.player import Player
 
 NOTE_DENSITY, TEMPO_BPM = "note_density", "tempo_bpm"
 MEASURABLE = (NOTE_DENSITY, TEMPO_BPM)
@@ -98,14 +107,14 @@ class Task:
     """One sample to make: what a signal is told, and which anchors and style it has."""
 
     signal: Signal
-    control: signals.Control
+    control: Control
     index: int
 
     @property
     def name(self) -> str:
         """For files: `note_density-0.3-0`, `note_density-random_walk-0`."""
-        told = signals.RANDOM_WALK
-        if isinstance(self.control, signals.Constant):
+        told = RANDOM_WALK
+        if isinstance(self.control, Constant):
             told = f"{self.control.value:g}"
         return f"{self.signal.name}-{told}-{self.index}"
 
@@ -208,9 +217,9 @@ def plan(config: Config, settings: Settings) -> list[Task]:
 def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
     constants, indices = settings.constants(signal), range(settings.request.n_samples)
     for value, index in itertools.product(constants, indices):
-        yield Task(signal, signals.Constant(value), index)
+        yield Task(signal, Constant(value), index)
     if signal.rate == "step":
-        walk = signals.RandomWalk(constants[0], constants[-1])
+        walk = RandomWalk(constants[0], constants[-1])
         yield from (Task(signal, walk, index) for index in range(settings.n_walks))
 
 
@@ -224,10 +233,10 @@ def _require_long_enough(config: Config, seconds: float) -> None:
         )
 
 
-def controls(config: Config, task: Task) -> tuple[signals.Control, ...]:
+def controls(config: Config, task: Task) -> tuple[Control, ...]:
     """What each signal of the model is told for a task; all but one the middle of their range."""
     return tuple(
-        task.control if signal == task.signal else signals.Constant(signal.middle)
+        task.control if signal == task.signal else Constant(signal.middle)
         for signal in config.conditioning.signals
     )
 
@@ -235,11 +244,11 @@ def controls(config: Config, task: Task) -> tuple[signals.Control, ...]:
 # Making and measuring it
 
 
-def samples(model: Model, settings: Settings) -> Iterator[tuple[Sample, np.ndarray]]:
+def samples(player: Player, settings: Settings) -> Iterator[tuple[Sample, np.ndarray]]:
     """Makes all samples and measures them, with a progress bar.
 
     Args:
-      model: conditional.
+      player: of a conditional model.
       settings: what to ask.
 
     Yields:
@@ -248,22 +257,22 @@ def samples(model: Model, settings: Settings) -> Iterator[tuple[Sample, np.ndarr
     Raises:
       ValueError: as `plan`.
     """
-    tasks = plan(model.config, settings)
+    tasks = plan(player.config, settings)
     seconds = settings.request.seconds
     total = round(seconds * len(tasks), 1)
     with tqdm.tqdm(total=total, unit=" s of audio", dynamic_ncols=True) as bar:
         for task in tasks:
             bar.set_description(task.name)
-            waveform = _waveform(model, settings.request, task)
-            yield _sample(model.config, settings, task, waveform), waveform
+            waveform = _waveform(player, settings.request, task)
+            yield _sample(player.config, settings, task, waveform), waveform
             bar.update(seconds)
 
 
-def _waveform(model: Model, request: Request, task: Task) -> np.ndarray:
-    n_samples = max(1, round(request.seconds * model.config.audio.sample_rate_hz))
+def _waveform(player: Player, request: Request, task: Task) -> np.ndarray:
+    n_samples = max(1, round(request.seconds * player.config.audio.sample_rate_hz))
     seed = (request.seed, task.index)
-    told = controls(model.config, task)
-    return np.concatenate(list(model.stream(seed, request.truncation, told, n_samples)))
+    told = controls(player.config, task)
+    return np.concatenate(list(player.stream(seed, request.truncation, told, n_samples)))
 
 
 def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray) -> Sample:
@@ -273,11 +282,11 @@ def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray
     else:
         heard = hear_tempo(mono, config)
     seed, n_steps = (settings.request.seed, task.index), heard.steps[-1] + 1
-    told = next(signals.blocks(controls(config, task), config, seed, n_steps))
+    told = next(blocks(controls(config, task), config, seed, n_steps))
     column = config.conditioning.names.index(task.signal.name)
     return Sample(
         task=task,
-        times_seconds=signals.centres_seconds(config, 0, n_steps)[heard.steps],
+        times_seconds=centres_seconds(config, 0, n_steps)[heard.steps],
         requested=told[heard.steps, column].astype(np.float64),
         measured=heard.values,
         details=heard.details,
@@ -300,7 +309,7 @@ def hear_note_density(mono: np.ndarray, config: Config, detector: str) -> Heard:
     found = onsets.detect_onsets(mono, rate_hz, detector)
     margin_seconds = _MARGIN_BANDWIDTHS * note_density.bandwidth_seconds(found)
     begin, end = margin_seconds, len(mono) / rate_hz - margin_seconds
-    times = signals.centres_seconds(config, 0, math.ceil(len(mono) / config.latent_hop_size))
+    times = centres_seconds(config, 0, math.ceil(len(mono) / config.latent_hop_size))
     steps = np.flatnonzero((begin <= times) & (times < end))
     density = note_density.onsets_per_second(found, times[steps])
     n_onsets = np.count_nonzero((begin <= found) & (found < end))
@@ -345,7 +354,7 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
     constants: dict[float, list[Sample]] = {}
     walks = []
     for sample in found:
-        if isinstance(sample.task.control, signals.Constant):
+        if isinstance(sample.task.control, Constant):
             constants.setdefault(sample.task.control.value, []).append(sample)
         else:
             walks.append(sample)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from musika_tf import figures
+from musika_tf import pictures
 from musika_tf.config import Signal
 from musika_tf.evaluation import adherence
 from musika_tf.evaluation.adherence import Result, Sample
@@ -29,7 +29,7 @@ def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure
     seconds, signal = len(waveform) / sample_rate_hz, sample.task.signal
     figure = Figure(figsize=(12, 4), layout="constrained")
     mel = figure.subplots()
-    image = figures.mel_picture(waveform, sample_rate_hz)
+    image = pictures.mel_picture(waveform, sample_rate_hz)
     mel.imshow(image, extent=(0, seconds, 0, 1), aspect="auto")
     mel.set_title(sample.task.name, loc="left")
     mel.set(xlabel="time in s", ylabel="frequency (mel)", yticks=[])

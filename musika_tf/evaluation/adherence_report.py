@@ -18,12 +18,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from musika_tf import audio as audio_io
-from musika_tf.conditioning import note_density, signals, tempo
+from musika_tf import statistics
+from musika_tf.conditioning import note_density, tempo
+from musika_tf.conditioning.controls import RandomWalk
 from musika_tf.config import Config, Signal
-from musika_tf.evaluation import adherence, adherence_pictures, statistics
+from musika_tf.evaluation import adherence, adherence_pictures
 from musika_tf.evaluation.adherence import Result, Sample, Settings
 from musika_tf.evaluation.report_files import ReportFiles, optional, table
-from musika_tf.generation import Model
+from musika_tf.player import Player
 
 _FILES = ReportFiles("adherence")
 FORMAT_VERSION = 1
@@ -45,7 +47,7 @@ _SHARES = ("share_within", "share_within_octaves")
 
 
 def evaluate(
-    model: Model,
+    player: Player,
     settings: Settings,
     out: str | os.PathLike,
     keep_audio: bool = False,
@@ -54,7 +56,7 @@ def evaluate(
     """Measures the adherence of a model and writes what is found; nothing until all is there.
 
     Args:
-      model: conditional.
+      player: of a conditional model.
       settings: what to ask of it.
       out: folder; made if it is missing.
       keep_audio: also write the samples that were measured, as WAV files of 16 bits.
@@ -68,18 +70,18 @@ def evaluate(
     """
     out = pathlib.Path(out)
     _FILES.require_free(out, overwrite)
-    adherence.plan(model.config, settings)
-    with _FILES.written_aside(out) as folder:
+    adherence.plan(player.config, settings)
+    with _FILES.written_aside(out) as places:
         found = []
-        for sample, waveform in adherence.samples(model, settings):
+        for sample, waveform in adherence.samples(player, settings):
             found.append(sample)
-            _keep(folder / _FILES.folder, model.config, sample, waveform, keep_audio)
-        results = adherence.results(model.config, settings, found)
+            _keep(places.folder, player.config, sample, waveform, keep_audio)
+        results = adherence.results(player.config, settings, found)
         for result in results:
-            path = folder / _FILES.folder / f"{_scatter_name(result)}.png"
+            path = places.folder / f"{_scatter_name(result)}.png"
             _save(adherence_pictures.scatter(result), path)
-        text = tables(model, settings, results)
-        _FILES.write(folder, text, numbers(model, settings, results))
+        text = tables(player, settings, results)
+        places.write(text, numbers(player, settings, results))
     return text
 
 
@@ -103,7 +105,7 @@ def _has_picture(sample: Sample) -> bool:
 
 
 def _is_walk(sample: Sample) -> bool:
-    return isinstance(sample.task.control, signals.RandomWalk)
+    return isinstance(sample.task.control, RandomWalk)
 
 
 def _save(figure: Figure, path: pathlib.Path) -> None:
@@ -117,13 +119,13 @@ def _scatter_name(result: Result) -> str:
 # Tables
 
 
-def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
+def tables(player: Player, settings: Settings, results: Sequence[Result]) -> str:
     """Everything in Markdown."""
     lines = [
-        f"# Adherence of {_model_name(model)}",
+        f"# Adherence of {_model_name(player)}",
         "",
-        f"Weights {model.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(model)} steps. "
-        f"{settings.request.n_samples} samples a constant, {settings.request.seconds:g} s each, "
+        f"Weights {player.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(player)} steps."
+        f" {settings.request.n_samples} samples a constant, {settings.request.seconds:g} s each, "
         f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
         "",
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
@@ -131,25 +133,25 @@ def tables(model: Model, settings: Settings, results: Sequence[Result]) -> str:
         "random walk are held against other walks.",
         "",
         "Slope: how much what is measured changes when what is requested changes by 1.",
-        *_not_measured(model.config),
+        *_not_measured(player.config),
     ]
     for result in results:
         lines += ["", f"## {result.signal.name} ({result.signal.unit})", ""]
         lines += _left_out(settings, result)
         make = _tempo_table if _is_tempo(result.signal) else _density_table
-        lines += make(model.config, settings, result)
+        lines += make(player.config, settings, result)
         lines += ["", *_figures_table("all constants", result.figures, result.chance)]
         lines += _walks_tables(result)
         lines += _pictures(result)
     return "\n".join(lines) + "\n"
 
 
-def _model_name(model: Model) -> str:
-    return f"{model.path.resolve().parent.name}/{model.path.resolve().name}"
+def _model_name(player: Player) -> str:
+    return f"{player.path.resolve().parent.name}/{player.path.resolve().name}"
 
 
-def _n_gan_steps(model: Model) -> int:
-    return model.metadata["training"]["gan"]["step"]
+def _n_gan_steps(player: Player) -> int:
+    return player.metadata["training"]["gan"]["step"]
 
 
 def _is_tempo(signal: Signal) -> bool:
@@ -251,17 +253,17 @@ def _pictures(result: Result) -> Iterator[str]:
 # Numbers
 
 
-def numbers(model: Model, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
+def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
     """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "format_version": FORMAT_VERSION,
         "created_utc": now.isoformat(timespec="seconds"),
         "model": {
-            "name": _model_name(model),
-            "created_utc": model.metadata["created_utc"],
-            "weights_sha256": model.metadata["weights_sha256"],
-            "gan_step": _n_gan_steps(model),
+            "name": _model_name(player),
+            "created_utc": player.metadata["created_utc"],
+            "weights_sha256": player.metadata["weights_sha256"],
+            "gan_step": _n_gan_steps(player),
         },
         "seconds": settings.request.seconds,
         "seed": settings.request.seed,
@@ -269,8 +271,8 @@ def numbers(model: Model, settings: Settings, results: Sequence[Result]) -> dict
         "n_samples": settings.request.n_samples,
         "n_walks": settings.n_walks,
         "onset_detector": settings.detector,
-        "max_onsets_per_second": model.config.conditioning.max_onsets_per_second,
-        "skipped_signals": _unmeasured_names(model.config),
+        "max_onsets_per_second": player.config.conditioning.max_onsets_per_second,
+        "skipped_signals": _unmeasured_names(player.config),
         "signals": {result.signal.name: _signal_numbers(settings, result) for result in results},
     }
 

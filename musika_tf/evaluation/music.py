@@ -15,10 +15,9 @@ import dataclasses
 import librosa
 import numpy as np
 
-from musika_tf import spectral
+from musika_tf import spectral, statistics
 from musika_tf.conditioning import onsets
 from musika_tf.config import AudioConfig, Config
-from musika_tf.evaluation import statistics
 
 # Full scale is 1: a sine of full scale has -3 dBFS. Silence is told as this.
 LEAST_DB = -100.0

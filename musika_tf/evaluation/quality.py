@@ -22,15 +22,17 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from musika_tf import datasets, synthesis
-from musika_tf.autoencoder import join_channels
+from musika_tf import statistics
 from musika_tf.config import INT16_SCALE, Config
-from musika_tf.encoding import FileCodec
-from musika_tf.evaluation import music, reconstruction, statistics
+from musika_tf.data import datasets
+from musika_tf.data.encoding import FileCodec
+from musika_tf.data.shards import Position, Shards
+from musika_tf.evaluation import music, reconstruction
 from musika_tf.evaluation.reconstruction import Distances
 from musika_tf.generation import Request
-from musika_tf.shards import Position, Shards
-from musika_tf.synthesis import Synthesizer
+from musika_tf.networks.autoencoder import join_channels
+from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.runs.run import Run
 
 GENERATED, RECONSTRUCTED, REAL, UNTRAINED = KINDS = (
     "generated",
@@ -153,11 +155,11 @@ class Result:
     window_n_latents: int
 
 
-def load(run_dir: str | os.PathLike, data_dir: str | os.PathLike, request: Request) -> System:
+def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
     """Loads a run and opens its data.
 
     Args:
-      run_dir: run with a trained autoencoder and latent GAN.
+      run: with a trained autoencoder and latent GAN.
       data_dir: waveform shards with both splits, best those that it was trained with.
       request: what to generate; what a conditional system is told is the middle of each range.
 
@@ -165,7 +167,7 @@ def load(run_dir: str | os.PathLike, data_dir: str | os.PathLike, request: Reque
       ValueError: a stage was not trained yet, run and shards do not fit together, pieces are too
         short to have a seam, or no held-out file is as long.
     """
-    trained = synthesis.load(run_dir)
+    trained = run.synthesizer()
     config = trained.config
     shards = datasets.open_waveforms(data_dir, config)
     least_seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz

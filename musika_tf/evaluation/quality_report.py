@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from musika_tf import audio as audio_io
-from musika_tf import figures
+from musika_tf import pictures
 from musika_tf.evaluation import music, quality, reconstruction
 from musika_tf.evaluation.quality import GENERATED, Piece, Result, System
 from musika_tf.evaluation.report_files import ReportFiles, optional, table
 from musika_tf.generation import Request
-from musika_tf.training import stages
+from musika_tf.runs.run import Run
 
 FORMAT_VERSION = 1
 
@@ -44,7 +44,7 @@ _BAND_COLUMNS = tuple(
 
 
 def evaluate(
-    run_dir: str | os.PathLike,
+    run: Run,
     data_dir: str | os.PathLike,
     request: Request,
     out: str | os.PathLike,
@@ -53,7 +53,7 @@ def evaluate(
     """Measures the quality of a run and writes what is found; nothing until all is there.
 
     Args:
-      run_dir, data_dir, request: as for `quality.load`.
+      run, data_dir, request: as for `quality.load`.
       out: folder; made if it is missing.
       overwrite: replace what an earlier call left in `out`.
 
@@ -65,12 +65,12 @@ def evaluate(
     """
     out = pathlib.Path(out)
     _FILES.require_free(out, overwrite)
-    system = quality.load(run_dir, data_dir, request)
-    with _FILES.written_aside(out) as folder:
-        result = quality.measure(system, _kept(system, folder / _FILES.folder))
-        values = numbers(run_dir, data_dir, system, result)
+    system = quality.load(run, data_dir, request)
+    with _FILES.written_aside(out) as places:
+        result = quality.measure(system, _kept(system, places.folder))
+        values = numbers(run, data_dir, system, result)
         text = tables(values, system, result)
-        _FILES.write(folder, text, values)
+        places.write(text, values)
     return text
 
 
@@ -84,7 +84,7 @@ def _kept(system: System, folder: pathlib.Path) -> Iterator[Piece]:
         if piece.name in _kept_names(system):
             path = folder / f"{piece.name}.wav"
             audio_io.write(path, audio_io.Audio(piece.waveform, rate_hz))
-            figures.save_picture(path.with_suffix(".png"), piece.waveform, rate_hz, piece.name)
+            pictures.save_picture(path.with_suffix(".png"), piece.waveform, rate_hz, piece.name)
         yield piece
 
 
@@ -244,17 +244,17 @@ def _pictures(system: System) -> Iterator[str]:
 
 
 def numbers(
-    run_dir: str | os.PathLike, data_dir: str | os.PathLike, system: System, result: Result
+    run: Run, data_dir: str | os.PathLike, system: System, result: Result
 ) -> dict[str, Any]:
     """Everything as JSON takes it; of folders only the last part."""
     now = datetime.datetime.now(datetime.UTC)
-    request, provenance = system.request, stages.training_provenance(run_dir)
+    request, provenance = system.request, run.provenance()
     return {
         "format_version": FORMAT_VERSION,
         "created_utc": now.isoformat(timespec="seconds"),
         "run": {
-            "name": pathlib.Path(run_dir).resolve().name,
-            "encoder_fingerprint": stages.encoder_fingerprint(run_dir),
+            "name": run.folder.resolve().name,
+            "encoder_fingerprint": run.encoder_fingerprint(),
             "steps": {stage: known["step"] for stage, known in provenance.items()},
         },
         "data": pathlib.Path(data_dir).resolve().name,

@@ -21,10 +21,12 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from musika_tf import datasets, losses, spectral
-from musika_tf.autoencoder import Autoencoder
+from musika_tf import spectral
 from musika_tf.config import AudioConfig
-from musika_tf.shards import Shards
+from musika_tf.data import datasets
+from musika_tf.data.shards import Shards
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.training import losses
 
 # Held-out crops, and adjacent excerpts in each: 12 s of the paper's piano.
 N_CROPS = 8

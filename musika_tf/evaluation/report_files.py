@@ -11,10 +11,25 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from musika_tf import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Paths of an evaluation's files: a folder of pictures and audio, tables and numbers."""
+
+    folder: pathlib.Path
+    tables: pathlib.Path
+    numbers: pathlib.Path
+
+    def write(self, text: str, numbers: Mapping[str, Any]) -> None:
+        """Writes tables and numbers. Raises ValueError for NaN or infinite numbers."""
+        values = json.dumps(numbers, indent=1, allow_nan=False)
+        self.tables.write_text(text, encoding="utf-8")
+        self.numbers.write_text(values + "\n", encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +68,16 @@ class ReportFiles:
             )
 
     @contextlib.contextmanager
-    def written_aside(self, out: pathlib.Path) -> Iterator[pathlib.Path]:
-        """A folder whose files move to `out` when the block has ended without an error."""
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=out) as name:
-            folder = pathlib.Path(name)
-            (folder / self.folder).mkdir()
-            yield folder
-            shutil.rmtree(out / self.folder, ignore_errors=True)
-            # The numbers last: where they are, everything is.
-            for part in (self.folder, self.tables, self.numbers):
-                (folder / part).replace(out / part)
-
-    def write(self, folder: pathlib.Path, text: str, numbers: Mapping[str, Any]) -> None:
-        """Writes tables and numbers to `folder`. Raises ValueError for NaN or infinite numbers."""
-        values = json.dumps(numbers, indent=1, allow_nan=False)
-        (folder / self.tables).write_text(text, encoding="utf-8")
-        (folder / self.numbers).write_text(values + "\n", encoding="utf-8")
+    def written_aside(self, out: pathlib.Path) -> Iterator[Places]:
+        """Where to write what appears in `out` when the block has ended without an error."""
+        with contextlib.ExitStack() as stack:
+            # The first is renamed last: where the numbers are, everything is.
+            numbers, tables, folder = (
+                stack.enter_context(files.written_aside(out / name))
+                for name in (self.numbers, self.tables, self.folder)
+            )
+            folder.mkdir()
+            yield Places(folder, tables, numbers)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

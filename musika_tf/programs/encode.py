@@ -9,8 +9,9 @@ from __future__ import annotations
 from absl import flags
 
 from flags import note_density, paths
-from musika_tf import encoding
+from musika_tf.data import encoding
 from musika_tf.programs import common
+from musika_tf.runs.run import Run
 
 RUN_DIR = paths.define("run_dir", "Run folder with a trained autoencoder.", required=True)
 DATA_DIR = paths.define("data_dir", "Waveform shards to encode.")
@@ -27,12 +28,12 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     if DECODE.value:
         common.require(OUT_DIR, "where the audio files go")
-        encoding.decode_shards(RUN_DIR.value, LATENT_DIR.value, OUT_DIR.value)
+        encoding.decode_shards(Run(RUN_DIR.value), LATENT_DIR.value, OUT_DIR.value)
     else:
         common.require(DATA_DIR, "the waveform shards to encode")
         scale = note_density.MAX_ONSETS_PER_SECOND
         encoding.encode_shards(
-            RUN_DIR.value,
+            Run(RUN_DIR.value),
             DATA_DIR.value,
             LATENT_DIR.value,
             OVERWRITE.value,

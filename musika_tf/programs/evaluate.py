@@ -12,9 +12,10 @@ from __future__ import annotations
 import sys
 
 from flags import evaluate as evaluate_flags
-from musika_tf import live
 from musika_tf.evaluation import adherence_report, quality_report
+from musika_tf.player import open_player
 from musika_tf.programs import common
+from musika_tf.runs.run import Run
 
 # What shells give to programs that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
 def _adherence() -> str:
     settings = evaluate_flags.adherence_settings()
     return adherence_report.evaluate(
-        live.open_model(evaluate_flags.MODEL_DIR.value),
+        open_player(evaluate_flags.MODEL_DIR.value),
         settings,
         evaluate_flags.OUT.value,
         keep_audio=evaluate_flags.KEEP_AUDIO.value,
@@ -46,7 +47,7 @@ def _adherence() -> str:
 
 def _quality() -> str:
     return quality_report.evaluate(
-        evaluate_flags.RUN_DIR.value,
+        Run(evaluate_flags.RUN_DIR.value),
         evaluate_flags.DATA_DIR.value,
         evaluate_flags.request(),
         evaluate_flags.OUT.value,

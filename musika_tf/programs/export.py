@@ -12,8 +12,8 @@ from absl import logging
 
 from export import saved_model
 from flags import export as export_flags
-from musika_tf import synthesis
 from musika_tf.programs import common
+from musika_tf.runs.run import Run
 
 
 def main(argv: list[str]) -> None:
@@ -22,16 +22,16 @@ def main(argv: list[str]) -> None:
     # Saving tells at length about names of tensors and temporary files.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
-    run_dir = export_flags.RUN_DIR.value
+    run = Run(export_flags.RUN_DIR.value)
     version_dir = saved_model.export(
-        run_dir,
+        run,
         export_flags.MODEL_DIR.value,
         verify=export_flags.VERIFY.value,
         with_best=export_flags.CHECKPOINT.value == "best",
         limits=export_flags.limits(),
         precision=export_flags.PRECISION.value,
     )
-    if synthesis.decodes_magnitudes_only(run_dir):
+    if run.decodes_magnitudes_only:
         print(
             "warning: level 2 was trained in phase 1 only, so phases come from level 1 alone; "
             "`musika-train-autoencoder --level=2 --phase=2` makes the model sound better",

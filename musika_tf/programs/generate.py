@@ -14,7 +14,8 @@ from __future__ import annotations
 import sys
 
 from flags import generate as generate_flags
-from musika_tf import generation, live
+from musika_tf import generation
+from musika_tf.player import open_player
 from musika_tf.programs import common
 
 # What shells give to programs that Ctrl-C ended.
@@ -27,8 +28,8 @@ def main(argv: list[str]) -> None:
     request = generate_flags.request()
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
     try:
-        model = live.open_model(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
-        for report in generation.generate(model, request, out, with_picture):
+        player = open_player(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
+        for report in generation.generate(player, request, out, with_picture):
             print(report, flush=True)
             if not report.is_complete:
                 sys.exit(_INTERRUPTED)

@@ -22,7 +22,7 @@ from flags import prepare as prepare_flags
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
-from musika_tf import preparation
+from musika_tf.data import preparation
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS

@@ -6,15 +6,16 @@ musika-release --run_dir=runs/piano --weights_dir=weights/piano --card=piano.md
 from __future__ import annotations
 
 from flags import release as release_flags
-from musika_tf import release
 from musika_tf.programs import common
+from musika_tf.runs import release
+from musika_tf.runs.run import Run
 
 
 def main(argv: list[str]) -> None:
     """Releases the run that the flags name."""
     common.reject_arguments(argv)
     path = release.release(
-        release_flags.RUN_DIR.value,
+        Run(release_flags.RUN_DIR.value),
         release_flags.WEIGHTS_DIR.value,
         card=release_flags.CARD.value,
         with_best=release_flags.CHECKPOINT.value == "best",

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from absl import flags
 
+from flags import loop as loop_flags
 from flags import paths, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
-from musika_tf import runs
 from musika_tf.programs import common
-from musika_tf.training import stages
+from musika_tf.runs.run import Run
+from musika_tf.training import stage
 
 DATA_DIR = paths.define("data_dir", "Waveform shards.", required=True)
 LEVEL = flags.DEFINE_integer("level", None, "Autoencoder to train.", 1, 2, required=True)
@@ -26,22 +27,21 @@ PHASE = flags.DEFINE_integer("phase", None, "1: magnitudes; 2: waveforms.", 1, 2
 def main(argv: list[str]) -> None:
     """Trains the stage that the flags name."""
     common.reject_arguments(argv)
-    run_dir = run_flags.RUN_DIR.value
-    training = training_flags.config(stages.saved_training(run_dir))
+    run = Run(run_flags.RUN_DIR.value)
+    training = training_flags.config(run.saved_training)
     n_steps = training.level1_n_steps if LEVEL.value == 1 else training.level2_n_steps
-    with run_flags.strategy().scope():
-        runs.train_autoencoder(
-            run_dir=run_dir,
+    with loop_flags.strategy().scope():
+        started = stage.start_autoencoder(
+            run=run,
             data_dir=DATA_DIR.value,
-            config=system_flags.config(stages.saved_config(run_dir)),
+            config=system_flags.config(run.saved_config),
             training=training,
-            settings=run_flags.settings(n_steps),
             level=LEVEL.value,
             phase=PHASE.value,
             init_from=run_flags.INIT_FROM.value,
-            lower_to=run_flags.LOWER_TO.value,
             flags_text=saving.flags_into_string(),
         )
+        started.train(loop_flags.settings(n_steps))
 
 
 def run() -> None:

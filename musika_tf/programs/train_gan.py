@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from flags import loop as loop_flags
 from flags import paths, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
-from musika_tf import runs
 from musika_tf.programs import common
-from musika_tf.training import stages
+from musika_tf.runs.run import Run
+from musika_tf.training import stage
 
 LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
 AUTOENCODER = paths.define(
@@ -24,20 +25,19 @@ AUTOENCODER = paths.define(
 def main(argv: list[str]) -> None:
     """Trains with the settings that the flags give."""
     common.reject_arguments(argv)
-    run_dir = run_flags.RUN_DIR.value
-    training = training_flags.config(stages.saved_training(run_dir))
-    with run_flags.strategy().scope():
-        runs.train_gan(
-            run_dir=run_dir,
+    run = Run(run_flags.RUN_DIR.value)
+    training = training_flags.config(run.saved_training)
+    with loop_flags.strategy().scope():
+        started = stage.start_gan(
+            run=run,
             latent_dir=LATENT_DIR.value,
-            config=system_flags.config(stages.saved_config(run_dir)),
+            config=system_flags.config(run.saved_config),
             training=training,
-            settings=run_flags.settings(training.gan_n_steps),
-            autoencoder_dir=AUTOENCODER.value,
+            adopted=Run(AUTOENCODER.value) if AUTOENCODER.value else None,
             init_from=run_flags.INIT_FROM.value,
-            lower_to=run_flags.LOWER_TO.value,
             flags_text=saving.flags_into_string(),
         )
+        started.train(loop_flags.settings(training.gan_n_steps))
 
 
 def run() -> None:

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf import losses, spectral, spectral_norm
-from musika_tf.autoencoder import Autoencoder, build_discriminator
+from musika_tf import spectral
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.training import precision
+from musika_tf.networks import precision, spectral_norm
+from musika_tf.networks.autoencoder import Autoencoder, build_discriminator
+from musika_tf.training import losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent excerpts, so that the discriminator sees where they meet.

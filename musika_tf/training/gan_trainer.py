@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf import coordinates, gan, losses
-from musika_tf.conditioning.signals import to_model_units
+from musika_tf import statistics
+from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.evaluation import statistics
-from musika_tf.training import distribution, precision
+from musika_tf.networks import coordinates, gan, precision
+from musika_tf.training import distribution, losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
@@ -356,7 +356,7 @@ class GanTrainer(Trainer):
     def _piece_latents(self, piece: int) -> tf.Tensor:
         """Latents of a piece from its first anchor to the next one.
 
-        Drawn as `generation.Model.stream` draws them of seed (0, piece) and truncation 2, so that
+        Drawn as `Player.stream` draws them of seed (0, piece) and truncation 2, so that
         an export of these weights makes the same latents.
 
         Args:
@@ -365,13 +365,10 @@ class GanTrainer(Trainer):
         Returns:
           float32 [1, 2·seq_len, stereo_latent_depth].
         """
-        shape, truncation = self.config.gan, tf.constant([_SAMPLE_TRUNCATION])
-        seed = tf.constant([[_SAMPLE_SEED, piece]])
-        anchors = coordinates.draw_anchors(
-            seed, 0, _SAMPLE_N_ANCHORS, shape.anchor_depth, truncation
+        seed, truncation = tf.constant([[_SAMPLE_SEED, piece]]), tf.constant([_SAMPLE_TRUNCATION])
+        (patches,), style = coordinates.draw_patches(
+            self.config.gan, seed, 0, _SAMPLE_N_ANCHORS, truncation
         )
-        style = coordinates.draw_style(seed, shape.style_depth, truncation)
-        patches = coordinates.patches(anchors, shape.seq_len)[0]
         told = self._piece_told(piece)
         latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0), *told])
         return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])

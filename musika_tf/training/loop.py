@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tqdm
 
-from musika_tf.training import checkpoint, distribution, lowering, pipeline
-from musika_tf.training.summaries import SummaryWriter
+from musika_tf.runs import checkpoint
+from musika_tf.training import distribution, pipeline
+from musika_tf.training.logs import SummaryWriter
 from musika_tf.training.trainer import Trainer
 
 XLA_CHOICES = ("auto", "on", "off")
@@ -74,7 +75,6 @@ def train(
     batches: pipeline.Batches,
     settings: LoopSettings,
     stage_dir: str | os.PathLike,
-    lower_to: str | os.PathLike | None = None,
 ) -> int:
     """Trains one stage, going on from the newest checkpoint in `stage_dir` if there is one.
 
@@ -86,7 +86,6 @@ def train(
       batches: step → batch; step n always takes batch n, also after a resume.
       settings: when to do what.
       stage_dir: folder of checkpoints and of the TensorBoard logs in `logs/`.
-      lower_to: train nothing, but write the step and the state to go on from into this folder.
 
     Returns:
       The step reached.
@@ -97,17 +96,17 @@ def train(
       SystemExit: SIGINT or SIGTERM came; a checkpoint was written, the status is 128 + the number.
     """
     stage_dir = pathlib.Path(stage_dir)
-    state = _LoopState(trainer, stage_dir)
-    if lower_to is not None:
-        lowering.lower(trainer, batches, state.variables(), stage_dir.name, lower_to)
-        return state.step
-    return _Run(trainer, batches, settings, stage_dir, state).run()
+    return _Run(trainer, batches, settings, stage_dir).run()
 
 
-class _LoopState:
+class LoopState:
     """What a checkpoint holds: the trainer's variables and the best figure so far.
 
     Takes up the newest checkpoint of the stage if there is one.
+
+    Args:
+      trainer: of the stage.
+      stage_dir: folder of its checkpoints.
 
     Attributes:
       step: where training stands.
@@ -132,11 +131,11 @@ class _LoopState:
 class _Run:
     """One run of the loop."""
 
-    def __init__(self, trainer, batches, settings, stage_dir, state):
+    def __init__(self, trainer, batches, settings, stage_dir):
         self.trainer, self.batches = trainer, batches
         self.settings, self.stage_dir = settings, stage_dir
-        self.state = state
-        self.step = self.first_step = state.step
+        self.state = LoopState(trainer, stage_dir)
+        self.step = self.first_step = self.state.step
         self._start(_wants_xla(settings.xla))
         self.vote = _make_vote()
         self.writer = SummaryWriter(stage_dir) if distribution.is_chief() else None

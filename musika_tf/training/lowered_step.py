@@ -2,7 +2,7 @@
 
     python -m musika_tf.training.lowered_step FOLDER --data_dir=SHARDS --out=OUT --n_steps=100000
 
-FOLDER is what `--lower_to` wrote, SHARDS the waveform or latent shards of the training. Needs jax
+FOLDER is what `musika-lower` wrote, SHARDS the waveform or latent shards of the training. Needs jax
 (tried with 0.10.2 and 0.11.2), numpy, safetensors and this package's source on PYTHONPATH, nothing
 else; that is why it reads its flags with argparse. Writes OUT/checkpoint-<step>.safetensors every
 `--checkpoint_minutes` and at the end: move it to the folder of the stage, and the training, the
@@ -33,7 +33,8 @@ jax.config.update("jax_enable_x64", True)
 from jax._src.lib import xla_client  # noqa: E402
 from jaxlib import _jax  # noqa: E402
 
-from musika_tf import batches as batches_lib  # noqa: E402
+from musika_tf import files  # noqa: E402
+from musika_tf.data import batches as batches_lib  # noqa: E402
 
 LOWERED_VERSION = 1
 _N_PREFETCHED = 8
@@ -103,14 +104,12 @@ class LoweredStep:
         return int(self.state()["state/step"])
 
     def save(self, folder: pathlib.Path) -> pathlib.Path:
-        """Writes `checkpoint-<step>.safetensors` under a temporary name, then renames."""
+        """Writes `checkpoint-<step>.safetensors`."""
         state = self.state()
         path = folder / f"checkpoint-{int(state['state/step']):08d}.safetensors"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        safetensors.numpy.save_file(
-            {name: np.asarray(array, order="C") for name, array in state.items()}, temporary
-        )
-        os.replace(temporary, path)
+        arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+        with files.written_aside(path) as new:
+            safetensors.numpy.save_file(arrays, new)
         return path
 
 
@@ -153,7 +152,7 @@ def main() -> None:
     """Trains as the command line says."""
     summary = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("folder", type=pathlib.Path, help="what --lower_to wrote")
+    parser.add_argument("folder", type=pathlib.Path, help="what musika-lower wrote")
     parser.add_argument("--data_dir", type=pathlib.Path, required=True, help="the shards")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="for checkpoints, curves")
     parser.add_argument("--n_steps", type=int, required=True, help="counted from the very first")

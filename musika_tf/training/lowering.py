@@ -23,7 +23,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from musika_tf.training import checkpoint, pipeline
+from musika_tf.runs import checkpoint
+from musika_tf.training import pipeline
+from musika_tf.training.loop import LoopState
 from musika_tf.training.trainer import Trainer
 
 LOWERED_VERSION = 1
@@ -37,8 +39,7 @@ MANIFEST_FILE = "manifest.json"
 def lower(
     trainer: Trainer,
     batches: pipeline.Batches,
-    state: dict[str, tf.Variable],
-    stage: str,
+    stage_dir: pathlib.Path,
     folder: str | os.PathLike,
 ) -> None:
     """Writes the step of a trainer, as it stands, into a folder.
@@ -46,16 +47,16 @@ def lower(
     Args:
       trainer: of one device.
       batches: of the training; their sizes are fixed by the program.
-      state: everything that a checkpoint of the stage holds, by name.
-      stage: name of the stage.
+      stage_dir: folder of the stage, whose newest checkpoint it goes on from.
       folder: made where missing; must not hold another program.
 
     Raises:
-      ValueError: `folder` holds something, or the step takes a variable that `state` lacks.
+      ValueError: `folder` holds something, or the step takes a variable that no checkpoint holds.
     """
     folder = pathlib.Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: name a new folder for the lowered step")
+    state = LoopState(trainer, stage_dir).variables()
     step = tf.function(trainer.step, autograph=False, jit_compile=True)
     specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in batches.array_specs]
     traced = step.get_concrete_function(*specs)
@@ -64,7 +65,7 @@ def lower(
     parameters = [{"batch": index} for index in range(len(specs))] + captured
     manifest = {
         "version": LOWERED_VERSION,
-        "stage": stage,
+        "stage": stage_dir.name,
         "metrics": sorted(traced.structured_outputs),
         "parameters": parameters,
         # Output k is the new value of the variable that parameter aliases[k] is.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from musika_tf import batches as batches_lib
+from musika_tf.data import batches as batches_lib
 from musika_tf.training import distribution
 
 # Two threads read the disk while the device computes; more would only compete with it.

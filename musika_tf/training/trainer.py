@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.config import TrainingConfig
-from musika_tf.training import distribution, precision
+from musika_tf.networks import precision
+from musika_tf.training import distribution
 
 Gradients = dict[str, list[tf.Tensor]]
 

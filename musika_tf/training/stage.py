@@ -1,19 +1,26 @@
-"""Starting the stages of a run: data and config checked, weights of the stage before taken over."""
+"""Starting a stage of a run: data and config checked, weights of the stage before taken over."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
-from musika_tf import datasets, encoding
-from musika_tf.batches import LatentBatches, WaveformBatches
-from musika_tf.conditioning.latent_labels import LatentSignals
 from musika_tf.config import Config, TrainingConfig
-from musika_tf.shards import Shards
-from musika_tf.training import checkpoint, distribution, stages
+from musika_tf.data import datasets
+from musika_tf.data.batches import LatentBatches, WaveformBatches
+from musika_tf.data.latent_labels import LatentSignals
+from musika_tf.data.shards import Shards
+from musika_tf.networks.codec import FileCodec
+from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run, require_same_encoder
+from musika_tf.runs.stages import autoencoder_stage
+from musika_tf.training import distribution
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
+from musika_tf.training.pipeline import Batches
+from musika_tf.training.trainer import Trainer
 
 # Held-out waveforms that every validation uses.
 N_HELD_OUT = 8
@@ -23,50 +30,62 @@ N_HELD_OUT_LATENTS = 32
 _FEW_N_BATCHES = 10
 
 
-def train_autoencoder(
+@dataclasses.dataclass(frozen=True)
+class StartedStage:
+    """A stage before its next step.
+
+    Attributes:
+      trainer: with the weights to begin with.
+      batches: of its data.
+      folder: of the stage, where its newest checkpoint lies if it was begun.
+    """
+
+    trainer: Trainer
+    batches: Batches
+    folder: pathlib.Path
+
+    def train(self, settings: LoopSettings) -> int:
+        """Trains the stage, or goes on with it, and returns the step reached; see `loop.train`."""
+        return train(self.trainer, self.batches, settings, self.folder)
+
+
+def start_autoencoder(
     *,
-    run_dir: str | os.PathLike,
+    run: Run,
     data_dir: str | os.PathLike,
     config: Config,
     training: TrainingConfig,
-    settings: LoopSettings,
     level: int,
     phase: int,
     init_from: str | os.PathLike | None = None,
-    lower_to: str | os.PathLike | None = None,
     flags_text: str = "",
-) -> int:
-    """Trains one autoencoder stage, or goes on with it.
+) -> StartedStage:
+    """Starts one autoencoder stage, or takes it up where it stands.
 
     Args:
-      run_dir: run folder; made if missing.
+      run: made if missing.
       data_dir: waveform shards.
       config: the system; must be the one that the run was started with.
       training: how to train.
-      settings: when to stop and to write.
       level, phase: 1 or 2.
-      init_from: weights to begin a new run's stage with, see `stages.initial_checkpoint`.
-      lower_to: train nothing, but write the step there, see `training/lowering.py`.
+      init_from: weights to begin a new run's stage with, see `Run.initial_checkpoint`.
       flags_text: flags of the program, kept beside the checkpoints.
-
-    Returns:
-      The step reached.
 
     Raises:
       ValueError: shards, run and config do not fit together, or the stage before is missing.
     """
-    stage = stages.autoencoder_stage(level, phase)
+    stage = autoencoder_stage(level, phase)
     shards = datasets.open_waveforms(data_dir, config)
-    stages.check_config(run_dir, config)
+    run.check_config(config)
     audio = config.audio
-    folder = stages.stage_dir(run_dir, stage.name)
+    folder = run.stage_dir(stage.name)
     initial = before = None
     # A stage that was begun goes on from its own weights.
     if not checkpoint.latest(folder):
         if init_from:
-            initial = stages.initial_checkpoint(run_dir, stage.name, init_from, config)
+            initial = run.initial_checkpoint(stage.name, init_from, config)
         elif stage.needs:
-            before = stages.checkpoint_of(run_dir, stage.needs)
+            before = run.checkpoint(stage.needs)
     batches = WaveformBatches(shards, training.batch_size, audio.pair_n_samples, training.seed)
     trainer = AutoencoderTrainer(
         config=config,
@@ -81,54 +100,47 @@ def train_autoencoder(
         checkpoint.load_networks(initial, trainer.networks)
     if distribution.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
-        stages.begin(run_dir, stage.name, config, training, flags_text)
-    return train(trainer, batches, settings, folder, lower_to)
+        run.begin(stage.name, config, training, flags_text)
+    return StartedStage(trainer, batches, folder)
 
 
-def train_gan(
+def start_gan(
     *,
-    run_dir: str | os.PathLike,
+    run: Run,
     latent_dir: str | os.PathLike,
     config: Config,
     training: TrainingConfig,
-    settings: LoopSettings,
-    autoencoder_dir: str | os.PathLike | None = None,
+    adopted: Run | None = None,
     init_from: str | os.PathLike | None = None,
-    lower_to: str | os.PathLike | None = None,
     flags_text: str = "",
-) -> int:
-    """Trains the latent GAN, or goes on with it.
+) -> StartedStage:
+    """Starts the latent GAN, or takes it up where it stands.
 
     Args:
-      run_dir: run folder with a trained autoencoder.
+      run: with a trained autoencoder, or to adopt one.
       latent_dir: latent shards that this run's encoders made.
       config: the system; must be the one that the run was started with.
       training: how to train.
-      settings: when to stop and to write.
-      autoencoder_dir: another run whose autoencoder to take over; None: the run has its own.
-      init_from: weights to begin a new run's GAN with, see `stages.initial_checkpoint`; they must
+      adopted: another run whose autoencoder to take over; None: the run has its own.
+      init_from: weights to begin a new run's GAN with, see `Run.initial_checkpoint`; they must
         have been trained on latents of the same encoders.
-      lower_to: train nothing, but write the step there, see `training/lowering.py`.
       flags_text: flags of the program, kept beside the checkpoints.
-
-    Returns:
-      The step reached.
 
     Raises:
       ValueError: latents, run and config do not fit together, or a stage before is missing.
     """
-    stages.check_config(run_dir, config)
-    source = stages.autoencoder_source(run_dir, autoencoder_dir, config)
-    codec = encoding.FileCodec(encoding.load_autoencoder(source))
-    fingerprint = stages.encoder_fingerprint(source)
+    run.check_config(config)
+    source = run.autoencoder_source(adopted, config)
+    codec = FileCodec(source.autoencoder())
+    fingerprint = source.encoder_fingerprint()
     shards = datasets.open_latents(latent_dir, config, fingerprint)
-    if source == run_dir:
-        stages.require_encoder(run_dir)
-    folder = stages.stage_dir(run_dir, "gan")
+    if source is run:
+        run.require_encoder()
+    folder = run.stage_dir("gan")
     initial = None
     if init_from and not checkpoint.latest(folder):
-        initial = stages.initial_checkpoint(run_dir, "gan", init_from, config)
-        stages.require_same_encoder(initial, fingerprint)
+        initial = run.initial_checkpoint("gan", init_from, config)
+        require_same_encoder(initial, fingerprint)
     trainer, batches = _gan_parts(shards, config, training, codec)
     if initial:
         _begin_with(initial, trainer)
@@ -136,11 +148,11 @@ def train_gan(
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
         _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
         _tell_limited(batches.signals, config)
-        stages.begin(run_dir, "gan", config, training, flags_text)
-        if source != run_dir:
-            stages.adopt_autoencoder(run_dir, source)
-        (folder / stages.ENCODER_FILE).write_text(fingerprint)
-    return train(trainer, batches, settings, folder, lower_to)
+        run.begin("gan", config, training, flags_text)
+        if source is not run:
+            run.adopt_autoencoder(source)
+        run.keep_encoder(fingerprint)
+    return StartedStage(trainer, batches, folder)
 
 
 def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
@@ -154,7 +166,7 @@ def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
 
 
 def _gan_parts(
-    shards: Shards, config: Config, training: TrainingConfig, codec: encoding.FileCodec
+    shards: Shards, config: Config, training: TrainingConfig, codec: FileCodec
 ) -> tuple[GanTrainer, LatentBatches]:
     crop_n_latents = 2 * config.gan.seq_len
     batches = LatentBatches(

@@ -1,4 +1,4 @@
-"""What a conditional generator is told: its units, and how people say it (paper §5.1, §5.2).
+"""How people say what a conditional generator is told (paper §5.1, §5.2).
 
 A control says the value of one signal along an endless piece: a constant, a random walk or a curve
 over time. Time is that of the waveform that comes out, and each latent step takes the value at the
@@ -16,11 +16,11 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from musika_tf.conditioning import labels
+from musika_tf.conditioning.units import limited
 from musika_tf.config import KNOWN_SIGNALS, Config, Signal
 
 RANDOM_WALK = "random_walk"
@@ -29,37 +29,6 @@ CURVE_COLUMNS = ("time_seconds", "value")
 # Standard deviation of a random walk's change over one second, in parts of its range; it grows
 # with the root of time: 0.07 a second is 0.24 in the 11.9 s of a patch.
 RANDOM_WALK_SPREAD = 0.07
-
-
-# Units
-
-
-def to_model_units(values: Any, signals: Sequence[Signal]) -> Any:
-    """User units [..., C] → what the networks see, [-1, 1]: x = 2·(v - min)/(max - min) - 1.
-
-    Args:
-      values: an array or a tensor; the last axis in the order of the signals.
-      signals: C of them.
-    """
-    minimum, maximum = _limits(signals)
-    return 2.0 * (values - minimum) / (maximum - minimum) - 1.0
-
-
-def from_model_units(values: Any, signals: Sequence[Signal]) -> Any:
-    """The inverse of `to_model_units`."""
-    minimum, maximum = _limits(signals)
-    return (values + 1.0) / 2.0 * (maximum - minimum) + minimum
-
-
-def _limits(signals: Sequence[Signal]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(signal.minimum, signal.maximum) for signal in signals]
-    minimum, maximum = np.array(pairs, np.float32).T
-    return minimum, maximum
-
-
-def limited(values: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
-    """Values [..., C] in user units, limited to the ranges of the signals: float32."""
-    return np.clip(np.asarray(values, np.float32), *_limits(signals))
 
 
 def centres_seconds(config: Config, start: int, n_steps: int) -> np.ndarray:

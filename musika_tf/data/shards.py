@@ -16,15 +16,17 @@ is a pure function of the seed and n: resuming is exact and nothing needs a shuf
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from musika_tf import files
 
 SHARDS_VERSION = 1
 SPLITS = ("train", "validation")
@@ -91,7 +93,6 @@ class ShardWriter:
           ValueError: a bad size or dtype, or `folder` holds something already.
         """
         self._folder = pathlib.Path(os.path.abspath(folder))
-        self._partial = self._folder.with_name(f".{self._folder.name}.partial-{os.getpid()}")
         self._dtype = np.dtype(dtype)
         if self._dtype.name not in _DTYPES:
             raise ValueError(f"dtype={self._dtype.name} must be one of {', '.join(_DTYPES)}")
@@ -112,17 +113,17 @@ class ShardWriter:
         _require_replaceable(self._folder, overwrite)
 
     def __enter__(self) -> ShardWriter:
-        self._partial.mkdir(parents=True)
+        self._aside = contextlib.ExitStack()
+        self._partial = self._aside.enter_context(files.written_aside(self._folder))
+        self._partial.mkdir()
         return self
 
     def __exit__(self, exception_type, exception, traceback) -> None:
-        try:
-            if exception_type is None:
-                self._finish()
-            else:
+        with self._aside:
+            if exception is not None:
                 self._close_shard()
-        finally:
-            shutil.rmtree(self._partial, ignore_errors=True)
+                raise exception
+            self._finish()
 
     def add(
         self, name: str, rows: np.ndarray, split: str, labels: np.ndarray | None = None
@@ -216,7 +217,6 @@ class ShardWriter:
         }
         text = json.dumps(manifest, indent=1)
         (self._partial / _MANIFEST_NAME).write_text(text, encoding="utf-8")
-        _replace_folder(self._partial, self._folder)
 
 
 class _ArrayFile:
@@ -448,15 +448,6 @@ def _require_replaceable(folder: pathlib.Path, overwrite: bool) -> None:
         raise ValueError(
             f"{folder} holds finished shards already: ask to overwrite them, or choose a new folder"
         )
-
-
-def _replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames `new` to `folder`; what was there before goes only when the new one is complete."""
-    old = new.with_name(new.name.replace(".partial-", ".old-"))
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:

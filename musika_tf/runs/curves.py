@@ -1,4 +1,4 @@
-"""Reads back what `summaries` wrote: curves, and how long a training took."""
+"""Reads back the TensorBoard logs of a stage: curves, and how long a training took."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from musika_tf.training.summaries import LOGS_DIR
-
+# In the folder of a stage.
+LOGS_DIR = "logs"
 # A longer silence in a log is a training that stopped and went on another time.
 _PAUSE_SECONDS = 600.0
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import keras
 
-from musika_tf import layers
 from musika_tf.config import Config
+from musika_tf.networks import layers
 
 # Stages between the features that excite and those excited. FastGAN skips four doublings of an
 # image's side; a patch has four to five doublings in all, so three, or there would be one skip.

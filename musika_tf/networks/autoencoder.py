@@ -23,8 +23,8 @@ from keras import layers
 
 from musika_tf import spectral
 from musika_tf.config import N_CHANNELS, Config
-from musika_tf.layers import PositionModulation
-from musika_tf.spectral_norm import SpectralConv2D
+from musika_tf.networks.layers import PositionModulation
+from musika_tf.networks.spectral_norm import SpectralConv2D
 
 LEAKY_RELU_SLOPE = 0.2
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from musika_tf.conditioning import labels as labels_lib
-from musika_tf.conditioning.signals import limited
+from musika_tf.conditioning.units import limited
 from musika_tf.config import ConditioningConfig, Config, Signal
-from musika_tf.shards import Position, Shards, Source
+from musika_tf.data.shards import Position, Shards, Source
 
 # In the metadata of latent shards: what is known of each label, by its name.
 METADATA_KEY = "labels"

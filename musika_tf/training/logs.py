@@ -7,11 +7,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from musika_tf.figures import mel_picture
+from musika_tf.pictures import mel_picture
+from musika_tf.runs.curves import LOGS_DIR
 from musika_tf.training.trainer import Samples
-
-# In the folder of a stage.
-LOGS_DIR = "logs"
 
 
 class SummaryWriter:

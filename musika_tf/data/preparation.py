@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from musika_tf import annotation, datasets
 from musika_tf import audio as audio_lib
-from musika_tf.annotation import Annotation, Annotator
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import INT16_SCALE, N_CHANNELS, AudioConfig
-from musika_tf.shards import ShardWriter
+from musika_tf.data import annotation, datasets
+from musika_tf.data.annotation import Annotation, Annotator
+from musika_tf.data.shards import ShardWriter
 
 # All are tried; which of them can be read depends on libsndfile (of version 1.2: up to .opus).
 AUDIO_SUFFIXES = (

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning.signals import to_model_units
+from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Signal
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import pathlib
 
 import librosa
 import librosa.display
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from musika_tf import files
 
 # Range of the colour scale under the loudest point of a picture.
 DYNAMIC_RANGE_DB = 80.0
@@ -61,7 +62,7 @@ def save_picture(
     """Writes a PNG: waveform above, log-mel spectrogram with labelled axes below.
 
     Args:
-      path: of the PNG; written under a temporary name, then renamed.
+      path: of the PNG.
       waveform: float32 [n_samples, n_channels].
       sample_rate_hz: of the waveform.
       title: shown on top.
@@ -89,7 +90,5 @@ def save_picture(
         xlabel="time in s", ylabel="frequency in Hz", xlim=(0, len(waveform) / sample_rate_hz)
     )
     figure.colorbar(picture, ax=bottom, format="%+.0f dB")
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=100, format="png")
-    temporary.replace(path)
+    with files.written_aside(path) as new:
+        figure.savefig(new, dpi=100, format="png")

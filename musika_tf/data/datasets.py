@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.conditioning.latent_labels import METADATA_KEY
 from musika_tf.config import (
     INT16_SCALE,
     AudioConfig,
@@ -17,7 +16,8 @@ from musika_tf.config import (
     require_equal,
     section_from_dict,
 )
-from musika_tf.shards import Shards
+from musika_tf.data.latent_labels import METADATA_KEY
+from musika_tf.data.shards import Shards
 
 # Excerpts of 0.76 s in each waveform that a validation hears, where the material has them.
 HELD_OUT_N_EXCERPTS = 8

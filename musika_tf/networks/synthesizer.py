@@ -13,16 +13,13 @@ same waveform.
 
 from __future__ import annotations
 
-import os
-
 import keras
 import tensorflow as tf
 
-from musika_tf import coordinates, encoding, gan
-from musika_tf.autoencoder import Autoencoder
 from musika_tf.config import N_CHANNELS, Config
-from musika_tf.training import checkpoint, stages
-from musika_tf.training import precision as precision_lib
+from musika_tf.networks import coordinates, gan
+from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.fingerprint import sha256
 
 
 class Synthesizer:
@@ -65,7 +62,7 @@ class Synthesizer:
             for name, network in self.networks.items()
             for variable in network.weights
         }
-        return checkpoint.sha256(weights)
+        return sha256(weights)
 
     def latents(
         self, coordinates_: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
@@ -121,7 +118,8 @@ class Synthesizer:
         Returns:
           float32 [B, (A-1)·anchor_hop_size, 2] in [-1, 1]; the first overlap_size samples fade in.
         """
-        return self._decode_in_turn(self._latents_of_patches(anchors, style, conditioning))
+        patches = coordinates.patches(anchors, self.config.gan.seq_len)
+        return self._decode_in_turn(self._latents_of_patches(patches, style, conditioning))
 
     def generate(
         self,
@@ -130,7 +128,7 @@ class Synthesizer:
         truncation: tf.Tensor,
         told: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The pieces that belong to seeds; those of `generation.Model.stream` with constants.
+        """The pieces that belong to seeds; those of `Player.stream` with constants.
 
         Args:
           seed: int32 [B, 2].
@@ -168,14 +166,13 @@ class Synthesizer:
         n_samples = tf.maximum(1, tf.cast(tf.round(exact_n_samples), tf.int32))
         longest = tf.reduce_max(n_samples)
         n_patches = -(-longest // self.config.patch_n_samples)
-        style = coordinates.draw_style(seed, sizes.style_depth, truncation)
         n_anchors = (n_patches + 1) // 2 + 1
-        anchors = coordinates.draw_anchors(seed, 0, n_anchors, sizes.anchor_depth, truncation)
+        patches, style = coordinates.draw_patches(sizes, seed, 0, n_anchors, truncation)
         conditioning = None
         if told is not None:
-            n_latents = (n_anchors - 1) * 2 * sizes.seq_len
-            conditioning = tf.repeat(told[:, tf.newaxis], n_latents, axis=1)
-        return self._latents_of_patches(anchors, style, conditioning, n_patches), n_samples
+            conditioning = tf.repeat(told[:, tf.newaxis], n_patches * sizes.seq_len, axis=1)
+        patches = patches[:, :n_patches]
+        return self._latents_of_patches(patches, style, conditioning), n_samples
 
     def _decode_in_turn(self, latents: tf.Tensor) -> tf.Tensor:
         """Latents [B, P·seq_len, stereo_latent_depth] → waveform [B, P·patch_n_samples, 2]."""
@@ -205,24 +202,14 @@ class Synthesizer:
         return tf.transpose(chunks.concat(), [1, 0, 2])
 
     def _latents_of_patches(
-        self,
-        anchors: tf.Tensor,
-        style: tf.Tensor,
-        conditioning: tf.Tensor | None,
-        n_patches: int | tf.Tensor | None = None,
+        self, patches: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None
     ) -> tf.Tensor:
-        """Latents of the first patches, by default all that the anchors give.
-
-        Returns:
-          [B, P·seq_len, stereo_latent_depth].
-        """
+        """Latents [B, P·seq_len, stereo_latent_depth] of patches [B, P, seq_len, D]."""
         seq_len = self.config.gan.seq_len
-        patches = coordinates.patches(anchors, seq_len)[:, :n_patches]  # [B, P, seq_len, D]
         batch_size, n_patches = tf.unstack(tf.shape(patches)[:2])
         told = None
         if conditioning is not None:
-            shape = [batch_size, -1, seq_len, self.config.conditioning.n_signals]
-            told = _in_one_batch(tf.reshape(conditioning, shape)[:, :n_patches])
+            told = tf.reshape(conditioning, [-1, seq_len, self.config.conditioning.n_signals])
         latents = self.latents(_in_one_batch(patches), tf.repeat(style, n_patches, axis=0), told)
         depth = self.config.stereo_latent_depth
         return tf.reshape(latents, [batch_size, n_patches * seq_len, depth])
@@ -231,33 +218,3 @@ class Synthesizer:
 def _in_one_batch(patches: tf.Tensor) -> tf.Tensor:
     """[B, P, T, D] → [B·P, T, D]."""
     return tf.reshape(patches, [-1, *patches.shape[2:]])
-
-
-def load(
-    run_dir: str | os.PathLike, with_best: bool = False, precision: str = "float32"
-) -> Synthesizer:
-    """The synthesizer of a run: averaged generator, and the decoders of its newest stage.
-
-    Args:
-      run_dir: run with a trained autoencoder and latent GAN.
-      with_best: the GAN's checkpoint of the best held-out figure instead of the newest one.
-      precision: what the decoders compute in, `float32` or `bfloat16`.
-
-    Raises:
-      ValueError: no run, a stage was not trained yet (the message says what to run), or the GAN
-        belongs to other encoders.
-    """
-    config = stages.require_config(run_dir)
-    # Not the generator: a tenth of the work, and what it rounds becomes other notes.
-    with precision_lib.trained_networks_of(precision):
-        autoencoder = encoding.load_autoencoder(run_dir)
-    synthesizer = Synthesizer(config, autoencoder=autoencoder)
-    path = stages.checkpoint_of(run_dir, "gan", with_best)
-    stages.require_encoder(run_dir)
-    checkpoint.load_networks(path, {"generator_average": synthesizer.generator})
-    return synthesizer
-
-
-def decodes_magnitudes_only(run_dir: str | os.PathLike) -> bool:
-    """Whether level 2 has not begun phase 2, so that its decoder never heard a waveform."""
-    return stages.autoencoder_checkpoint(run_dir).parent.name == "level2_phase1"

@@ -2,7 +2,7 @@
 
     table = verify(version_dir, cases)
 
-The process loads the model by each of `standalone.loaders`, compares what every signature gives
+The process loads the model by each of `loaders`, compares what every signature gives
 with what the live networks gave, tries the promises (the same again, rows on their own, streaming,
 refusals, warm-up) and reads the graph.
 """
@@ -18,10 +18,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from export import standalone
-from export.standalone.checks import Cases
+from export.verification.checks import Cases
 
-_PROGRAM = pathlib.Path(standalone.__file__).with_name("program.py")
+_PROGRAM = pathlib.Path(__file__).with_name("program.py")
 
 
 def verify(version_dir: str | os.PathLike, cases: Cases) -> str:

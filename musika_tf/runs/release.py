@@ -18,14 +18,15 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from musika_tf.training import checkpoint, curves, stages
+from musika_tf import files
+from musika_tf.runs import checkpoint, curves
+from musika_tf.runs.run import ADOPTED_FILE, CONFIG_FILE, FLAGS_FILE, Run
+from musika_tf.runs.stages import STAGES
 
 CARD_FILE = "README.md"
 CURVES_FILE = "curves.png"
@@ -34,7 +35,7 @@ _LEFT_OUT = ("generator",)
 
 
 def release(
-    run_dir: str | os.PathLike,
+    run: Run,
     weights_dir: str | os.PathLike,
     card: str | os.PathLike | None = None,
     with_best: bool = False,
@@ -43,7 +44,7 @@ def release(
     """Writes the folder; whole or not at all.
 
     Args:
-      run_dir: run with both levels of an autoencoder trained, and with a GAN or without.
+      run: with both levels of an autoencoder trained, and with a GAN or without.
       weights_dir: folder to write.
       card: Markdown file that the card begins with: data, licence, quality, faults.
       with_best: the GAN of the best held-out figure instead of the newest.
@@ -58,49 +59,42 @@ def release(
     weights_dir = pathlib.Path(weights_dir)
     if weights_dir.exists() and not overwrite:
         raise ValueError(f"{weights_dir} is there already: --overwrite replaces it")
-    stages.require_config(run_dir)
     words = pathlib.Path(card).read_text(encoding="utf-8") if card else f"# {weights_dir.name}\n"
-    weights_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".releasing-", dir=weights_dir.parent) as folder:
-        made = pathlib.Path(folder, "weights")
+    with files.written_aside(weights_dir) as made:
         made.mkdir()
-        _copy_networks(run_dir, made, with_best)
-        provenance = stages.training_provenance(run_dir, with_best)
-        found = _curves(run_dir)
+        provenance = run.provenance(with_best)
+        _copy_networks(run, Run(made), provenance, with_best)
+        found = _curves(run)
         if found:
             _draw(found).savefig(made / CURVES_FILE, dpi=80)
-        facts = "\n".join(_facts(run_dir, provenance, found, made))
+        facts = "\n".join(_facts(run, provenance, found, made))
         (made / CARD_FILE).write_text(f"{words.rstrip()}\n\n{facts}\n", encoding="utf-8")
-        if weights_dir.exists():
-            shutil.rmtree(weights_dir)
-        made.rename(weights_dir)
     return weights_dir
 
 
-def _copy_networks(run_dir: str | os.PathLike, target: pathlib.Path, with_best: bool) -> None:
+def _copy_networks(run: Run, made: Run, provenance: dict[str, Any], with_best: bool) -> None:
     """Checkpoints of the autoencoder and the GAN, and what says where they come from."""
-    shutil.copyfile(pathlib.Path(run_dir, stages.CONFIG_FILE), target / stages.CONFIG_FILE)
-    source = stages.autoencoder_checkpoint(run_dir)
-    checkpoint.save_weights(source, target / source.parent.name)
-    provenance = stages.training_provenance(run_dir, with_best)
-    gan = provenance.pop("gan", None)
-    text = json.dumps(provenance, indent=2)
-    (target / stages.ADOPTED_FILE).write_text(text + "\n", encoding="utf-8")
-    if gan:
-        stages.require_encoder(run_dir)
-        path = stages.checkpoint_of(run_dir, "gan", with_best)
-        folder = target / "gan"
+    (made.folder / CONFIG_FILE).write_text(run.config.to_json(), encoding="utf-8")
+    source = run.autoencoder_checkpoint
+    checkpoint.save_weights(source, made.stage_dir(source.parent.name))
+    of_autoencoder = {stage: origin for stage, origin in provenance.items() if stage != "gan"}
+    text = json.dumps(of_autoencoder, indent=2)
+    (made.folder / ADOPTED_FILE).write_text(text + "\n", encoding="utf-8")
+    if "gan" in provenance:
+        run.require_encoder()
+        path, folder = run.checkpoint("gan", with_best), made.stage_dir("gan")
         checkpoint.save_weights(path, folder, left_out=_LEFT_OUT)
         # Rounded encoders are others, by their fingerprint.
-        (folder / stages.ENCODER_FILE).write_text(stages.encoder_fingerprint(target))
-        (folder / stages.FLAGS_FILE).write_text("".join(f"{flag}\n" for flag in gan["flags"]))
+        made.keep_encoder(made.encoder_fingerprint())
+        flags_text = "".join(f"{flag}\n" for flag in provenance["gan"]["flags"])
+        (folder / FLAGS_FILE).write_text(flags_text)
 
 
-def _curves(run_dir: str | os.PathLike) -> dict[str, dict[str, curves.Curve]]:
+def _curves(run: Run) -> dict[str, dict[str, curves.Curve]]:
     """Held-out curves of the stages whose logs are there."""
     found = {}
-    for stage in stages.STAGES:
-        every = curves.read(stages.stage_dir(run_dir, stage))
+    for stage in STAGES:
+        every = curves.read(run.stage_dir(stage))
         held_out = {name: curve for name, curve in every.items() if name in _HELD_OUT}
         if held_out:
             found[stage] = held_out
@@ -131,7 +125,7 @@ def _draw(found: dict[str, dict[str, curves.Curve]]) -> Figure:
 
 
 def _facts(
-    run_dir: str | os.PathLike,
+    run: Run,
     provenance: dict[str, Any],
     found: dict[str, dict[str, curves.Curve]],
     made: pathlib.Path,
@@ -142,7 +136,7 @@ def _facts(
     yield "| stage | steps | minutes | held out, last |"
     yield "| --- | ---: | ---: | --- |"
     for stage, origin in provenance.items():
-        minutes = curves.duration_seconds(stages.stage_dir(run_dir, stage)) / 60.0
+        minutes = curves.duration_seconds(run.stage_dir(stage)) / 60.0
         figures = ", ".join(
             f"{_HELD_OUT[name]} {curve.values[-1]:.3g}"
             for name, curve in found.get(stage, {}).items()
@@ -154,4 +148,4 @@ def _facts(
         yield f"![held-out figures against steps]({CURVES_FILE})"
         yield ""
     n_bytes = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
-    yield f"Weights in float16, {n_bytes / 1e6:.1f} MB; the system is in `{stages.CONFIG_FILE}`."
+    yield f"Weights in float16, {n_bytes / 1e6:.1f} MB; the system is in `{CONFIG_FILE}`."

@@ -1,4 +1,4 @@
-"""The latent coordinate system: anchors → coordinates (paper §3.2, figure 2).
+"""The latent coordinate system: seed → anchors, style → coordinates (paper §3.2, figure 2).
 
 Pure functions, traceable with static or dynamic batch and number of anchors, and under XLA.
 
@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tensorflow as tf
+
+from musika_tf.config import GanConfig
 
 # Normal draws practically never lie further out than 5; beyond this float32 has no such numbers.
 MAX_TRUNCATION = 10.0
@@ -148,6 +150,31 @@ def draw_anchors(
       float32 [B, n_anchors, depth].
     """
     return _draws(seed, 1 + start, n_anchors, depth, truncation)
+
+
+def draw_patches(
+    sizes: GanConfig,
+    seed: tf.Tensor,
+    start: int | tf.Tensor,
+    n_anchors: int | tf.Tensor,
+    truncation: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The piece of each row between anchors start and start + n_anchors - 1.
+
+    Args:
+      sizes: of the system.
+      seed: int32 [B, 2].
+      start: index of the first anchor, from 0.
+      n_anchors: at least 2.
+      truncation: float32 [B], above 0.
+
+    Returns:
+      Coordinates of its patches, float32 [B, (n_anchors-1)·2, seq_len, anchor_depth], and its
+      style, float32 [B, style_depth].
+    """
+    anchors = draw_anchors(seed, start, n_anchors, sizes.anchor_depth, truncation)
+    style = draw_style(seed, sizes.style_depth, truncation)
+    return patches(anchors, sizes.seq_len), style
 
 
 def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from musika_tf import files
 from musika_tf.conditioning import onsets, tempo
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import INT16_SCALE
@@ -203,11 +204,7 @@ def _remember(path: pathlib.Path, annotation: Annotation) -> None:
         "n_columns": n_columns,
         "rows": annotation.rows.tolist(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a process that is killed leaves no half file under this name.
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(values), encoding="utf-8")
-    partial.replace(path)
+    files.write_text(path, json.dumps(values))
 
 
 def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> Labels:

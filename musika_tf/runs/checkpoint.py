@@ -7,7 +7,6 @@ training leaves the previous checkpoints as they were.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import re
@@ -17,6 +16,9 @@ import keras
 import numpy as np
 import safetensors.numpy
 import tensorflow as tf
+
+from musika_tf import files
+from musika_tf.networks.fingerprint import sha256
 
 # Of the two kinds, which a folder keeps independently of each other.
 _NEWEST, _BEST = "checkpoint", "best"
@@ -40,25 +42,18 @@ def save_best(
 
 
 def _save(folder: pathlib.Path, kind: str, variables, step: int, n_kept: int) -> pathlib.Path:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{kind}-{step:08d}.safetensors"
     save_arrays(path, {name: variable.numpy() for name, variable in variables.items()})
     for old in _all(folder, kind)[:-n_kept]:
         old.unlink()
-    # What runs left that were killed while writing.
-    for unfinished in folder.glob(".*.safetensors.*"):
-        unfinished.unlink()
+    files.remove_unfinished(folder)
     return path
 
 
 def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays to `path` under a temporary name, then renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()}))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Writes named arrays."""
+    with files.written_aside(path) as new:
+        safetensors.numpy.save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, new)
 
 
 def save_weights(
@@ -71,14 +66,12 @@ def save_weights(
       folder: made if missing.
       left_out: names of networks that do not go along.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {
         name: array.astype(np.float16) if array.dtype == np.float32 else array
         for name, array in _read(path).items()
         if name.startswith(_NETWORKS) and _network_of(name) not in left_out
     }
-    target = folder / f"{_NEWEST}-{step_of(path):08d}.safetensors"
+    target = pathlib.Path(folder) / f"{_NEWEST}-{step_of(path):08d}.safetensors"
     save_arrays(target, arrays)
     return target
 
@@ -130,15 +123,6 @@ def fingerprint(path: pathlib.Path, networks: Sequence[str]) -> str:
     """SHA-256 over the weights of the named networks in a checkpoint."""
     prefixes = tuple(f"{_NETWORKS}{network}/" for network in networks)
     return sha256({k: v for k, v in _read(path).items() if k.startswith(prefixes)})
-
-
-def sha256(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and values of arrays, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:

@@ -1,0 +1,65 @@
+"""Writes the training step of a stage as a program for XLA, to train where there is no TensorFlow.
+
+    musika-lower --flagfile=flags/presets/small.flags --run_dir=runs/piano --stage=gan \
+        --data_dir=data/piano_latents --lowered_dir=lowered/gan
+
+Nothing is trained, but the stage is started as by its training program: docs/elsewhere.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from absl import flags
+
+from flags import paths, saving
+from flags import run as run_flags
+from flags import system as system_flags
+from flags import training as training_flags
+from musika_tf.programs import common
+from musika_tf.runs.run import Run
+from musika_tf.runs.stages import STAGES, autoencoder_stage
+from musika_tf.training import lowering, stage
+
+STAGE = flags.DEFINE_enum("stage", None, list(STAGES), "Stage to start.", required=True)
+DATA_DIR = paths.define(
+    "data_dir", "Waveform shards, or for the stage gan latent shards.", required=True
+)
+AUTOENCODER = paths.define("autoencoder", "Of the stage gan: as for musika-train-gan.")
+LOWERED_DIR = paths.define("lowered_dir", "New folder for the program.", required=True)
+
+_LEVELS_AND_PHASES = {
+    autoencoder_stage(*pair).name: pair for pair in itertools.product((1, 2), repeat=2)
+}
+
+
+def main(argv: list[str]) -> None:
+    """Starts the stage that the flags name, and lowers its step."""
+    common.reject_arguments(argv)
+    started = _start(Run(run_flags.RUN_DIR.value))
+    lowering.lower(started.trainer, started.batches, started.folder, LOWERED_DIR.value)
+    print(LOWERED_DIR.value)
+
+
+def _start(run: Run) -> stage.StartedStage:
+    shared = {
+        "run": run,
+        "config": system_flags.config(run.saved_config),
+        "training": training_flags.config(run.saved_training),
+        "init_from": run_flags.INIT_FROM.value,
+        "flags_text": saving.flags_into_string(),
+    }
+    if STAGE.value == "gan":
+        adopted = Run(AUTOENCODER.value) if AUTOENCODER.value else None
+        return stage.start_gan(latent_dir=DATA_DIR.value, adopted=adopted, **shared)
+    level, phase = _LEVELS_AND_PHASES[STAGE.value]
+    return stage.start_autoencoder(data_dir=DATA_DIR.value, level=level, phase=phase, **shared)
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()
