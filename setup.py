@@ -7,6 +7,7 @@ _PROGRAMS = (
     "train_autoencoder",
     "encode",
     "train_gan",
+    "lower",
     "export",
     "release",
     "generate",
@@ -31,13 +32,16 @@ setup(
     packages=[
         "musika_tf",
         "musika_tf.conditioning",
+        "musika_tf.data",
         "musika_tf.evaluation",
+        "musika_tf.networks",
         "musika_tf.programs",
+        "musika_tf.runs",
         "musika_tf.training",
         "flags",
         "export",
         "export.serving",
-        "export.standalone",
+        "export.verification",
     ],
     package_data={"flags": ["presets/*.flags"]},
     # tempocnn ends at Python 3.11, keras 3.15 starts there.
@@ -68,6 +72,7 @@ setup(
         "test": [
             *_SERVING,
             "hypothesis>=6.100,<7",
+            "import-linter>=2.3,<3",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             # Formatting changes between minor versions: both the lint and the lock name one.

@@ -85,21 +85,21 @@ def _calling(arguments: argparse.Namespace):
 
 def _streaming(arguments: argparse.Namespace):
     """What `musika-generate` does, without the file; and the time to its first samples."""
-    from musika_tf import generation
     from musika_tf.conditioning.controls import Constant
+    from musika_tf.player import open_player
 
-    model = generation.Model(arguments.version_dir, arguments.jit_compile)
-    signals = model.config.conditioning.signals
+    player = open_player(arguments.version_dir, arguments.jit_compile)
+    signals = player.config.conditioning.signals
     controls = [Constant(0.5 * (signal.minimum + signal.maximum)) for signal in signals]
-    n_samples = round(arguments.seconds * model.config.audio.sample_rate_hz)
+    n_samples = round(arguments.seconds * player.config.audio.sample_rate_hz)
     seeds = itertools.count()
 
     def trial() -> None:
-        for chunk in model.stream((next(seeds), 0), 2.0, controls, n_samples):
+        for chunk in player.stream((next(seeds), 0), 2.0, controls, n_samples):
             assert np.isfinite(chunk).all()
 
     def first_audio() -> float:
-        return _timed(lambda: next(model.stream((next(seeds), 0), 2.0, controls)))
+        return _timed(lambda: next(player.stream((next(seeds), 0), 2.0, controls)))
 
     return trial, first_audio
 

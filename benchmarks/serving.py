@@ -31,7 +31,7 @@ import numpy as np
 from absl import app, flags
 from serving_clients import POLL_SECONDS, TIMEOUT_SECONDS, Model, Soak, Tally
 
-from musika_tf import generation
+from musika_tf.player import METADATA_FILE, find_version
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Exported model.", required=True)
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.", lower_bound=0.01)
@@ -121,8 +121,8 @@ def _watch(pid: int, n_seconds: float, soak: Soak) -> list[tuple[float, float, i
 def main(argv: list[str]) -> None:
     """Runs one soak."""
     del argv
-    source = generation.find_version(_MODEL_DIR.value)
-    metadata = json.loads((source / generation.METADATA_FILE).read_text(encoding="utf-8"))
+    source = find_version(_MODEL_DIR.value)
+    metadata = json.loads((source / METADATA_FILE).read_text(encoding="utf-8"))
     n_seconds = 60 * _MINUTES.value
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary, "model")

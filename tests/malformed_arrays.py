@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from hypothesis import strategies as st
 
-from export.signatures import Following, Port, Signature, Size
+from export.schema import Following, Port, Signature, Size
 
 MODEL_NAME = "musika"
 Contract = Mapping[str, Signature]

@@ -12,6 +12,7 @@ from musika_tf.networks import gan
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run
 
 
 def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
@@ -19,7 +20,7 @@ def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synth
     autoencoder = Autoencoder(config)
     average = gan.build_generator(config, name="generator_average")
     other = gan.build_generator(config)
-    stages.begin(run_dir, "level1_phase1", config, TrainingConfig(), "")
+    Run(run_dir).begin("level1_phase1", config, TrainingConfig(), "")
     save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
     save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
     return Synthesizer(config, average, autoencoder)
@@ -31,11 +32,11 @@ def save_networks(run_dir, stage, step, networks):
         for name, network in networks.items()
         for variable in network.variables
     }
-    checkpoint.save(stages.stage_dir(run_dir, stage), variables, step)
+    checkpoint.save(Run(run_dir).stage_dir(stage), variables, step)
 
 
 def export_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
     """Saves a run to `folder`/run and exports it, unverified: `folder`/model/1."""
     keras.utils.set_random_seed(0)
     save_random_run(folder / "run", config)
-    return saved_model.export(folder / "run", folder / "model", verify=False)
+    return saved_model.export(Run(folder / "run"), folder / "model", verify=False)

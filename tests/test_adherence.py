@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 import soundfile
 
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning import note_density
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 from musika_tf.evaluation import adherence, adherence_pictures, adherence_report
@@ -53,9 +54,9 @@ class ClickModel:
     def stream(self, seed, truncation, controls, n_samples):
         self.n_streams += 1
         n_patches, n_steps = 9, self.config.gan.seq_len
-        told = next(signals.blocks(controls, self.config, seed, n_patches * n_steps))
+        told = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
         speed = self._speed(told, seed)
-        centres = signals.centres_seconds(self.config, 0, len(speed))
+        centres = controls_lib.centres_seconds(self.config, 0, len(speed))
         n_made = n_patches * self.config.patch_n_samples
         rate = np.interp(np.arange(n_made) / RATE_HZ, centres, speed)
         # A click each time the integral of the rate reaches a whole number.
@@ -186,7 +187,7 @@ def test_requested_is_what_the_model_was_told(followed, density_config):
         *constants, told = told_of[5, walk.task.index]
         assert [values[0] for values in constants] == pytest.approx(list(result.constants))
         np.testing.assert_array_equal(walk.requested, told[walk.steps])
-        times = signals.centres_seconds(density_config, 0, len(told))[walk.steps]
+        times = controls_lib.centres_seconds(density_config, 0, len(told))[walk.steps]
         np.testing.assert_array_equal(walk.times_seconds, times)
 
 
@@ -257,11 +258,11 @@ def test_other_signals_are_told_the_middle_and_unknown_ones_are_skipped(tiny_con
     by_signal = [task.signal.name for task in tasks]
     assert by_signal == ["tempo_bpm"] * 18 + ["note_density"] * 13
     assert adherence.controls(config, tasks[0]) == (
-        signals.Constant(120),
-        signals.Constant(1.0),
-        signals.Constant(0.5),
+        controls_lib.Constant(120),
+        controls_lib.Constant(1.0),
+        controls_lib.Constant(0.5),
     )
-    assert adherence.controls(config, tasks[-1])[2] == signals.RandomWalk(0.15, 0.75)
+    assert adherence.controls(config, tasks[-1])[2] == controls_lib.RandomWalk(0.15, 0.75)
     names = [task.name for task in tasks]
     assert names[0] == "tempo_bpm-120-0"
     assert names[-4:-2] == ["note_density-0.75-1", "note_density-random_walk-0"]
@@ -271,7 +272,7 @@ def test_other_signals_are_told_the_middle_and_unknown_ones_are_skipped(tiny_con
 def test_a_density_of_a_whole_piece_has_no_walks(tiny_config):
     config = with_signals(tiny_config, dataclasses.replace(DENSITY, rate="piece"))
     tasks = adherence.plan(config, settings())
-    assert {type(task.control) for task in tasks} == {signals.Constant}
+    assert {type(task.control) for task in tasks} == {controls_lib.Constant}
 
 
 BAD_PLANS = {
@@ -459,7 +460,7 @@ def test_a_failure_leaves_what_was_there(density_config, tmp_path):
 def test_picture_shows_both_curves_in_their_place():
     times = np.linspace(1.5, 8.5, 30)
     sample = adherence.Sample(
-        task=Task(DENSITY, signals.RandomWalk(0.0, 1.0), 2),
+        task=Task(DENSITY, controls_lib.RandomWalk(0.0, 1.0), 2),
         times_seconds=times,
         requested=np.linspace(0.2, 0.8, 30),
         measured=np.linspace(0.3, 1.2, 30),

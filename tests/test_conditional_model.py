@@ -16,12 +16,15 @@ import tensorflow as tf
 from absl import flags
 
 from export import saved_model, signatures
+from export.schema import Signature
 from export.verification import checks, loaders
 from flags import controls
 from musika_tf import generation
-from musika_tf.conditioning import controls
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.generation import Request
 from musika_tf.networks import coordinates
+from musika_tf.player import Player, open_player
+from musika_tf.runs.run import Run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = {"note_density": "0.3", "tempo_bpm": "128"}
@@ -38,13 +41,13 @@ def version(conditional_model) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def model(version) -> generation.Model:
-    return generation.Model(version)
+def model(version) -> Player:
+    return open_player(version)
 
 
 @pytest.fixture(scope="module")
-def contract(run_dir) -> dict[str, signatures.Signature]:
-    return signatures.contract(synthesis.load(run_dir))
+def contract(run_dir) -> dict[str, Signature]:
+    return signatures.contract(Run(run_dir).synthesizer())
 
 
 def tensors(arrays):
@@ -56,7 +59,7 @@ def tensors(arrays):
 
 @pytest.mark.large
 def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys):
-    saved_model.export(run_dir, tmp_path)
+    saved_model.export(Run(run_dir), tmp_path)
     table = capsys.readouterr().out
     assert " > " not in table
     assert re.search(r"bad inputs, refused by name +((\d+) of \2 refused) +\1 +\1\n", table)
@@ -181,7 +184,7 @@ def write(model, path, **request):
 
 
 def parse(model, texts):
-    return signals.parse_all(texts, model.config.conditioning.signals)
+    return controls_lib.parse_all(texts, model.config.conditioning.signals)
 
 
 def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
@@ -205,7 +208,7 @@ def test_stream_is_the_waveform_of_one_call(model):
     chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
-    conditioning = next(signals.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
+    conditioning = next(controls_lib.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
     waveform = model._loaded.signatures["serving_default"](
         anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
         style=coordinates.draw_style(seed, gan.style_depth, truncation),

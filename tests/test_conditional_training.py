@@ -14,6 +14,8 @@ from musika_tf.data import datasets, encoding
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run
+from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
@@ -24,7 +26,7 @@ TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0}
 def home(tmp_path_factory, tiny_config):
     """A run with an untrained autoencoder, labelled audio, and latents of it."""
     home = tmp_path_factory.mktemp("conditional")
-    stages.begin(home / "run", "level1_phase1", tiny_config, TrainingConfig(), "")
+    Run(home / "run").begin("level1_phase1", tiny_config, TrainingConfig(), "")
     save_networks(home / "run", "level2_phase1", 1, Autoencoder(tiny_config).networks)
     rng = np.random.default_rng(0)
     metadata = datasets.waveform_metadata(tiny_config.audio)
@@ -37,7 +39,7 @@ def home(tmp_path_factory, tiny_config):
         times = rng.uniform(0, 9, 100)
         rows = [f"{name},{time:.4f}\n" for name in TEMPOS_BPM for time in times]
         writer.add_text("labels-note_density.csv", "file,time_seconds\n" + "".join(rows))
-    encoding.encode_shards(home / "run", home / "data", home / "latents")
+    encoding.encode_shards(Run(home / "run"), home / "data", home / "latents")
     return home
 
 
@@ -46,14 +48,14 @@ def conditioned(config, *signals, **values):
 
 
 def train_gan(home, run_dir, config, training, latents="latents"):
-    return runs.train_gan(
-        run_dir=run_dir,
+    started = stage.start_gan(
+        run=Run(run_dir),
         latent_dir=home / latents,
         config=config,
         training=training,
-        settings=LoopSettings(n_steps=2),
-        autoencoder_dir=home / "run",
+        adopted=Run(home / "run"),
     )
+    return started.train(LoopSettings(n_steps=2))
 
 
 def test_labelled_audio_to_a_conditional_generator(
@@ -66,8 +68,8 @@ def test_labelled_audio_to_a_conditional_generator(
         f"tempo_bpm is labelled outside 110 to 170 (beats per minute) at {n_latents[0]} of "
         f"{sum(n_latents)} latents, and is limited to that range there"
     ) in capsys.readouterr().out
-    assert stages.saved_config(tmp_path / "run") == config
-    assert [x.name for x in synthesis.load(tmp_path / "run").generator.inputs] == [
+    assert Run(tmp_path / "run").saved_config == config
+    assert [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs] == [
         "coordinates",
         "style",
         "conditioning",
@@ -78,7 +80,7 @@ def test_labelled_audio_to_a_conditional_generator(
 
 def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config, tiny_training):
     assert train_gan(home, tmp_path / "run", tiny_config, tiny_training) == 2
-    path = stages.checkpoint_of(tmp_path / "run", "gan")
+    path = Run(tmp_path / "run").checkpoint("gan")
     assert checkpoint.step_of(path) == 2
 
 
@@ -111,4 +113,4 @@ def test_a_gan_does_not_begin_with_one_that_was_told_something_else(tmp_path, ti
     told = conditioned(tiny_config, TEMPO)
     (tmp_path / "other" / "config.json").write_text(told.to_json())
     with pytest.raises(ValueError, match="signals is none in the command line and tempo_bpm:"):
-        stages.initial_checkpoint(tmp_path / "run", "gan", tmp_path / "other", tiny_config)
+        Run(tmp_path / "run").initial_checkpoint("gan", tmp_path / "other", tiny_config)

@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from musika_tf import generation
 from musika_tf.config import (
     AudioConfig,
     AutoencoderConfig,
@@ -19,6 +18,8 @@ from musika_tf.config import (
     require_equal,
     section_from_dict,
 )
+from musika_tf.player import METADATA_FILE, open_player
+from musika_tf.runs.run import CONFIG_FILE, Run
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
 ENERGY = Signal("energy", "share", 0.1, 1.0, "step")
@@ -166,17 +167,18 @@ def test_left_out_fields_have_their_defaults():
 
 @pytest.mark.parametrize("text", ["", "{", edited()[:200], edited(version=7), edited(gan=None)])
 def test_a_bad_config_file_is_named(tmp_path, text):
-    (tmp_path / stages.CONFIG_FILE).write_text(text)
+    (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(ValueError, match="config.json") as raised:
-        stages.saved_config(tmp_path)
+        _ = Run(tmp_path).saved_config
     assert str(tmp_path) in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["", '{"format_version": 1', "[]", '{"format_version": 99}'])
 def test_a_bad_metadata_file_is_named(tmp_path, text):
-    (tmp_path / generation.METADATA_FILE).write_text(text)
+    (tmp_path / METADATA_FILE).write_text(text)
+    (tmp_path / "saved_model.pb").touch()
     with pytest.raises(ValueError, match=r"metadata\.json .*export again") as raised:
-        generation._read_metadata(tmp_path)
+        open_player(tmp_path)
     assert str(tmp_path) in str(raised.value)
 
 

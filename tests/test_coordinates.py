@@ -164,3 +164,35 @@ def test_draws_trace_with_unknown_batch_and_shape():
     np.testing.assert_array_equal(
         traced(seeds, 3, truncation), coordinates.truncated_normal(seeds, [3, 5], truncation)
     )
+
+
+# Draws
+
+
+def draw_anchors(seeds, start, n_anchors, truncation=2.0):
+    truncation = tf.fill([len(seeds)], truncation)
+    return coordinates.draw_anchors(tf.constant(seeds), start, n_anchors, 64, truncation).numpy()
+
+
+def test_anchor_depends_on_seed_and_index_only():
+    many = draw_anchors([[1, 0], [1, 1], [2, 0]], 0, 5)
+    assert many.shape == (3, 5, 64)
+    np.testing.assert_array_equal(draw_anchors([[1, 1]], 3, 1)[0, 0], many[1, 3])
+    np.testing.assert_array_equal(draw_anchors([[2, 0], [1, 0]], 1, 2), many[[2, 0], 1:3])
+
+
+def test_draws_differ_and_are_cut_normal_draws():
+    anchors = draw_anchors([[seed, index] for seed in range(4) for index in range(4)], 0, 16)
+    assert len(np.unique(anchors.reshape(-1, 64), axis=0)) == 16 * 16
+    assert np.abs(anchors).max() <= 2.0
+    # A normal cut at ±2 has variance 1 - 4·φ(2) / (2·Φ(2) - 1) = 0.7737.
+    assert anchors.mean() == pytest.approx(0.0, abs=0.02)
+    assert anchors.var() == pytest.approx(0.7737, abs=0.02)
+    assert np.abs(np.corrcoef(anchors[0])[np.triu_indices(16, 1)]).max() < 0.6
+
+
+def test_style_is_none_of_the_anchors():
+    seed, truncation = tf.constant([[5, 0]]), tf.constant([2.0])
+    style = coordinates.draw_style(seed, 64, truncation).numpy()[0]
+    anchors = draw_anchors([[5, 0]], 0, 50)[0]
+    assert np.abs(np.abs(anchors - style).max(axis=1)).min() > 0.5

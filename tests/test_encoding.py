@@ -13,6 +13,7 @@ from musika_tf.data import datasets, encoding
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def codec(autoencoder) -> encoding.FileCodec:
 def run_dir(tmp_path, autoencoder, tiny_config) -> str:
     """A run whose level 2 is done with phase 1, untrained."""
     run_dir = tmp_path / "run"
-    stages.begin(run_dir, "level1_phase1", tiny_config, TrainingConfig(), "")
+    Run(run_dir).begin("level1_phase1", tiny_config, TrainingConfig(), "")
     named = {
         f"networks/{name}/{v.path}": v.value
         for name, network in autoencoder.networks.items()
@@ -104,7 +105,7 @@ def test_left_and_right_are_encoded_on_their_own(codec, autoencoder):
 
 def test_shards_to_latents_and_back_to_files(tmp_path, run_dir, tiny_config, codec):
     write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000])
-    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    encoding.encode_shards(Run(run_dir), tmp_path / "data", tmp_path / "latents")
     shards = Shards.open(tmp_path / "latents")
     assert [(s.name, s.split) for s in shards.sources] == [
         ("folder/0.ogg", "validation"),
@@ -113,7 +114,7 @@ def test_shards_to_latents_and_back_to_files(tmp_path, run_dir, tiny_config, cod
     waveform = audio.to_int16(noise(70_000, 1)).astype(np.float32) / 32_768
     expected = codec.encode(waveform)
     np.testing.assert_allclose(shards.rows(shards.sources[1]), expected, atol=1e-3)
-    encoding.decode_shards(run_dir, tmp_path / "latents", tmp_path / "decoded")
+    encoding.decode_shards(Run(run_dir), tmp_path / "latents", tmp_path / "decoded")
     decoded = audio.read(tmp_path / "decoded" / "folder" / "1.ogg.wav")
     assert decoded.samples.shape == (70_000, 2)
     assert decoded.sample_rate_hz == tiny_config.audio.sample_rate_hz
@@ -125,8 +126,8 @@ def test_files_that_differ_only_after_the_stem_stay_apart(tmp_path, run_dir, tin
     names = ["a.mp3", "a.flac", "song.ogg", "song.ogg (end)"]
     lengths = [20_000, 21_000, 22_000, 23_000]
     write_waveforms(tmp_path / "data", tiny_config, lengths, names)
-    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
-    encoding.decode_shards(run_dir, tmp_path / "latents", tmp_path / "decoded")
+    encoding.encode_shards(Run(run_dir), tmp_path / "data", tmp_path / "latents")
+    encoding.decode_shards(Run(run_dir), tmp_path / "latents", tmp_path / "decoded")
     assert {path.name for path in (tmp_path / "decoded").iterdir()} == {f"{n}.wav" for n in names}
     for name, n_samples in zip(names, lengths, strict=True):
         assert audio.read(tmp_path / "decoded" / f"{name}.wav").n_samples == n_samples
@@ -134,8 +135,8 @@ def test_files_that_differ_only_after_the_stem_stay_apart(tmp_path, run_dir, tin
 
 def test_latents_of_other_weights_are_refused(tmp_path, run_dir, tiny_config, codec):
     write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000])
-    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
-    own = stages.encoder_fingerprint(run_dir)
+    encoding.encode_shards(Run(run_dir), tmp_path / "data", tmp_path / "latents")
+    own = Run(run_dir).encoder_fingerprint()
     datasets.open_latents(tmp_path / "latents", tiny_config, own)
     with pytest.raises(ValueError, match="other encoder weights"):
         datasets.open_latents(tmp_path / "latents", tiny_config, "0" * 64)
@@ -187,10 +188,10 @@ def test_held_out_waveforms_take_a_pair_of_excerpts(tmp_path, tiny_config):
 
 def test_missing_stage_tells_its_command(tmp_path, tiny_config):
     with pytest.raises(ValueError, match="is not a run folder"):
-        encoding.load_autoencoder(tmp_path)
-    stages.begin(tmp_path, "level1_phase1", tiny_config, TrainingConfig(), "")
+        Run(tmp_path).autoencoder()
+    Run(tmp_path).begin("level1_phase1", tiny_config, TrainingConfig(), "")
     with pytest.raises(ValueError, match="musika-train-autoencoder --level=2 --phase=1"):
-        encoding.load_autoencoder(tmp_path)
+        Run(tmp_path).autoencoder()
 
 
 # Labels
@@ -208,9 +209,9 @@ def test_all_labels_go_with_the_latents(tmp_path, run_dir, tiny_config):
     texts = {"labels-clock.csv": CURVE, "labels-note_density.csv": EVENTS, "report.csv": "x\n"}
     write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts=texts)
     encoding.encode_shards(
-        run_dir, tmp_path / "data", tmp_path / "latents", max_onsets_per_second=12.0
+        Run(run_dir), tmp_path / "data", tmp_path / "latents", max_onsets_per_second=12.0
     )
-    own = stages.encoder_fingerprint(run_dir)
+    own = Run(run_dir).encoder_fingerprint()
     shards = datasets.open_latents(tmp_path / "latents", tiny_config, own)
     assert shards.label_names == ("clock", "note_density")
     assert shards.metadata["labels"] == {
@@ -235,7 +236,7 @@ def test_all_labels_go_with_the_latents(tmp_path, run_dir, tiny_config):
 def test_density_is_encoded_on_the_scale_of_the_run(tmp_path, run_dir, tiny_config):
     texts = {"labels-note_density.csv": EVENTS}
     write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts=texts)
-    encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+    encoding.encode_shards(Run(run_dir), tmp_path / "data", tmp_path / "latents")
     scale = Shards.open(tmp_path / "latents").metadata["labels"]["note_density"]
     assert scale["max_onsets_per_second"] == tiny_config.conditioning.max_onsets_per_second
 
@@ -253,5 +254,5 @@ def test_bad_labels_are_named_before_anything_is_encoded(
 ):
     write_waveforms(tmp_path / "data", tiny_config, [30_000, 70_000], texts={file_name: text})
     with pytest.raises(ValueError, match=message):
-        encoding.encode_shards(run_dir, tmp_path / "data", tmp_path / "latents")
+        encoding.encode_shards(Run(run_dir), tmp_path / "data", tmp_path / "latents")
     assert not (tmp_path / "latents").exists()

@@ -16,6 +16,7 @@ from export.verification import checks, loaders
 from export.verification import verify as verify_lib
 from musika_tf.config import Config
 from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.runs.run import Run
 
 SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"]
 
@@ -38,7 +39,7 @@ def version(tmp_path_factory, run_dir, printed) -> pathlib.Path:
     """An export that passed in a fresh process, or there would be an error here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(words)))
-        return saved_model.export(run_dir, tmp_path_factory.mktemp("model"))
+        return saved_model.export(Run(run_dir), tmp_path_factory.mktemp("model"))
 
 
 def test_export_passes_through_all_loaders(version, printed):
@@ -111,7 +112,7 @@ def test_metadata(version, run_dir, tiny_config):
         "meaning": "latent coordinates, one every 5.944 s",
         "range": "standard normal draws",
     }
-    synthesizer = saved_model.synthesis.load(run_dir)
+    synthesizer = saved_model.Run(run_dir).synthesizer()
     assert metadata["weights_sha256"] == synthesizer.weights_sha256()
     kernel = synthesizer.networks["decoder2"].weights[0]
     kernel.assign_add(tf.ones_like(kernel) * 1e-3)
@@ -135,7 +136,7 @@ def quick_save(monkeypatch):
 def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
     waveforms, n_bytes = {}, {}
     for precision in saved_model.PRECISIONS:
-        synthesizer = synthesis.load(run_dir, precision=precision)
+        synthesizer = Run(run_dir).synthesizer(precision=precision)
         contract = saved_model.save(synthesizer, tmp_path / precision)
         described = saved_model.metadata(synthesizer, contract, signatures.Limits(), {})
         assert described["precision"] == precision
@@ -160,7 +161,7 @@ def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
 def test_versions_count_up(tmp_path, run_dir, quick_save):
     for name in ("9", "10", "notes"):
         (tmp_path / name).mkdir()
-    assert saved_model.export(run_dir, tmp_path, verify=False) == tmp_path / "11"
+    assert saved_model.export(Run(run_dir), tmp_path, verify=False) == tmp_path / "11"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "9", "notes"]
 
 
@@ -171,5 +172,5 @@ def test_what_does_not_pass_is_not_kept(tmp_path, run_dir, quick_save, monkeypat
     monkeypatch.setattr(verify_lib, "verify", fail)
     monkeypatch.setattr(saved_model, "cases", lambda contract: {})
     with pytest.raises(ValueError, match="did not pass"):
-        saved_model.export(run_dir, tmp_path)
+        saved_model.export(Run(run_dir), tmp_path)
     assert not list(tmp_path.iterdir())

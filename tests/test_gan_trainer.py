@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import re
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from musika_tf import generation
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.config import (
     KNOWN_SIGNALS,
     AutoencoderConfig,
@@ -16,6 +18,7 @@ from musika_tf.config import (
     TrainingConfig,
 )
 from musika_tf.networks import layers
+from musika_tf.player import Player
 from musika_tf.training import losses
 from musika_tf.training.gan_trainer import GanTrainer
 
@@ -229,27 +232,26 @@ def test_samples_are_the_same_pieces_every_time():
     assert np.abs(seen[0] - seen[1]).max() > 0.1
 
 
-class _LiveModel(generation.Model):
-    """The networks of a trainer in place of an exported model; keeps the latents it makes."""
+def _player(trainer, seen):
+    """The networks of a trainer in place of an exported model; latents go to `seen`."""
 
-    def __init__(self, trainer):
-        self.config, self._generator, self.seen = trainer.config, trainer.generator_average, []
+    def latents(coordinates, style, **told):
+        seen.append(trainer.generator_average([coordinates, style, *told.values()]))
+        return {"latents": seen[-1]}
 
-    def latents(self, patch, style, conditioning=None):
-        told = [] if conditioning is None else [conditioning]
-        self.seen.append(self._generator([patch, style, *told]))
-        return self.seen[-1]
+    def decode(latents, overlap):
+        return {"waveform": latents[..., :2], "overlap": overlap}
 
-    def decode(self, latents, overlap):
-        return latents[..., :2], overlap
+    return Player(pathlib.Path("trainer"), trainer.config, {}, latents, decode)
 
 
 @pytest.mark.parametrize("piece", [0, 1])
 def test_samples_are_the_beginning_of_generated_ones(untrained, piece):
-    model, request = _LiveModel(untrained), generation.Request(n_samples=2)
+    seen, request = [], generation.Request(n_samples=2)
+    player = _player(untrained, seen)
     # Two patches: a sample a latent.
-    list(model.stream((request.seed, piece), request.truncation, n_samples=32))
-    expected = tf.concat(tf.unstack(model.seen[0]), axis=0)[tf.newaxis]
+    list(player.stream((request.seed, piece), request.truncation, n_samples=32))
+    expected = tf.concat(tf.unstack(seen[0]), axis=0)[tf.newaxis]
     np.testing.assert_allclose(untrained._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
 
@@ -442,14 +444,15 @@ def test_validation_tells_whether_the_conditioning_counts(conditional):
 @pytest.mark.parametrize("piece", [0, 1])
 def test_conditional_samples_are_told_what_is_held_out(conditional, piece):
     told = _told(8, seed=1)[4 * piece]
-    times = signals.centres_seconds(CONDITIONAL, 0, 32)
+    times = controls_lib.centres_seconds(CONDITIONAL, 0, 32)
     controls = [
-        signals.Curve(tuple(times), tuple(told[:, 0].tolist())),
-        signals.Constant(float(told[0, 1])),
+        controls_lib.Curve(tuple(times), tuple(told[:, 0].tolist())),
+        controls_lib.Constant(float(told[0, 1])),
     ]
-    model = _LiveModel(conditional)
-    list(model.stream((0, piece), 2.0, controls, n_samples=32))
-    expected = tf.concat(tf.unstack(model.seen[0]), axis=0)[tf.newaxis]
+    seen = []
+    player = _player(conditional, seen)
+    list(player.stream((0, piece), 2.0, controls, n_samples=32))
+    expected = tf.concat(tf.unstack(seen[0]), axis=0)[tf.newaxis]
     np.testing.assert_allclose(conditional._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
 

@@ -6,18 +6,16 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 
 from musika_tf import generation
 from musika_tf.generation import Request
-from musika_tf.networks import coordinates
+from musika_tf.player import Player, open_player
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE_HZ = 22_050
@@ -29,73 +27,12 @@ def model_dir(tiny_model) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def model(model_dir) -> generation.Model:
-    return generation.Model(model_dir)
+def model(model_dir) -> Player:
+    return open_player(model_dir)
 
 
 def write(model, path, **request):
     return list(generation.generate(model, Request(**request), path))
-
-
-# Draws
-
-
-def draw_anchors(seeds, start, n_anchors, truncation=2.0):
-    truncation = tf.fill([len(seeds)], truncation)
-    return coordinates.draw_anchors(tf.constant(seeds), start, n_anchors, 64, truncation).numpy()
-
-
-def test_anchor_depends_on_seed_and_index_only():
-    many = draw_anchors([[1, 0], [1, 1], [2, 0]], 0, 5)
-    assert many.shape == (3, 5, 64)
-    np.testing.assert_array_equal(draw_anchors([[1, 1]], 3, 1)[0, 0], many[1, 3])
-    np.testing.assert_array_equal(draw_anchors([[2, 0], [1, 0]], 1, 2), many[[2, 0], 1:3])
-
-
-def test_draws_differ_and_are_cut_normal_draws():
-    anchors = draw_anchors([[seed, index] for seed in range(4) for index in range(4)], 0, 16)
-    assert len(np.unique(anchors.reshape(-1, 64), axis=0)) == 16 * 16
-    assert np.abs(anchors).max() <= 2.0
-    # A normal cut at ±2 has variance 1 - 4·φ(2) / (2·Φ(2) - 1) = 0.7737.
-    assert anchors.mean() == pytest.approx(0.0, abs=0.02)
-    assert anchors.var() == pytest.approx(0.7737, abs=0.02)
-    assert np.abs(np.corrcoef(anchors[0])[np.triu_indices(16, 1)]).max() < 0.6
-
-
-def test_style_is_none_of_the_anchors():
-    seed, truncation = tf.constant([[5, 0]]), tf.constant([2.0])
-    style = coordinates.draw_style(seed, 64, truncation).numpy()[0]
-    anchors = draw_anchors([[5, 0]], 0, 50)[0]
-    assert np.abs(np.abs(anchors - style).max(axis=1)).min() > 0.5
-
-
-# Streams
-
-
-def test_stream_is_the_waveform_of_one_call(model):
-    n_samples = 4 * model.config.patch_n_samples
-    chunks = list(model.stream((7, 0), 2.0, n_samples=n_samples))
-    seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
-    gan = model.config.gan
-    waveform = model._loaded.signatures["serving_default"](
-        anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
-        style=coordinates.draw_style(seed, gan.style_depth, truncation),
-    )["waveform"]
-    np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
-
-
-def test_stream_begins_with_one_excerpt_and_then_doubles(model):
-    lengths = [len(chunk) for chunk in itertools.islice(model.stream((7, 0), 2.0), 5)]
-    excerpt, between_anchors = model.config.audio.excerpt_n_samples, model.config.anchor_hop_size
-    assert lengths[:3] == [excerpt, 2 * excerpt, between_anchors - 3 * excerpt]
-    assert lengths[3:] == [between_anchors, between_anchors]
-
-
-@pytest.mark.parametrize("n_samples", [1, 16_384, 16_385, 100_000])
-def test_stream_ends_where_it_shall(model, n_samples):
-    whole = np.concatenate(list(model.stream((7, 0), 2.0, n_samples=200_000)))
-    piece = np.concatenate(list(model.stream((7, 0), 2.0, n_samples=n_samples)))
-    np.testing.assert_array_equal(piece, whole[:n_samples])
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "folder/a.WAV"])
@@ -194,35 +131,6 @@ def test_bad_request(values, message):
 def test_unknown_suffix(model, tmp_path):
     with pytest.raises(ValueError, match=r"the suffix must be \.wav or \.flac"):
         write(model, tmp_path / "a.mp3")
-
-
-# Finding the model
-
-
-def test_newest_version_is_found(tmp_path):
-    for name in ("9", "10", "11", "notes"):
-        (tmp_path / name).mkdir()
-    for name in ("9", "10"):
-        (tmp_path / name / "saved_model.pb").touch()
-    assert generation.find_version(tmp_path).name == "10"
-    assert generation.find_version(tmp_path / "9").name == "9"
-
-
-@pytest.mark.parametrize("name", ["", "missing"])
-def test_folder_without_a_model(tmp_path, name):
-    with pytest.raises(ValueError, match="musika-export"):
-        generation.Model(tmp_path / name)
-
-
-def test_model_without_or_with_foreign_metadata(model_dir, tmp_path):
-    version = shutil.copytree(model_dir / "1", tmp_path / "1")
-    path = version / "metadata.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99', 1))
-    with pytest.raises(ValueError, match="format 99"):
-        generation.Model(tmp_path)
-    path.unlink()
-    with pytest.raises(ValueError, match=r"no metadata\.json"):
-        generation.Model(tmp_path)
 
 
 # The program

@@ -21,6 +21,7 @@ EXPECTED_FLAGS = {
     "train_autoencoder": ("--data_dir", "--xla", "--level2_strides", *TRAINING_FLAGS),
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
+    "lower": ("--run_dir", "--stage", "--lowered_dir", "--learning_rate", "--level2_strides"),
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
     "release": ("--run_dir", "--weights_dir", "--card", "--[no]overwrite"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),

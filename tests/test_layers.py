@@ -121,17 +121,3 @@ def test_mixing_follows_from_its_seed_alone(rng):
     keras.utils.set_random_seed(2)
     np.testing.assert_array_equal(first, layers.CrossChannelMixing(seed=3)(x))
     assert np.abs(first - layers.CrossChannelMixing(seed=4)(x)).max() > 0.1
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        layers.SpatiallyAlignedAdaIN(epsilon=0.5, modulation_scale=0.1, name="a"),
-        layers.GatedLinearUnit(name="b"),
-        layers.SkipLayerExcitation(name="c"),
-        layers.CrossChannelMixing(seed=7, name="d"),
-    ],
-)
-def test_layers_come_back_from_their_config(layer):
-    copy = type(layer).from_config(layer.get_config())
-    assert copy.get_config() == layer.get_config()

@@ -43,7 +43,7 @@ def test_a_lowered_step_names_its_parameters(tmp_path, tiny_config):
     (batch,) = batches_lib.from_dict(manifest["batches"], tmp_path / "latents")(3)
     assert [{"shape": list(batch.shape), "dtype": batch.dtype.name}] == manifest["batch"]
     with pytest.raises(ValueError, match="is not empty"):
-        lowering.lower(None, None, {}, "gan", lowered)
+        lowering.lower(None, None, tmp_path / "gan", lowered)
 
 
 @pytest.mark.large

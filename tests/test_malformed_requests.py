@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from tensorflow_serving.apis import predict_pb2
 
 from export import signatures
+from export.schema import Signature
 from export.serving.server import Server
 from export.serving.settings import Settings
+from musika_tf.runs.run import Run
 
 N_REQUESTS = 100
 TIMEOUT_SECONDS = 10.0
@@ -39,8 +41,8 @@ REPEATABLE = settings(
 
 
 @pytest.fixture(scope="module")
-def contract(conditional_model) -> Mapping[str, signatures.Signature]:
-    return signatures.contract(synthesis.load(conditional_model.parent.parent / "run"))
+def contract(conditional_model) -> Mapping[str, Signature]:
+    return signatures.contract(Run(conditional_model.parent.parent / "run").synthesizer())
 
 
 @pytest.fixture(scope="module")

@@ -63,8 +63,9 @@ def rng():
 def told(config, n_steps) -> list[tf.Tensor]:
     """Conditioning of one example; nothing of an unconditional system."""
     of = config.conditioning.signals
-    values = rng().uniform(-1, 1, (1, n_steps, len(of))).astype(np.float32)
-    return [tf.constant(signals.from_model_units(values, of))] if of else []
+    least, greatest = [signal.minimum for signal in of], [signal.maximum for signal in of]
+    values = rng().uniform(least, greatest, (1, n_steps, len(of)))
+    return [tf.constant(values, tf.float32)] if of else []
 
 
 def require_finite(metrics):

@@ -23,6 +23,7 @@ from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.evaluation import music, quality, quality_report, reconstruction
 from musika_tf.generation import Request
 from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.runs.run import Run
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -226,7 +227,7 @@ def run_and_data(conditional_config, tmp_path_factory):
 def test_pieces_and_latents_are_what_they_are_called(run_and_data, monkeypatch):
     run_dir, data_dir, shards = run_and_data
     monkeypatch.setattr(quality, "N_LATENT_PIECES", 3)
-    system = quality.load(run_dir, data_dir, Request(seconds=6.0, seed=4, n_samples=1))
+    system = quality.load(Run(run_dir), data_dir, Request(seconds=6.0, seed=4, n_samples=1))
     config = system.config
     pieces = {piece.name: piece.waveform for piece in quality.make_pieces(system)}
     assert list(pieces) == ["generated-0", "reconstructed-0", "real-0", "untrained-0"]
@@ -308,15 +309,15 @@ def test_program(run_and_data, tmp_path):
     both = values["reconstruction"]["both levels"]
     assert f"| both levels | {both['multi_scale']:.3f} |" in text
     with pytest.raises(ValueError, match="has quality.md, quality.json, quality already: "):
-        quality_report.evaluate(run_dir, data_dir, Request(), out)
+        quality_report.evaluate(Run(run_dir), data_dir, Request(), out)
 
 
 def test_what_is_too_short_is_named(run_and_data):
     run_dir, data_dir, _ = run_and_data
     with pytest.raises(ValueError, match="seconds=5 is too short .* give at least 5.9"):
-        quality.load(run_dir, data_dir, Request(seconds=5.0))
+        quality.load(Run(run_dir), data_dir, Request(seconds=5.0))
     with pytest.raises(ValueError, match="no validation source is long enough"):
-        quality.load(run_dir, data_dir, Request(seconds=30.0))
+        quality.load(Run(run_dir), data_dir, Request(seconds=30.0))
 
 
 def test_missing_flags_are_named(tmp_path):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
 from random_model import save_random_run
 
-from musika_tf.generation import Model
-from musika_tf.player import RunModel, open_model
-from musika_tf.runs import checkpoint, curves, release
+from musika_tf.player import open_player
+from musika_tf.runs import checkpoint, release
+from musika_tf.runs.run import Run
+from musika_tf.training import logs
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def run_dir(tmp_path_factory, tiny_config):
     save_random_run(run_dir, tiny_config)
     (run_dir / "gan" / "flags.txt").write_text("# gan\n--seed=3\n--latent_dir=/home/me/latents\n")
     (run_dir / "level2_phase2" / "flags.txt").write_text("--data_dir=/home/me/piano\n")
-    writer = summaries.SummaryWriter(run_dir / "gan")
+    writer = logs.SummaryWriter(run_dir / "gan")
     for step, distance in ((0, 8.0), (5, 4.0), (9, 2.5)):
         writer.scalars({"held_out/frechet": distance, "generator/adversarial": 1.0}, step)
     writer.close()
@@ -32,7 +31,7 @@ def run_dir(tmp_path_factory, tiny_config):
 def weights_dir(run_dir):
     card = run_dir.parent / "card.md"
     card.write_text("# Tiny noise\n\nTrained on nothing, free to use.\n")
-    return release.release(run_dir, run_dir.parent / "weights" / "tiny", card=card)
+    return release.release(Run(run_dir), run_dir.parent / "weights" / "tiny", card=card)
 
 
 def test_weights_are_those_of_the_run_in_float16(run_dir, weights_dir):
@@ -77,14 +76,14 @@ def test_folders_of_the_machine_are_not_released(weights_dir):
         path.read_text() for path in weights_dir.rglob("*.*") if path.suffix in (".txt", ".json")
     ]
     assert not any("/home/me" in text for text in texts)
-    provenance = stages.training_provenance(weights_dir)
+    provenance = Run(weights_dir).provenance()
     assert provenance["gan"] == {"step": 9, "flags": ["--seed=3", "--latent_dir=latents"]}
     assert provenance["level2_phase2"] == {"step": 7, "flags": ["--data_dir=piano"]}
 
 
 def test_released_weights_are_a_run(weights_dir, run_dir):
-    stages.require_encoder(weights_dir)
-    released, before = synthesis.load(weights_dir), synthesis.load(run_dir)
+    Run(weights_dir).require_encoder()
+    released, before = Run(weights_dir).synthesizer(), Run(run_dir).synthesizer()
     for name, network in released.networks.items():
         for one, other in zip(network.weights, before.networks[name].weights, strict=True):
             assert one.dtype == "float32"
@@ -101,12 +100,12 @@ def test_a_run_without_gan_can_be_released(tmp_path, run_dir, tiny_config):
     save_random_run(tmp_path / "run", tiny_config)
     for path in (tmp_path / "run" / "gan").iterdir():
         path.unlink()
-    made = release.release(tmp_path / "run", tmp_path / "universal")
+    made = release.release(Run(tmp_path / "run"), tmp_path / "universal")
     assert (made / "README.md").read_text().startswith("# universal\n")
     assert not (made / "gan").exists()
     assert not (made / "curves.png").exists()
     with pytest.raises(ValueError, match="musika-train-gan"):
-        open_model(made)
+        open_player(made)
 
 
 def test_what_is_there_is_replaced_only_if_asked(tmp_path, run_dir):
@@ -114,47 +113,8 @@ def test_what_is_there_is_replaced_only_if_asked(tmp_path, run_dir):
     target.mkdir()
     (target / "mine").write_text("mine")
     with pytest.raises(ValueError, match="--overwrite"):
-        release.release(run_dir, target)
+        release.release(Run(run_dir), target)
     assert (target / "mine").exists()
-    release.release(run_dir, target, overwrite=True)
+    release.release(Run(run_dir), target, overwrite=True)
     assert not (target / "mine").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["weights"]
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_run_plays_what_its_export_plays(tiny_model, jit_compile):
-    run_dir = tiny_model.parents[1] / "run"
-    exported, live = Model(tiny_model, jit_compile), open_model(run_dir, jit_compile)
-    assert isinstance(live, RunModel)
-    assert isinstance(open_model(tiny_model.parent), Model)
-    n_samples = 3 * live.config.patch_n_samples
-    expected = np.concatenate(list(Model(tiny_model).stream((3, 0), 2.0, n_samples=n_samples)))
-    assert np.abs(expected).max() > 0.01
-    for model in (exported, live):
-        music = np.concatenate(list(model.stream((3, 0), 2.0, n_samples=n_samples)))
-        np.testing.assert_allclose(music, expected, rtol=0, atol=1e-4)
-    metadata = json.loads((tiny_model / "metadata.json").read_text())
-    assert live.metadata["weights_sha256"] == metadata["weights_sha256"]
-    assert live.metadata["training"] == metadata["training"]
-
-
-# Curves
-
-
-def test_curves_are_read_back_with_steps_taken_again(tmp_path):
-    for values in (((0, 1.0), (10, 0.5), (20, 0.4)), ((10, 0.45), (30, 0.3))):
-        writer = summaries.SummaryWriter(tmp_path)
-        for step, value in values:
-            writer.scalars({"held_out/frechet": value}, step)
-        writer.close()
-    (curve,) = curves.read(tmp_path).values()
-    assert curve.steps.tolist() == [0, 10, 20, 30]
-    np.testing.assert_allclose(curve.values, [1.0, 0.45, 0.4, 0.3], rtol=1e-6)
-    assert curves.read(tmp_path / "none") == {}
-
-
-def test_pauses_are_no_training(monkeypatch):
-    times = [100.0, 160.0, 220.0, 9000.0, 9030.0]
-    events = [curves.event_pb2.Event(wall_time=time) for time in times]
-    monkeypatch.setattr(curves, "_events", lambda folder: iter(events))
-    assert curves.duration_seconds("anywhere") == 150.0

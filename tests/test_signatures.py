@@ -10,9 +10,11 @@ import soundfile
 import tensorflow as tf
 
 from export import signatures
+from export.schema import Signature
 from export.verification import checks, loaders
-from musika_tf import generation
 from musika_tf.conditioning.controls import Constant
+from musika_tf.player import open_player
+from musika_tf.runs.run import Run
 
 RATE_HZ = 22_050
 SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"]
@@ -24,8 +26,8 @@ def loaded(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def contract(tiny_model) -> dict[str, signatures.Signature]:
-    return signatures.contract(synthesis.load(tiny_model.parents[1] / "run"))
+def contract(tiny_model) -> dict[str, Signature]:
+    return signatures.contract(Run(tiny_model.parents[1] / "run").synthesizer())
 
 
 def test_contract_is_kept(loaded, contract):
@@ -76,7 +78,7 @@ def test_generate_makes_the_pieces_of_the_seeds(loaded, tiny_model):
     seconds = [9.5, 40_000 / RATE_HZ, 1e-6]
     waveform = loaded.signatures["generate"](**tensors_of(seeds, seconds))["waveform"].numpy()
     assert waveform.shape == (3, max(n_samples), 2)
-    model = generation.Model(tiny_model)
+    model = open_player(tiny_model)
     for row, seed, n in zip(waveform, seeds, n_samples, strict=True):
         np.testing.assert_allclose(row[:n], streamed(model, seed, n), rtol=0, atol=1e-5)
         assert not row[n:].any()
@@ -113,7 +115,7 @@ def test_wav_files_hold_the_waveforms(loaded):
 
 
 def test_a_conditional_model_is_told_constants(conditional_model):
-    model = generation.Model(conditional_model)
+    model = open_player(conditional_model)
     generate = tf.saved_model.load(str(conditional_model)).signatures["generate"]
     inputs = tensors_of([(5, 0)], 4.0, note_density=0.4, tempo_bpm=128.0)
     waveform = generate(**inputs)["waveform"].numpy()[0]

@@ -10,12 +10,14 @@ import pytest
 import tensorflow as tf
 
 from export import saved_model, signatures
+from export.schema import Signature
 from export.verification import checks, graph, loaders, verify
+from musika_tf.runs.run import Run
 
 
 @pytest.fixture(scope="module")
-def contract(tiny_model) -> dict[str, signatures.Signature]:
-    return signatures.contract(synthesis.load(tiny_model.parents[1] / "run"))
+def contract(tiny_model) -> dict[str, Signature]:
+    return signatures.contract(Run(tiny_model.parents[1] / "run").synthesizer())
 
 
 @pytest.fixture

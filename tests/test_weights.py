@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from flags import system
+from musika_tf.player import open_player
 from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run, require_same_encoder
 
 WEIGHTS = pathlib.Path(__file__).resolve().parent.parent / "weights"
 PRESETS = {"piano": "small", "techno": "small_techno", "universal": "small_techno"}
@@ -27,8 +29,8 @@ def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
     files = list((WEIGHTS / name).rglob("*.safetensors"))
     assert 0 < sum(path.stat().st_size for path in files) <= MAX_BYTES
     flag_values = parse_flags(f"--flagfile=flags/presets/{PRESETS[name]}.flags")
-    assert stages.require_config(WEIGHTS / name) == system.config(flag_values=flag_values)
-    assert checkpoint.step_of(stages.autoencoder_checkpoint(WEIGHTS / name)) > 0
+    assert Run(WEIGHTS / name).config == system.config(flag_values=flag_values)
+    assert checkpoint.step_of(Run(WEIGHTS / name).autoencoder_checkpoint) > 0
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -42,15 +44,15 @@ def test_card_says_what_people_must_know(name):
 
 
 def test_a_gan_of_techno_fits_the_universal_autoencoder():
-    gan = stages.checkpoint_of(WEIGHTS / "techno", "gan")
-    stages.require_same_encoder(gan, stages.encoder_fingerprint(WEIGHTS / "universal"))
+    gan = Run(WEIGHTS / "techno").checkpoint("gan")
+    require_same_encoder(gan, Run(WEIGHTS / "universal").encoder_fingerprint())
 
 
 @pytest.mark.parametrize("name", CENTROID_HZ)
 def test_what_is_played_is_no_noise(name):
-    model = live.open_model(WEIGHTS / name)
-    n_samples = 2 * model.config.patch_n_samples
-    music = np.concatenate(list(model.stream((1, 0), 2.0, n_samples=n_samples)))
+    player = open_player(WEIGHTS / name)
+    n_samples = 2 * player.config.patch_n_samples
+    music = np.concatenate(list(player.stream((1, 0), 2.0, n_samples=n_samples)))
     assert music.shape == (n_samples, 2)
     assert -35.0 < 20.0 * np.log10(np.sqrt(np.mean(music**2))) < -12.0
     assert np.abs(music).max() < 0.99

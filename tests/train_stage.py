@@ -16,7 +16,7 @@ import tensorflow as tf
 from musika_tf.config import INT16_SCALE, Config, TrainingConfig
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
-from musika_tf.training import distribution
+from musika_tf.training import distribution, lowering
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -65,7 +65,10 @@ def main() -> None:
             sample_n_steps=50,
             xla=args.xla,
         )
-        train(trainer, batches, settings, args.out, args.lower_to)
+        if args.lower_to:
+            lowering.lower(trainer, batches, args.out, args.lower_to)
+        else:
+            train(trainer, batches, settings, args.out)
 
 
 if __name__ == "__main__":

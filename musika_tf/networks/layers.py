@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +15,6 @@ from musika_tf.config import Signal
 _EXCITATION_N_STEPS = 4
 
 
-@keras.saving.register_keras_serializable("musika_tf")
 class PositionModulation(keras.layers.Layer):
     """A learnt scale and shift for every time step of an excerpt and every channel.
 
@@ -42,7 +39,6 @@ class PositionModulation(keras.layers.Layer):
         return input_shape
 
 
-@keras.saving.register_keras_serializable("musika_tf")
 class SpatiallyAlignedAdaIN(keras.layers.Layer):
     """Instance normalisation over time, then a scale and a shift that follow the coordinates.
 
@@ -98,15 +94,7 @@ class SpatiallyAlignedAdaIN(keras.layers.Layer):
     def compute_output_shape(self, x_shape, modulation_shape):
         return x_shape
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "modulation_scale": self.modulation_scale,
-        }
 
-
-@keras.saving.register_keras_serializable("musika_tf")
 class GatedLinearUnit(keras.layers.Layer):
     """FastGAN's activation: one half of the channels, times the sigmoid of the other half."""
 
@@ -119,7 +107,6 @@ class GatedLinearUnit(keras.layers.Layer):
         return (*input_shape[:-1], input_shape[-1] // 2)
 
 
-@keras.saving.register_keras_serializable("musika_tf")
 class SkipLayerExcitation(keras.layers.Layer):
     """Gates the channels of high-rate features with low-rate ones (FastGAN's SLE; paper §4.2).
 
@@ -165,7 +152,6 @@ class SkipLayerExcitation(keras.layers.Layer):
         return high_shape
 
 
-@keras.saving.register_keras_serializable("musika_tf")
 class CrossChannelMixing(keras.layers.Layer):
     """A fixed random mix of channels before the discriminator (Projected GAN's CCM; paper §4.2).
 
@@ -195,11 +181,7 @@ class CrossChannelMixing(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
 
-
-@keras.saving.register_keras_serializable("musika_tf")
 class ModelUnits(keras.layers.Layer):
     """Conditioning in user units → what the networks compute with, [-1, 1].
 
@@ -209,9 +191,9 @@ class ModelUnits(keras.layers.Layer):
       signals: of the system, in the order of the last axis.
     """
 
-    def __init__(self, signals: Sequence[Signal | dict[str, Any]], **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
-        self.signals = tuple(s if isinstance(s, Signal) else Signal(**s) for s in signals)
+    def __init__(self, signals: Sequence[Signal], **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.signals = tuple(signals)
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """[B, T, C] in user units → [B, T, C]."""
@@ -219,10 +201,6 @@ class ModelUnits(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        signals = [dataclasses.asdict(signal) for signal in self.signals]
-        return {**super().get_config(), "signals": signals}
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:

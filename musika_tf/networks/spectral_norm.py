@@ -72,10 +72,6 @@ class SpectralConv2D(keras.layers.Layer):
         )
         return (batch, height, width, self.filters)
 
-    def get_config(self):
-        sizes = {k: getattr(self, k) for k in ("filters", "kernel_size", "strides")}
-        return super().get_config() | sizes
-
 
 def update_all(network: keras.Model) -> None:
     """One power iteration in every spectrally normalised layer of a network."""

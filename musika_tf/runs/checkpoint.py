@@ -85,11 +85,6 @@ def _network_of(name: str) -> str:
     return name.split("/")[1]
 
 
-def all_checkpoints(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """The newest checkpoints in a folder, oldest first."""
-    return _all(pathlib.Path(folder), _NEWEST)
-
-
 def latest(folder: str | os.PathLike) -> pathlib.Path | None:
     """The newest checkpoint in a folder, or None."""
     return next(reversed(_all(pathlib.Path(folder), _NEWEST)), None)

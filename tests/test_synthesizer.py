@@ -6,13 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_model import save_networks, save_random_run
 
-from musika_tf.config import TrainingConfig
-from musika_tf.networks import coordinates, gan, synthesizer
+from musika_tf.networks import coordinates
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
-from musika_tf.runs import checkpoint
 
 TOLERANCE = 1e-5
 
@@ -205,47 +202,3 @@ def test_waveform_is_limited_and_overlap_is_not(tiny_config):
     np.testing.assert_allclose(loud, np.clip(100.0 * quiet, -1.0, 1.0), atol=1e-4)
     np.testing.assert_allclose(loud_overlap, 100.0 * quiet_overlap, rtol=1e-4, atol=1e-4)
     assert np.abs(loud_overlap).max() > 1.0
-
-
-def test_load_takes_averaged_generator_and_decoders(tmp_path, tiny_config):
-    saved = save_random_run(tmp_path, tiny_config)
-    loaded = synthesis.load(tmp_path)
-    assert list(loaded.networks) == ["generator", "decoder2", "decoder1"]
-    for name, network in loaded.networks.items():
-        pairs = zip(network.get_weights(), saved.networks[name].get_weights(), strict=True)
-        assert all(np.array_equal(ours, theirs) for ours, theirs in pairs), name
-    assert not synthesis.decodes_magnitudes_only(tmp_path)
-
-
-def test_load_prefers_phase_2_and_tells_of_phase_1(tmp_path, tiny_config):
-    save_random_run(tmp_path, tiny_config, "level2_phase1")
-    assert synthesis.decodes_magnitudes_only(tmp_path)
-    saved = save_random_run(tmp_path, tiny_config, "level2_phase2")
-    assert not synthesis.decodes_magnitudes_only(tmp_path)
-    ours = synthesis.load(tmp_path).networks["decoder2"].get_weights()
-    assert np.array_equal(ours[0], saved.networks["decoder2"].get_weights()[0])
-
-
-def test_the_best_gan_can_be_had_instead_of_the_newest(tmp_path, tiny_config):
-    saved = save_random_run(tmp_path, tiny_config)
-    with pytest.raises(ValueError, match="holds no best checkpoint"):
-        synthesis.load(tmp_path, with_best=True)
-    better = gan.build_generator(tiny_config, name="generator_average")
-    variables = {f"networks/generator_average/{v.path}": v.value for v in better.variables}
-    checkpoint.save_best(stages.stage_dir(tmp_path, "gan"), variables, 7)
-    for with_best, expected, step in ((False, saved.generator, None), (True, better, 7)):
-        ours = synthesis.load(tmp_path, with_best).generator.get_weights()
-        assert all(map(np.array_equal, ours, expected.get_weights()))
-        told = stages.training_provenance(tmp_path, with_best)["gan"]["step"]
-        assert (told == 7) == (step == 7)
-
-
-def test_load_says_what_is_missing(tmp_path, tiny_config):
-    with pytest.raises(ValueError, match="not a run folder"):
-        synthesis.load(tmp_path)
-    stages.begin(tmp_path, "level1_phase1", tiny_config, TrainingConfig(), "")
-    with pytest.raises(ValueError, match="--level=2 --phase=1"):
-        synthesis.load(tmp_path)
-    save_networks(tmp_path, "level2_phase1", 1, Autoencoder(tiny_config).networks)
-    with pytest.raises(ValueError, match="musika-train-gan"):
-        synthesis.load(tmp_path)

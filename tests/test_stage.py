@@ -10,6 +10,8 @@ from musika_tf import audio
 from musika_tf.data import datasets, encoding
 from musika_tf.data.shards import ShardWriter
 from musika_tf.runs import checkpoint, release
+from musika_tf.runs.run import ENCODER_FILE, Run
+from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 
 
@@ -29,20 +31,20 @@ def write_data(folder, tiny_config):
 
 
 def train(tmp_path, data_dir, config, training, level, phase, n_steps=2, run="run", init_from=None):
-    return runs.train_autoencoder(
-        run_dir=tmp_path / run,
+    started = stage.start_autoencoder(
+        run=Run(tmp_path / run),
         data_dir=data_dir,
         config=config,
         training=training,
-        settings=LoopSettings(n_steps=n_steps),
         level=level,
         phase=phase,
         init_from=init_from,
     )
+    return started.train(LoopSettings(n_steps=n_steps))
 
 
-def arrays(tmp_path, stage, network):
-    path = stages.checkpoint_of(tmp_path / "run", stage)
+def arrays(tmp_path, name, network):
+    path = Run(tmp_path / "run").checkpoint(name)
     found = checkpoint._read(path)
     return {k: v for k, v in found.items() if k.startswith(f"networks/{network}/")}
 
@@ -63,8 +65,8 @@ def test_weights_go_from_stage_to_stage(tmp_path, data_dir, tiny_config, tiny_tr
     for level, phase in ((1, 1), (1, 2), (2, 1), (2, 2)):
         assert train(*args, level, phase) == 2
 
-    def same(network, stage, other):
-        a, b = arrays(tmp_path, stage, network), arrays(tmp_path, other, network)
+    def same(network, one, other):
+        a, b = arrays(tmp_path, one, network), arrays(tmp_path, other, network)
         assert a and a.keys() == b.keys()
         return all(np.array_equal(a[name], b[name]) for name in a)
 
@@ -76,7 +78,7 @@ def test_weights_go_from_stage_to_stage(tmp_path, data_dir, tiny_config, tiny_tr
         assert same(network, "level1_phase2", "level2_phase2")
     assert same("encoder2", "level2_phase1", "level2_phase2")
     assert not same("decoder2", "level2_phase1", "level2_phase2")
-    newest = stages.autoencoder_checkpoint(tmp_path / "run")
+    newest = Run(tmp_path / "run").autoencoder_checkpoint
     assert newest.parent.name == "level2_phase2"
 
 
@@ -98,8 +100,8 @@ def test_resuming_a_stage_goes_on_from_its_own_weights(
 
 def test_a_run_keeps_its_config(tmp_path, data_dir, tiny_config, tiny_training):
     train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1)
-    assert stages.saved_config(tmp_path / "run") == tiny_config
-    assert stages.saved_training(tmp_path / "run") == tiny_training
+    assert Run(tmp_path / "run").saved_config == tiny_config
+    assert Run(tmp_path / "run").saved_training == tiny_training
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
     changed = dataclasses.replace(tiny_config, gan=gan)
     with pytest.raises(ValueError, match="gan.style_depth is 8 in the command line and 16 in"):
@@ -131,7 +133,7 @@ def trained_once(tmp_path_factory, tiny_config, tiny_training):
     data_dir = write_data(folder, tiny_config)
     for level, phase in ((1, 1), (1, 2), (2, 1)):
         train(folder, data_dir, tiny_config, tiny_training, level, phase)
-    encoding.encode_shards(folder / "run", data_dir, folder / "latents")
+    encoding.encode_shards(Run(folder / "run"), data_dir, folder / "latents")
     return folder
 
 
@@ -146,28 +148,28 @@ def trained(tmp_path, trained_once):
 def train_gan(
     run_dir, latent_dir, config, training, autoencoder_dir=None, n_steps=1, init_from=None
 ):
-    return runs.train_gan(
-        run_dir=run_dir,
+    started = stage.start_gan(
+        run=Run(run_dir),
         latent_dir=latent_dir,
         config=config,
         training=training,
-        settings=LoopSettings(n_steps=n_steps),
-        autoencoder_dir=autoencoder_dir,
+        adopted=Run(autoencoder_dir) if autoencoder_dir else None,
         init_from=init_from,
     )
+    return started.train(LoopSettings(n_steps=n_steps))
 
 
 def test_an_autoencoder_serves_another_run(tmp_path, data_dir, trained, tiny_config, tiny_training):
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
     config, other = dataclasses.replace(tiny_config, gan=gan), tmp_path / "other"
     train_gan(other, tmp_path / "latents", config, tiny_training, trained)
-    copied = stages.autoencoder_checkpoint(other)
-    assert copied.read_bytes() == stages.autoencoder_checkpoint(trained).read_bytes()
-    assert stages.training_provenance(other)["level1_phase1"]["step"] == 2
+    copied = Run(other).autoencoder_checkpoint
+    assert copied.read_bytes() == Run(trained).autoencoder_checkpoint.read_bytes()
+    assert Run(other).provenance()["level1_phase1"]["step"] == 2
     # The first run goes on to phase 2, which leaves the encoders alone: the same command resumes.
     train(tmp_path, data_dir, tiny_config, tiny_training, 2, 2)
     train_gan(other, tmp_path / "latents", config, tiny_training, trained, n_steps=2)
-    assert checkpoint.step_of(stages.checkpoint_of(other, "gan")) == 2
+    assert checkpoint.step_of(Run(other).checkpoint("gan")) == 2
     with pytest.raises(ValueError, match="has another autoencoder already"):
         train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, other)
     sizes = dataclasses.replace(tiny_config.autoencoder, level2_encoder_widths=(8, 8))
@@ -181,11 +183,11 @@ def test_a_gan_is_not_mixed_with_other_encoders(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
     train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
-    synthesis.load(trained)
+    Run(trained).synthesizer()
     train(tmp_path, data_dir, tiny_config, tiny_training, 2, 1, n_steps=3)
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
-        synthesis.load(trained)
-    encoding.encode_shards(trained, data_dir, tmp_path / "latents", overwrite=True)
+        Run(trained).synthesizer()
+    encoding.encode_shards(Run(trained), data_dir, tmp_path / "latents", overwrite=True)
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
         train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, n_steps=2)
 
@@ -199,11 +201,11 @@ def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
 ):
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)
     args = tmp_path, data_dir, tiny_config, still
-    theirs = stages.checkpoint_of(trained, "level2_phase1")
+    theirs = Run(trained).checkpoint("level2_phase1")
     # A run, a stage or a checkpoint.
     for run, source in (("a", trained), ("b", theirs.parent), ("c", theirs)):
         train(*args, 2, 1, n_steps=1, run=run, init_from=source)
-        ours = networks_of(stages.checkpoint_of(tmp_path / run, "level2_phase1"))
+        ours = networks_of(Run(tmp_path / run).checkpoint("level2_phase1"))
         for name, value in networks_of(theirs).items():
             np.testing.assert_array_equal(ours[name], value, err_msg=name)
     # Once begun, the stage goes on from its own checkpoint, whatever became of the source.
@@ -219,14 +221,12 @@ def test_a_gan_begins_with_the_weights_of_another(
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)
     args = tmp_path / "latents", tiny_config, still, trained
     train_gan(tmp_path / "new", *args, init_from=trained)
-    theirs, ours = (
-        networks_of(stages.checkpoint_of(run, "gan")) for run in (trained, tmp_path / "new")
-    )
+    theirs, ours = (networks_of(Run(run).checkpoint("gan")) for run in (trained, tmp_path / "new"))
     generators = [name for name in theirs if name.startswith("networks/generator/")]
     assert generators
     for name in generators:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    (trained / "gan" / stages.ENCODER_FILE).write_text("another")
+    (trained / "gan" / ENCODER_FILE).write_text("another")
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
         train_gan(tmp_path / "third", *args, init_from=trained)
 
@@ -235,17 +235,15 @@ def test_released_weights_begin_a_gan_of_another_run(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
     train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
-    weights = release.release(trained, tmp_path / "weights")
+    weights = release.release(Run(trained), tmp_path / "weights")
     # Rounded encoders are others: their latents are made with them.
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)
     with pytest.raises(ValueError, match="made by other encoder weights"):
         train_gan(tmp_path / "new", tmp_path / "latents", tiny_config, still, weights)
-    encoding.encode_shards(weights, data_dir, tmp_path / "latents", overwrite=True)
+    encoding.encode_shards(Run(weights), data_dir, tmp_path / "latents", overwrite=True)
     args = tmp_path / "latents", tiny_config, still, weights
     train_gan(tmp_path / "new", *args, init_from=weights)
-    theirs, ours = (
-        networks_of(stages.checkpoint_of(run, "gan")) for run in (weights, tmp_path / "new")
-    )
+    theirs, ours = (networks_of(Run(run).checkpoint("gan")) for run in (weights, tmp_path / "new"))
     prefix = "networks/generator_average/"
     averages = [name for name in theirs if name.startswith(prefix)]
     assert averages
@@ -261,7 +259,7 @@ def test_released_weights_begin_a_gan_of_another_run(
 def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config, tiny_training):
     args = tmp_path, data_dir, tiny_config, tiny_training
     with pytest.raises(ValueError, match="run has level1_phase1, with whose weights level1_phase2"):
-        stages.initial_checkpoint(trained, "level1_phase2", trained, tiny_config)
+        Run(trained).initial_checkpoint("level1_phase2", trained, tiny_config)
     with pytest.raises(ValueError, match=r"has no checkpoint of level2_phase2 .* level2_phase1"):
         train(*args, 2, 2, run="new", init_from=trained)
     with pytest.raises(ValueError, match="is no run, stage or checkpoint"):
@@ -272,7 +270,7 @@ def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config
         train(tmp_path, data_dir, narrow, tiny_training, 1, 1, run="new", init_from=trained)
     # Out of its run a checkpoint has no config, but shapes.
     copied = tmp_path / "copy.safetensors"
-    copied.write_bytes(stages.checkpoint_of(trained, "level1_phase1").read_bytes())
+    copied.write_bytes(Run(trained).checkpoint("level1_phase1").read_bytes())
     with pytest.raises(ValueError, match="does not fit|has shape"):
         train(tmp_path, data_dir, narrow, tiny_training, 1, 1, run="new", init_from=copied)
     assert not (tmp_path / "new").exists()
@@ -282,7 +280,7 @@ def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config
 def test_little_data_is_told(
     tmp_path, data_dir, tiny_config, tiny_training, capsys, monkeypatch, few_n_batches, is_told
 ):
-    monkeypatch.setattr(runs, "_FEW_N_BATCHES", few_n_batches)
+    monkeypatch.setattr(stage, "_FEW_N_BATCHES", few_n_batches)
     train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1, n_steps=1)
     told = "the training data hold 5 examples of 1.5 s, and a step takes 4"
     assert (told in capsys.readouterr().out) == is_told

@@ -1,4 +1,4 @@
-"""Controls: units by their formula, walks that stay and go on, curves at the right time."""
+"""Controls: walks that stay and go on, curves at the right time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import itertools
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 
 DENSITY = KNOWN_SIGNALS["note_density"]
@@ -23,42 +23,23 @@ def take(control, n_steps, n_blocks=1, seed=(0, 0)):
     return np.concatenate(list(found))
 
 
-# Units
-
-
-def test_model_units_by_hand():
-    users = np.array([[0.0, 110.0], [0.25, 140.0], [1.0, 170.0], [0.5, 125.0]], np.float32)
-    models = np.array([[-1.0, -1.0], [-0.5, 0.0], [1.0, 1.0], [0.0, -0.5]], np.float32)
-    np.testing.assert_allclose(signals.to_model_units(users, (DENSITY, TEMPO)), models, atol=1e-6)
-    np.testing.assert_allclose(signals.from_model_units(models, (DENSITY, TEMPO)), users, rtol=1e-6)
-    tensor = signals.to_model_units(tf.constant(users), (DENSITY, TEMPO))
-    np.testing.assert_allclose(tensor, models, atol=1e-6)
-    assert tensor.dtype == tf.float32
-
-
-def test_values_are_limited_signal_by_signal():
-    values = np.array([[-0.5, 100.0], [0.5, 180.0], [1.5, 120.0]])
-    expected = [[0.0, 110.0], [0.5, 170.0], [1.0, 120.0]]
-    np.testing.assert_array_equal(signals.limited(values, (DENSITY, TEMPO)), expected)
-
-
 def test_centre_of_a_step_is_the_middle_of_its_frames():
     audio = CONFIG.audio
     starts = np.arange(3 * 16, 4 * 16) * audio.hop_size  # of the frames of step 3
     middle = (starts[0] + starts[-1] + audio.window_size) / 2 / audio.sample_rate_hz
-    assert signals.centres_seconds(CONFIG, 3, 1) == pytest.approx([middle])
-    np.testing.assert_allclose(np.diff(signals.centres_seconds(CONFIG, 5, 4)), STEP_SECONDS)
+    assert controls_lib.centres_seconds(CONFIG, 3, 1) == pytest.approx([middle])
+    np.testing.assert_allclose(np.diff(controls_lib.centres_seconds(CONFIG, 5, 4)), STEP_SECONDS)
 
 
 # Controls
 
 
 def test_constant():
-    np.testing.assert_array_equal(take(signals.parse("128", TEMPO), 8, 3), np.full(24, 128.0))
+    np.testing.assert_array_equal(take(controls_lib.parse("128", TEMPO), 8, 3), np.full(24, 128.0))
 
 
 def test_random_walk_does_not_depend_on_how_it_is_cut():
-    walk = signals.parse("random_walk", TEMPO)
+    walk = controls_lib.parse("random_walk", TEMPO)
     whole = take(walk, 300)
     assert len(np.unique(whole)) == 300
     np.testing.assert_array_equal(take(walk, 60, 5), whole)
@@ -68,7 +49,7 @@ def test_random_walk_does_not_depend_on_how_it_is_cut():
 
 
 def test_random_walk_is_uniform_in_its_range_and_as_fast_as_it_says():
-    paths = [take(signals.RandomWalk(110.0, 170.0), 4000, seed=(i,)) for i in range(40)]
+    paths = [take(controls_lib.RandomWalk(110.0, 170.0), 4000, seed=(i,)) for i in range(40)]
     values = np.stack(paths)
     assert values.min() >= 110.0 and values.max() <= 170.0
     shares = np.histogram(values, bins=6, range=(110, 170))[0] / values.size
@@ -83,7 +64,7 @@ def test_random_walk_is_uniform_in_its_range_and_as_fast_as_it_says():
 
 
 def test_random_walk_in_a_part_of_the_range():
-    values = take(signals.parse("random_walk:0.2:0.3", DENSITY), 5000)
+    values = take(controls_lib.parse("random_walk:0.2:0.3", DENSITY), 5000)
     assert 0.2 <= values.min() < 0.21 and 0.29 < values.max() <= 0.3
 
 
@@ -91,32 +72,32 @@ def test_curve_is_read_at_the_centres(tmp_path):
     path = tmp_path / "curve.csv"
     # The signal is its own clock: 0.1 a second from 1 s to 9 s.
     path.write_text("time_seconds,value\n1,0.1\n9,0.9\n")
-    values = take(signals.parse(str(path), DENSITY), 7, 12)
+    values = take(controls_lib.parse(str(path), DENSITY), 7, 12)
     centres = (np.arange(84) + 0.5) * STEP_SECONDS + 384 / 22_050
     np.testing.assert_allclose(values, 0.1 * np.clip(centres, 1.0, 9.0), atol=1e-12)
 
 
 def test_curve_of_one_point_is_a_constant(tmp_path):
     (tmp_path / "curve.csv").write_text("time_seconds, value\n5, 120\n\n")
-    values = take(signals.read_curve(tmp_path / "curve.csv", TEMPO), 10)
+    values = take(controls_lib.read_curve(tmp_path / "curve.csv", TEMPO), 10)
     np.testing.assert_array_equal(values, np.full(10, 120.0))
 
 
 def test_blocks_put_the_signals_side_by_side(tmp_path):
     (tmp_path / "curve.csv").write_text("time_seconds,value\n0,0\n10,1\n")
     texts = {"tempo_bpm": "128", "note_density": str(tmp_path / "curve.csv")}
-    controls = signals.parse_all(texts, CONFIG.conditioning.signals)
-    block = next(signals.blocks(controls, CONFIG, (3, 0), 16))
+    controls = controls_lib.parse_all(texts, CONFIG.conditioning.signals)
+    block = next(controls_lib.blocks(controls, CONFIG, (3, 0), 16))
     assert (block.shape, block.dtype) == ((16, 2), np.float32)
     np.testing.assert_array_equal(block[:, 1], np.full(16, 128.0, np.float32))
-    expected = signals.centres_seconds(CONFIG, 0, 16) / 10
+    expected = controls_lib.centres_seconds(CONFIG, 0, 16) / 10
     np.testing.assert_allclose(block[:, 0], expected, atol=1e-6)
 
 
 def test_each_signal_walks_on_its_own():
-    controls = [signals.RandomWalk(0.0, 1.0)] * 2
+    controls = [controls_lib.RandomWalk(0.0, 1.0)] * 2
     config = dataclasses.replace(CONFIG, conditioning=ConditioningConfig((DENSITY, ENERGY)))
-    block = next(signals.blocks(controls, config, (0, 0), 100))
+    block = next(controls_lib.blocks(controls, config, (0, 0), 100))
     assert np.abs(block[:, 0] - block[:, 1]).max() > 0.1
 
 
@@ -137,7 +118,7 @@ def test_each_signal_walks_on_its_own():
 )
 def test_bad_text_is_named(text, message):
     with pytest.raises(ValueError, match=message):
-        signals.parse(text, TEMPO)
+        controls_lib.parse(text, TEMPO)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +137,7 @@ def test_bad_text_is_named(text, message):
 def test_bad_curve_is_named(tmp_path, text, message):
     (tmp_path / "curve.csv").write_text(text)
     with pytest.raises(ValueError, match=f"curve.csv.*{message}"):
-        signals.parse(str(tmp_path / "curve.csv"), TEMPO)
+        controls_lib.parse(str(tmp_path / "curve.csv"), TEMPO)
 
 
 @pytest.mark.parametrize(
@@ -170,4 +151,4 @@ def test_bad_curve_is_named(tmp_path, text, message):
 )
 def test_texts_and_signals_must_match(texts, of, message):
     with pytest.raises(ValueError, match=message):
-        signals.parse_all(texts, of)
+        controls_lib.parse_all(texts, of)
