@@ -18,7 +18,7 @@ help:
 	@echo "make setup       install everything into $(VENV)"
 	@echo "make test        lint, then the default tests"
 	@echo "make test-large  the default tests and the large ones"
-	@echo "make lint        check style and formatting"
+	@echo "make lint        check style, formatting and who imports whom"
 	@echo "make format      correct style and formatting"
 	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
 	@echo "make play        only play the trained models"
@@ -41,7 +41,7 @@ $(STAMP): requirements.lock setup.py
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -201,7 +201,7 @@ def test_events_give_the_scaled_density():
 def latents_touched(sample: int, n_samples: int) -> np.ndarray:
     """How much each latent of an encoded file sees of a click: its energy in the latent's frames.
 
-    The geometry is that of musika_tf/encoding.py, computed with the project's own STFT.
+    The geometry is that of musika_tf/networks/codec.py, computed with the project's own STFT.
     """
     from musika_tf import spectral
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from musika_tf import files
 from musika_tf.runs import checkpoint
 from musika_tf.training import pipeline
 from musika_tf.training.loop import LoopState
@@ -73,11 +74,12 @@ def lower(
         "batches": batches.as_dict(),
         "batch": [{"shape": spec.shape, "dtype": spec.dtype.name} for spec in batches.array_specs],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PROGRAM_FILE).write_bytes(compiler_ir(stage="hlo_serialized"))
-    checkpoint.save_arrays(folder / STATE_FILE, {k: v.numpy() for k, v in state.items()})
-    checkpoint.save_arrays(folder / CONSTANTS_FILE, constants)
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    with files.written_aside(folder) as new:
+        new.mkdir()
+        (new / PROGRAM_FILE).write_bytes(compiler_ir(stage="hlo_serialized"))
+        checkpoint.save_arrays(new / STATE_FILE, {k: v.numpy() for k, v in state.items()})
+        checkpoint.save_arrays(new / CONSTANTS_FILE, constants)
+        (new / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _captured(traced, state: dict[str, tf.Variable]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
