@@ -27,6 +27,8 @@ _SERVING = (
 setup(
     name="musika_tf",
     version="0.1.0",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     description="Musika (ISMIR 2022) in TensorFlow: fast generation of stereo music of any length",
     # Named one by one: a search would install the tests as a top-level package too.
     packages=[

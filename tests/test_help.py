@@ -1,4 +1,4 @@
-"""`--help` of every program, however it is started."""
+"""`--help` of every program, however it is started; what the documentation calls is there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import concurrent.futures
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = (".", "docs", "examples", "weights/*")
+PAGES = [str(p.relative_to(ROOT)) for f in FOLDERS for p in sorted(ROOT.glob(f"{f}/*.md"))]
 
 # A flag of each module that the program takes flags from.
 TRAINING_FLAGS = ("--run_dir", "--sample_n_steps", "--learning_rate", "--hop_size", "--seq_len")
@@ -68,20 +72,48 @@ def source_of(program: str) -> ast.Module:
     return ast.parse(pathlib.Path(path).read_text())
 
 
+@pytest.fixture(scope="module")
+def helps() -> dict[tuple[str, Callable[[str], list[str]]], str]:
+    """What `--help` says, by program and way of starting it."""
+    # One console script stands for all: setup.py makes them alike.
+    starts = [*((name, as_module) for name in listed_programs()), ("prepare", as_console_script)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        texts = pool.map(lambda start: help_of(start[1](start[0])), starts)
+        return dict(zip(starts, texts, strict=True))
+
+
+def commands(text: str) -> list[tuple[str, list[str]]]:
+    """Programs that a page calls, and the flags that it gives them."""
+    found = re.findall(r"musika-([a-z-]+)((?:\\\n|[^\n`#|])*)", text)
+    return [(name.replace("-", "_"), re.findall(r"(?<=\s)--(\w+)", rest)) for name, rest in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_flags_in_the_documentation_are_there(page, helps):
+    for program, names in commands((ROOT / page).read_text()):
+        assert (program, as_module) in helps, f"there is no program {program}"
+        known = re.findall(r"^  --(\[no\])?(\w+):", helps[program, as_module], re.MULTILINE)
+        flags = {f"{no}{name}" for negation, name in known for no in ("", "no" if negation else "")}
+        # Of absl itself, which `--help` leaves out.
+        assert set(names) <= flags | {"flagfile", "help"}, program
+
+
+def test_commands_are_found_where_they_go_on_in_the_next_line():
+    page = "`musika-export --verify`:\n\n    musika-train-gan $P --a=1 \\\n        --b=2  # --c\n"
+    assert commands(page) == [("export", ["verify"]), ("train_gan", ["a", "b"])]
+
+
 @pytest.mark.parametrize("program", listed_programs())
 def test_listed_program_has_an_entry_point(program):
     functions = [n.name for n in source_of(program).body if isinstance(n, ast.FunctionDef)]
     assert "run" in functions
 
 
-def test_help_says_what_a_program_does_and_lists_all_its_flags():
-    programs = listed_programs()
-    assert set(programs) == set(EXPECTED_FLAGS), "a new program needs its flags in EXPECTED_FLAGS"
-    # One console script stands for all: setup.py makes them alike.
-    starts = [*((program, as_module) for program in programs), ("prepare", as_console_script)]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        texts = list(pool.map(lambda start: help_of(start[1](start[0])), starts))
-    for (program, way), text in zip(starts, texts, strict=True):
+def test_help_says_what_a_program_does_and_lists_all_its_flags(helps):
+    assert set(listed_programs()) == set(EXPECTED_FLAGS), (
+        "a new program needs its flags in EXPECTED_FLAGS"
+    )
+    for (program, way), text in helps.items():
         where = f"{program} started {way.__name__}:\n{text}"
         assert ast.get_docstring(source_of(program)).splitlines()[0] in text, where
         for flag in EXPECTED_FLAGS[program]:
