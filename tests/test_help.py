@@ -83,9 +83,10 @@ def helps() -> dict[tuple[str, Callable[[str], list[str]]], str]:
 
 
 def commands(text: str) -> list[tuple[str, list[str]]]:
-    """Programs that a page calls, and the flags that it gives them."""
-    found = re.findall(r"musika-([a-z-]+)((?:\\\n|[^\n`#|])*)", text)
-    return [(name.replace("-", "_"), re.findall(r"(?<=\s)--(\w+)", rest)) for name, rest in found]
+    """Programs that a page gives flags to, and which."""
+    found = re.findall(r"(?m)(?:^ *|`)musika-([a-z-]+)((?:\\\n|[^\n`#|])*)", text)
+    calls = [(name.replace("-", "_"), re.findall(r"(?<=\s)--(\w+)", rest)) for name, rest in found]
+    return [(program, names) for program, names in calls if names]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -99,7 +100,7 @@ def test_flags_in_the_documentation_are_there(page, helps):
 
 
 def test_commands_are_found_where_they_go_on_in_the_next_line():
-    page = "`musika-export --verify`:\n\n    musika-train-gan $P --a=1 \\\n        --b=2  # --c\n"
+    page = "`musika-models`, `musika-export --verify`\n    musika-train-gan --a \\\n  --b=2  # --c"
     assert commands(page) == [("export", ["verify"]), ("train_gan", ["a", "b"])]
 
 
