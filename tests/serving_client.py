@@ -14,6 +14,7 @@ class Rest:
     """A session with one server."""
 
     def __init__(self, port, name="musika"):
+        self.port = port
         self.root = f"http://127.0.0.1:{port}"
         self._url = f"{self.root}/v1/models/{name}"
         self._session = requests.Session()

@@ -34,7 +34,7 @@ def test_port_that_is_taken_is_named(model_dir, name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"rest_port": 0, "grpc_port": 0, name: port}
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(OSError, match=str(port)):
             Server(Settings(model_dir, **ports)).__enter__()
 
 
@@ -49,7 +49,7 @@ def test_other_machines_are_warned_of(model_dir, warnings):
     with Server(Settings(model_dir, host="0.0.0.0", rest_port=0, grpc_port=0)) as server:
         assert serving_client.Rest(server.rest_port).page("/healthz").status_code == 200
     assert len(warnings) == 1
-    assert "there is no authentication" in warnings[0][0]
+    assert "no password" in warnings[0][0]
 
 
 def test_ipv6(model_dir, warnings):
