@@ -111,6 +111,9 @@ def test_health(server):
     stub = health_pb2_grpc.HealthStub(serving_client.channel(server.grpc_port))
     response = stub.Check(health_pb2.HealthCheckRequest())
     assert response.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as error:
+        next(stub.Watch(health_pb2.HealthCheckRequest()))
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def error_of(method, request, **how):

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services, on its own stubs: Predict, metadata, model status."""
+"""TensorFlow Serving's gRPC services, on its own stubs, and the standard one of health."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import grpc
 import tensorflow as tf
+from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -41,6 +42,12 @@ def _answering(method: Callable) -> Callable:
 
 async def _not_served(self, request, context: grpc.aio.ServicerContext) -> None:
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this method is not served here")
+
+
+class _Health(health.aio.HealthServicer):
+    """The library's; clients whose `Watch` is not served take the server as healthy."""
+
+    Watch = _not_served  # A stream without an end would hold up the end of the server.
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -79,9 +86,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @_answering
     async def GetModelMetadata(  # noqa: N802, the protocol's name
-        self,
-        request: get_model_metadata_pb2.GetModelMetadataRequest,
-        context: grpc.aio.ServicerContext,
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, _: grpc.aio.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Says which signatures there are, with names, types and shapes."""
         model = self._engine.versions.model(_version(request.model_spec, self._engine.settings))
@@ -105,9 +110,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     @_answering
     async def GetModelStatus(  # noqa: N802, the protocol's name
-        self,
-        request: get_model_status_pb2.GetModelStatusRequest,
-        context: grpc.aio.ServicerContext,
+        self, request: get_model_status_pb2.GetModelStatusRequest, _: grpc.aio.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Says which version serves, and which cannot be loaded."""
         response = get_model_status_pb2.GetModelStatusResponse()
@@ -149,3 +152,4 @@ def add_to(server: grpc.aio.Server, engine: Engine) -> None:
         PredictionService(engine), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), server)
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(), server)

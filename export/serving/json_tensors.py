@@ -69,11 +69,8 @@ def _columns_of_rows(rows: Any, signature: Signature) -> dict[str, list]:
         raise errors.invalid(f"`{_ROWS}` must be a list with at least one row")
     if not any(isinstance(row, dict) for row in rows):
         return {_only_input(signature, _ROWS): rows}
-    for index, row in enumerate(rows):
-        try:
-            signature.check_names(row if isinstance(row, dict) else {})
-        except errors.ServingError as error:
-            raise errors.invalid(f"row {index} of `{_ROWS}`: {error}") from None
+    for row in rows:
+        signature.check_names(row if isinstance(row, dict) else {})
     return {name: [row[name] for row in rows] for name in signature.inputs}
 
 

@@ -11,7 +11,6 @@ import grpc
 import uvicorn
 from absl import logging
 from anyio import from_thread
-from grpc_health.v1 import health, health_pb2_grpc
 
 from export.serving import grpc_services, rest
 from export.serving.engine import Engine
@@ -97,13 +96,9 @@ class Server:
     def _new_rest(self, engine: Engine) -> uvicorn.Server:
         config = uvicorn.Config(
             rest.app(engine),
-            lifespan="off",
             log_config=None,
             log_level="warning",
             access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
             limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=self.settings.grace_seconds,
@@ -122,7 +117,6 @@ class Server:
             maximum_concurrent_rpcs=settings.max_concurrency + settings.max_queue + _N_SPARE_CALLS,
         )
         grpc_services.add_to(server, engine)
-        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
         try:
             self.grpc_port = server.add_insecure_port(f"{self._host}:{settings.grpc_port}")
         except RuntimeError:
