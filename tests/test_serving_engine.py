@@ -1,4 +1,4 @@
-"""The engine: how many run, how many wait, how long, and what they are told."""
+"""The engine: how many run, how many wait, how long, and what of their errors shows."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def slow(n):
     return {"signature_name": "slow", "inputs": [n]}
 
 
-def test_full_queue_is_told_at_once(server, rest):
+def test_full_queue_refuses_at_once(server, rest):
     n = n_steps_of_a_second(rest)
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         clients = [serving_client.Rest(server.rest_port) for _ in range(10)]

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 Arrays = Mapping[str, np.ndarray]
 # Runs a signature with its inputs, within the limits of a request.
 Call = Callable[[Signature, Arrays], Arrays]
-# The waiting client is told first that it is too late.
+# The client learns first that it is too late.
 _TENSORFLOW_LATER_SECONDS = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told about the server of this process, in the library's own registry."""
+"""What Prometheus counts of the server of this process, in the library's own registry."""
 
 from __future__ import annotations
 

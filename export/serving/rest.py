@@ -32,6 +32,7 @@ def app(engine: Engine) -> Starlette:
         ServingError: _serving_error,
         HTTPException: _http_error,
         ClientDisconnect: lambda request, error: Response(),  # which nobody reads
+        Exception: lambda request, error: JSONResponse({"error": "internal error"}, 500),
     }
     return Starlette(routes=routes, exception_handlers=handlers)
 
