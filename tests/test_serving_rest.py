@@ -206,14 +206,16 @@ def impatient(server):
         yield impatient
 
 
-def test_request_that_takes_too_long(rest, impatient):
-    n = 20 * n_steps_of_a_second(rest)
+def test_request_that_takes_too_long(impatient):
     client = serving_client.Rest(impatient.rest_port)
-    answer = client.predict(slow(n))
+    answer = client.predict(slow(2**31 - 1))  # hours
     assert answer.status_code == 504
     assert answer.json() == {"error": "no answer within 0.4 s: ask for less at a time"}
-    # TensorFlow gave up too: its place is free.
-    answer = client.predict({"instances": [[1, 2]]})
+    # TensorFlow gave up too, or the only thread would never be free. A busy machine needs a while.
+    for _ in range(100):
+        answer = client.predict({"instances": [[1, 2]]})
+        if answer.status_code != 504:
+            break
     assert answer.json() == {"predictions": [[2.0, 4.0]]}
 
 
