@@ -35,6 +35,12 @@ flags.DEFINE_float(
     "Learning rate of Adam in every stage.",
 )
 flags.DEFINE_float(
+    "final_learning_rate_share",
+    _DEFAULT.final_learning_rate_share,
+    "Share of the learning rate at the last step of a stage, to which half a cosine leads; 1 keeps "
+    "it constant.",
+)
+flags.DEFINE_float(
     "adam_beta_1",
     _DEFAULT.adam_beta_1,
     "Decay of Adam's running mean of gradients, at least 0 and below 1.",

@@ -116,9 +116,16 @@ class AutoencoderConfig:
     level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
     # Channels of the 2-D convolutions of the discriminator on spectrograms.
     spectral_discriminator_widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    # Whether both levels have a linear path of principal components beside their networks.
+    principal_path: bool = True
+    # Steps inverse STFT → STFT by which the phases of an excerpt are made consistent.
+    consistency_n_steps: int = 2
 
     def __post_init__(self):
-        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        names = {field.name for field in dataclasses.fields(self)}
+        _require_positive(self, *(names - {"principal_path", "consistency_n_steps"}))
+        if not 0 <= self.consistency_n_steps <= 8:
+            raise ValueError(f"consistency_n_steps={self.consistency_n_steps} must be 0 to 8")
         if len(self.level2_encoder_widths) != len(self.level2_strides):
             raise ValueError(
                 f"level2_encoder_widths={self.level2_encoder_widths} must hold one width "
@@ -265,6 +272,8 @@ class TrainingConfig:
     gan_n_steps: int = 1_500_000
     # Learning rate of Adam, all stages.
     learning_rate: float = 1e-4
+    # Share of it at the end of a stage: half a cosine leads there; 1 keeps it constant.
+    final_learning_rate_share: float = 0.05
     # First-moment decay of Adam.
     adam_beta_1: float = 0.5
     # Weight of the L1 distance of log magnitudes in phase 2.
@@ -391,7 +400,13 @@ class Config:
                 f"a config has the sections {', '.join(sections)}, this one has "
                 f"{', '.join(values) or 'none'}: use the release that wrote it"
             )
+        if "autoencoder" in values:
+            values["autoencoder"] = {**_BEFORE_PRINCIPAL_PATHS, **values["autoencoder"]}
         return cls(**{name: section_from_dict(sections[name], values[name]) for name in values})
+
+
+# What autoencoders were whose config does not say.
+_BEFORE_PRINCIPAL_PATHS = {"principal_path": False, "consistency_n_steps": 0}
 
 
 def section_from_dict(section: type, values: dict[str, Any]) -> Any:

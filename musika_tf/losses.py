@@ -35,6 +35,35 @@ def l1(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.abs(a - b))
 
 
+def audible_l1(target, decoded, mode):
+    louder = tf.stop_gradient(tf.maximum(target, decoded))
+    if mode == 1:
+        w = 0.1 + 0.9 * tf.clip_by_value((louder + 1.0) / 0.4, 0.0, 1.0)
+        return tf.reduce_mean(w * tf.abs(target - decoded))
+    if mode == 2:
+        w = 0.1 + 1.5 * tf.square(tf.clip_by_value(louder + 1.0, 0.0, 2.0))
+        return tf.reduce_mean(w * tf.abs(target - decoded))
+    return tf.reduce_mean(tf.abs(target - decoded)) + 2.0 * tf.reduce_mean(
+        tf.abs(spectral.magnitude_from_log(target) - spectral.magnitude_from_log(decoded))
+    ) / tf.reduce_mean(spectral.magnitude_from_log(target))
+
+
+def phase_derivatives(real, fake):
+    """1 - cos of difference of group delay and instantaneous frequency, magnitude weighted"""
+    total = 0.0
+    for axis in (1, 2):
+        def diff(x):
+            a = x[:, 1:] if axis == 1 else x[:, :, 1:]
+            b = x[:, :-1] if axis == 1 else x[:, :, :-1]
+            return a * tf.math.conj(b)
+        r, f = diff(real), diff(fake)
+        cross = tf.math.real(r * tf.math.conj(f))
+        n = tf.sqrt(spectral.power(r) * spectral.power(f) + 1e-12)
+        w = tf.sqrt(tf.sqrt(spectral.power(r) + 1e-12))
+        total += tf.reduce_sum(w * (1.0 - cross / n)) / tf.reduce_sum(w)
+    return total
+
+
 def multi_scale_spectral_distance(
     real: tf.Tensor, fake: tf.Tensor, hop_sizes: Sequence[int]
 ) -> tf.Tensor:

@@ -10,7 +10,8 @@ from musika_tf.batches import LatentBatches, WaveformBatches
 from musika_tf.conditioning.latent_labels import LatentSignals
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.shards import Shards
-from musika_tf.training import checkpoint, distribution, stages
+from musika_tf.principal import install
+from musika_tf.training import checkpoint, distribution, principal_fit, stages
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -74,11 +75,19 @@ def train_autoencoder(
         level=level,
         phase=phase,
         held_out=datasets.held_out_waveforms(shards, audio, N_HELD_OUT),
+        n_steps=settings.n_steps,
     )
     if before:
         checkpoint.load_networks(before, trainer.inherited_networks())
     if initial:
         checkpoint.load_networks(initial, trainer.networks)
+    if before or initial or phase == 1:
+        trainer.begin()
+    if phase == 1 and not initial and not checkpoint.latest(folder):
+        if config.autoencoder.principal_path:
+            found = principal_fit.fit(trainer.autoencoder, level, shards, folder)
+            install(found, *(trainer.networks[f"{n}{level}"] for n in ("encoder", "decoder")))
+            print(f"principal components: {100 * found.share:.1f} % of the variance")
     if distribution.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         stages.begin(run_dir, stage.name, config, training, flags_text)
