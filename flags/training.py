@@ -35,6 +35,12 @@ flags.DEFINE_float(
     "Learning rate of Adam in every stage.",
 )
 flags.DEFINE_float(
+    "final_learning_rate_share",
+    _DEFAULT.final_learning_rate_share,
+    "Share of the learning rate at the last step of a stage, to which half a cosine leads; 1 keeps "
+    "it constant.",
+)
+flags.DEFINE_float(
     "adam_beta_1",
     _DEFAULT.adam_beta_1,
     "Decay of Adam's running mean of gradients, at least 0 and below 1.",
@@ -42,12 +48,22 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "reconstruction_weight",
     _DEFAULT.reconstruction_weight,
-    "Weight of the L1 distance of log magnitudes in phase 2 of an autoencoder.",
+    "Weight of the L1 distance of the waveforms' log magnitudes in phase 2 of an autoencoder.",
 )
 flags.DEFINE_float(
     "multi_scale_weight",
     _DEFAULT.multi_scale_weight,
     "Weight of the multi-scale spectral distance in phase 2 of an autoencoder.",
+)
+flags.DEFINE_float(
+    "adversarial_start_share",
+    _DEFAULT.adversarial_start_share,
+    "Share of the steps of phase 2 of an autoencoder before the discriminator comes in, 0 to 1.",
+)
+flags.DEFINE_integer(
+    "adversarial_period",
+    _DEFAULT.adversarial_period,
+    "From then on it is trained, and heeded, at every so many-th step.",
 )
 flags.DEFINE_float(
     "r1_weight",

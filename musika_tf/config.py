@@ -116,9 +116,16 @@ class AutoencoderConfig:
     level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
     # Channels of the 2-D convolutions of the discriminator on spectrograms.
     spectral_discriminator_widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    # Whether both levels have a linear path of principal components beside their networks.
+    principal_path: bool = True
+    # Steps inverse STFT → STFT by which the phases of an excerpt are made consistent.
+    consistency_n_steps: int = 2
 
     def __post_init__(self):
-        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        names = {field.name for field in dataclasses.fields(self)}
+        _require_positive(self, *(names - {"principal_path", "consistency_n_steps"}))
+        if not 0 <= self.consistency_n_steps <= 8:
+            raise ValueError(f"consistency_n_steps={self.consistency_n_steps} must be 0 to 8")
         if len(self.level2_encoder_widths) != len(self.level2_strides):
             raise ValueError(
                 f"level2_encoder_widths={self.level2_encoder_widths} must hold one width "
@@ -265,12 +272,18 @@ class TrainingConfig:
     gan_n_steps: int = 1_500_000
     # Learning rate of Adam, all stages.
     learning_rate: float = 1e-4
+    # Share of it at the end of a stage: half a cosine leads there; 1 keeps it constant.
+    final_learning_rate_share: float = 0.05
     # First-moment decay of Adam.
     adam_beta_1: float = 0.5
-    # Weight of the L1 distance of log magnitudes in phase 2.
+    # Weight of the L1 distance of the waveforms' log magnitudes in phase 2.
     reconstruction_weight: float = 1.0
     # Weight of the multi-scale spectral distance in phase 2.
     multi_scale_weight: float = 4.0
+    # Share of the steps of phase 2 before the discriminator comes in.
+    adversarial_start_share: float = 0.6
+    # From then on it is trained, and heeded, at every so many-th step.
+    adversarial_period: int = 2
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
     # Weight of the distance between what a conditional generator is told and what the estimator
@@ -285,8 +298,17 @@ class TrainingConfig:
 
     def __post_init__(self):
         _require_positive(
-            self, "batch_size", "level1_n_steps", "level2_n_steps", "gan_n_steps", "learning_rate"
+            self,
+            "batch_size",
+            "level1_n_steps",
+            "level2_n_steps",
+            "gan_n_steps",
+            "learning_rate",
+            "adversarial_period",
         )
+        for name in ("final_learning_rate_share", "adversarial_start_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 to 1")
         for name in ("adam_beta_1", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
@@ -301,6 +323,10 @@ class TrainingConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
+
+    def n_steps_of(self, stage: str) -> int:
+        """Length of a stage: level1_phase1, level1_phase2, level2_phase1, level2_phase2 or gan."""
+        return getattr(self, f"{stage.partition('_')[0]}_n_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,7 +417,13 @@ class Config:
                 f"a config has the sections {', '.join(sections)}, this one has "
                 f"{', '.join(values) or 'none'}: use the release that wrote it"
             )
+        if "autoencoder" in values:
+            values["autoencoder"] = {**_BEFORE_PRINCIPAL_PATHS, **values["autoencoder"]}
         return cls(**{name: section_from_dict(sections[name], values[name]) for name in values})
+
+
+# What autoencoders were whose config does not say.
+_BEFORE_PRINCIPAL_PATHS = {"principal_path": False, "consistency_n_steps": 0}
 
 
 def section_from_dict(section: type, values: dict[str, Any]) -> Any:

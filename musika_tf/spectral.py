@@ -91,6 +91,50 @@ def synthesis_window(window_size: int, hop_size: int) -> np.ndarray:
     return (window / np.tile(squares, window_size // hop_size)).astype(np.float32)
 
 
+def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: int) -> tf.Tensor:
+    """Keeps the magnitudes and moves the phases towards those of a waveform (Griffin & Lim 1984).
+
+    Each step takes the waveform whose frames come nearest to the spectrum, and of its own spectrum
+    the phases. Gradients pass through.
+
+    Args:
+      spectrum: complex64 [..., n_frames, window_size // 2 + 1], n_frames static.
+      window_size, hop_size: in samples.
+      n_steps: at least 0.
+
+    Returns:
+      complex64, as `spectrum`.
+    """
+    magnitudes = magnitude(spectrum)
+    for _ in range(n_steps):
+        frames = tf.signal.irfft(spectrum, [window_size])
+        window = _excerpt_window(spectrum.shape[-2], window_size, hop_size)
+        waveform = _overlap_add(frames * hann(window_size), hop_size) / window
+        found = stft(waveform, window_size, hop_size)
+        spectrum = found * tf.cast(magnitudes * tf.math.rsqrt(power(found) + 1e-9), tf.complex64)
+    return spectrum
+
+
+@functools.lru_cache(maxsize=8)
+def _excerpt_window(n_frames: int, window_size: int, hop_size: int) -> np.ndarray:
+    """Sum of the squared windows of all frames over every sample, nowhere less than a thousandth.
+
+    At both ends, where frames are missing, it is small: dividing by it gives the least-squares
+    waveform there as well.
+    """
+    total = np.zeros(n_frames * hop_size + window_size - hop_size)
+    for frame in range(n_frames):
+        total[frame * hop_size :][:window_size] += np.square(hann(window_size))
+    return np.maximum(total, 1e-3).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def hann(window_size: int) -> np.ndarray:
+    """Periodic Hann window, float32 [window_size]."""
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window_size) / window_size)
+    return window.astype(np.float32)
+
+
 @functools.lru_cache(maxsize=8)
 def carrier(window_size: int, hop_size: int) -> np.ndarray:
     """Phase factors exp(2πi·bin·frame·hop_size/window_size) of tones at the centres of the bins.

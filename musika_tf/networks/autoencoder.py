@@ -16,14 +16,23 @@ adjacent excerpts.
 
 from __future__ import annotations
 
+import copy
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from musika_tf import spectral
-from musika_tf.config import N_CHANNELS, Config
+from musika_tf.config import N_CHANNELS, AutoencoderConfig, Config
 from musika_tf.networks.layers import PositionModulation
+from musika_tf.networks.principal import (
+    Gain,
+    PrincipalDecoding,
+    PrincipalEncoding,
+    Standardization,
+    before_tanh,
+)
 from musika_tf.networks.spectral_norm import SpectralConv2D
 
 LEAKY_RELU_SLOPE = 0.2
@@ -47,6 +56,12 @@ def _output(x, width: int, name: str):
     return _conv(x, width, 1, name, dtype="float32")
 
 
+def _correction(x, width: int, name: str, sizes: AutoencoderConfig):
+    """The last layer of a network that corrects a principal path: it begins with nothing."""
+    options = {"kernel_initializer": "zeros"} if sizes.principal_path else {}
+    return _conv(x, width, 1, name, dtype="float32", **options)
+
+
 def _residual(x, name: str):
     return layers.Add()([x, _activate(_conv(x, x.shape[-1], 3, name))])
 
@@ -63,7 +78,10 @@ def build_encoder1(config: Config) -> keras.Model:
     x = inputs
     for index, width in enumerate(sizes.level1_encoder_widths):
         x = _activate(_conv(x, width, 1, f"conv{index}"))
-    latents = _output(x, sizes.level1_latent_depth, "latents")
+    latents = _correction(x, sizes.level1_latent_depth, "latents", sizes)
+    if sizes.principal_path:
+        principal = PrincipalEncoding(1, sizes.level1_latent_depth, name="principal")
+        latents = layers.Add()([principal(inputs), latents])
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder1")
 
 
@@ -77,7 +95,11 @@ def build_decoder1(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((config.audio.excerpt_n_frames, sizes.level1_latent_depth))
     full_width, *half_widths = sizes.level1_decoder_widths
-    x = PositionModulation(name="stem_position")(_activate(_conv(inputs, full_width, 3, "stem")))
+    x = inputs
+    if sizes.principal_path:
+        principal_latents = before_tanh(inputs)
+        x = Standardization(name="standardization")(principal_latents)
+    x = PositionModulation(name="stem_position")(_activate(_conv(x, full_width, 3, "stem")))
     skips = []
     for index, width in enumerate(half_widths):
         skips.append(x)
@@ -86,9 +108,15 @@ def build_decoder1(config: Config) -> keras.Model:
     for index, skip in reversed(list(enumerate(skips))):
         x = layers.Add()([skip, _activate(_upsample(x, skip.shape[-1], 2, f"up{index}"))])
         x = PositionModulation(name=f"up{index}_position")(_residual(x, f"up{index}_conv"))
-    x = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
-    log_magnitudes = _output(x, config.audio.n_bins, "magnitude")
-    directions = _output(x, 2 * config.audio.n_bins, "phase")
+    head = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
+    if sizes.principal_path:
+        # The head is for phases: magnitudes are nearly there.
+        principal = PrincipalDecoding(1, config.audio.n_bins, name="principal")
+        correction = _correction(x, config.audio.n_bins, "magnitude", sizes)
+        log_magnitudes = layers.Add()([principal(principal_latents), correction])
+    else:
+        log_magnitudes = _output(head, config.audio.n_bins, "magnitude")
+    directions = _output(head, 2 * config.audio.n_bins, "phase")
     return keras.Model(inputs, [log_magnitudes, directions], name="decoder1")
 
 
@@ -97,11 +125,19 @@ def build_encoder2(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((None, sizes.level1_latent_depth))
     x = inputs
+    if sizes.principal_path:
+        x = before_tanh(inputs)
+        principal = PrincipalEncoding(
+            config.level2_ratio, sizes.level2_latent_depth, name="principal"
+        )(x)
+        x = Standardization(name="standardization")(x)
     stages = zip(sizes.level2_encoder_widths, sizes.level2_strides, strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_conv(x, width, stride, f"down{index}", stride=stride))
         x = layers.Add()([x, _activate(_conv(x, width, 1, f"down{index}_conv"))])
-    latents = _output(x, sizes.level2_latent_depth, "latents")
+    latents = _correction(x, sizes.level2_latent_depth, "latents", sizes)
+    if sizes.principal_path:
+        latents = layers.Add()([principal, Gain(name="gain")(latents)])
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder2")
 
 
@@ -110,12 +146,21 @@ def build_decoder2(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((config.excerpt_n_latents, sizes.level2_latent_depth))
     first_width, *widths = sizes.level2_decoder_widths
-    x = _residual(_activate(_conv(inputs, first_width, 3, "stem")), "stem_conv")
+    x = inputs
+    if sizes.principal_path:
+        x = before_tanh(inputs)
+        principal = PrincipalDecoding(
+            config.level2_ratio, sizes.level1_latent_depth, name="principal"
+        )(x)
+        x = Standardization(name="standardization")(x)
+    x = _residual(_activate(_conv(x, first_width, 3, "stem")), "stem_conv")
     stages = zip(widths, reversed(sizes.level2_strides), strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_upsample(x, width, stride, f"up{index}"))
         x = _residual(_residual(x, f"up{index}_conv0"), f"up{index}_conv1")
-    latents = _output(x, sizes.level1_latent_depth, "latents")
+    latents = _correction(x, sizes.level1_latent_depth, "latents", sizes)
+    if sizes.principal_path:
+        latents = layers.Add()([principal, Gain(name="gain")(latents)])
     return keras.Model(inputs, keras.ops.tanh(latents), name="decoder2")
 
 
@@ -215,6 +260,12 @@ class Autoencoder:
             self.networks["encoder2"] = build_encoder2(config)
             self.networks["decoder2"] = build_decoder2(config)
 
+    def with_network(self, name: str, network: keras.Model) -> Autoencoder:
+        """The same autoencoder but for one network."""
+        other = copy.copy(self)
+        other.networks = self.networks | {name: network}
+        return other
+
     def stft(self, waveforms: tf.Tensor) -> tf.Tensor:
         """float32 [batch, n_samples] → complex64 [batch, n_frames, n_bins]."""
         audio = self.config.audio
@@ -253,8 +304,18 @@ class Autoencoder:
         return self.spectrum(*self.decode1(self.decode2(latents)))
 
     def spectrum(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
-        """What decoder 1 gives → complex spectrum [batch, n_frames, n_bins]."""
-        return direction_to_spectrum(log_magnitudes, directions, self._carrier)
+        """What decoder 1 gives → complex spectrum [batch, n_frames, n_bins].
+
+        The phases are made consistent excerpt by excerpt, as often as the config says.
+        """
+        spectrum = direction_to_spectrum(log_magnitudes, directions, self._carrier)
+        n_steps = self.config.autoencoder.consistency_n_steps
+        if n_steps == 0:
+            return spectrum
+        audio = self.config.audio
+        excerpts = tf.reshape(spectrum, (-1, audio.excerpt_n_frames, audio.n_bins))
+        consistent = spectral.consistent(excerpts, audio.window_size, audio.hop_size, n_steps)
+        return tf.reshape(consistent, tf.shape(spectrum))
 
     def directions(self, spectrum: tf.Tensor) -> tf.Tensor:
         """The phase directions with which `spectrum` would give this spectrum's phases."""

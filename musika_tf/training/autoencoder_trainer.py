@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
@@ -11,7 +12,13 @@ import tensorflow as tf
 from musika_tf import spectral
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import precision, spectral_norm
-from musika_tf.networks.autoencoder import Autoencoder, build_discriminator
+from musika_tf.networks.autoencoder import (
+    Autoencoder,
+    build_decoder1,
+    build_decoder2,
+    build_discriminator,
+)
+from musika_tf.runs import checkpoint
 from musika_tf.training import losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
@@ -24,9 +31,16 @@ class AutoencoderTrainer(Trainer):
 
     | level, phase | trained              | objective                                   |
     | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                        |
-    | 1, 2         | decoder 1            | adversarial + L1 + multi-scale, with phases |
+    | 1, 2         | decoder 1            | multi-scale + L1 + adversarial, with phases |
     | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1        |
     | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1        |
+
+    In phase 2 the networks hold the decoder twice: `decoder1_learning` is what gradients move, and
+    `decoder1` its moving average, which is what later stages and listeners get. Adversary and
+    adversarial loss come in for the last part of the steps, and then every few steps.
+
+    What level 2 is compared with is what decoder 1 makes of the true level-1 latents (ours; the
+    paper does so for the discriminator, §4.1): it cannot and need not do better than level 1.
 
     Args:
       config: the system.
@@ -34,6 +48,7 @@ class AutoencoderTrainer(Trainer):
       level, phase: 1 or 2.
       held_out: float32 [n, k·excerpt_n_samples + overlap_size], k even: mono excerpts that
         `validate` and `sample` use; never trained on.
+      n_steps: length of the stage, see `Trainer`.
     """
 
     def __init__(
@@ -44,8 +59,9 @@ class AutoencoderTrainer(Trainer):
         level: int,
         phase: int,
         held_out: np.ndarray,
+        n_steps: int | None = None,
     ):
-        super().__init__(training)
+        super().__init__(training, n_steps)
         self.config = config
         self.level, self.phase = level, phase
         with precision.networks_of(training.precision):
@@ -59,6 +75,12 @@ class AutoencoderTrainer(Trainer):
         config = self.config
         self.autoencoder = Autoencoder(config, n_levels=self.level)
         self.networks = dict(self.autoencoder.networks)
+        # What gradients move: the autoencoder itself, or one with another decoder.
+        self._learning = self.autoencoder
+        if self.phase == 2:
+            learning = {1: build_decoder1, 2: build_decoder2}[self.level](config)
+            self.networks[self._learning_name] = learning
+            self._learning = self.autoencoder.with_network(self._decoder_name, learning)
         self.trained = {"decoder": self._trained_variables()}
         if self.phase == 2:
             n_samples = N_EXCERPTS * config.audio.excerpt_n_samples - config.audio.overlap_size
@@ -68,11 +90,20 @@ class AutoencoderTrainer(Trainer):
             self.trained["discriminator"] = self.discriminator.trainable_variables
 
     @property
+    def _decoder_name(self) -> str:
+        return f"decoder{self.level}"
+
+    @property
+    def _learning_name(self) -> str:
+        return f"{self._decoder_name}_learning"
+
+    @property
     def _discriminator_stft(self) -> tuple[int, int]:
         return self.config.audio.discriminator_window_size, self.config.audio.hop_size
 
     def _trained_variables(self) -> list[keras.Variable]:
-        encoder, decoder = (self.networks[f"{name}{self.level}"] for name in ("encoder", "decoder"))
+        networks = self._learning.networks
+        encoder, decoder = networks[f"encoder{self.level}"], networks[self._decoder_name]
         if self.phase == 2:
             return decoder.trainable_variables
         variables = encoder.trainable_variables + decoder.trainable_variables
@@ -82,23 +113,43 @@ class AutoencoderTrainer(Trainer):
     def inherited_networks(self) -> dict[str, keras.Model]:
         """Networks whose weights the stage before hands over: all but what this stage starts."""
         if self.phase == 2:
-            new = ["discriminator"]
+            new = ["discriminator", self._learning_name]
         else:
             new = ["encoder2", "decoder2"]
         return {name: network for name, network in self.networks.items() if name not in new}
 
+    def begin_with(self, path: pathlib.Path, names: Iterable[str]) -> None:
+        """Gives the named networks the weights of a checkpoint.
+
+        Where it knows no decoder that learns, as in phase 1 and in released weights, that one
+        starts from the decoder.
+        """
+        known = checkpoint.network_names(path)
+        loaded = [name for name in names if name != self._learning_name or name in known]
+        checkpoint.load_networks(path, {name: self.networks[name] for name in loaded})
+        if self._learning_name in self.networks.keys() - set(loaded):
+            weights = self.networks[self._decoder_name].get_weights()
+            self.networks[self._learning_name].set_weights(weights)
+
+    def after_update(self) -> None:
+        """Moves the averaged decoder towards the one that learns."""
+        if self.phase == 2:
+            self.move_average(self.networks[self._decoder_name], self.networks[self._learning_name])
+
     # Forward
 
-    def _decode(self, level1_latents: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(
+        self, autoencoder: Autoencoder, level1_latents: tf.Tensor, level: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Level-1 latents through `level` levels: log magnitudes and phase directions."""
         if level == 2:
-            latents = self.autoencoder.encode2(level1_latents)
+            latents = autoencoder.encode2(level1_latents)
             if self.phase == 2:
                 latents = tf.stop_gradient(latents)
-            level1_latents = self.autoencoder.decode2(latents)
+            level1_latents = autoencoder.decode2(latents)
         elif self.phase == 2:
             level1_latents = tf.stop_gradient(level1_latents)
-        return self.autoencoder.decode1(level1_latents)
+        return autoencoder.decode1(level1_latents)
 
     def _waveform(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
         spectrum = self.autoencoder.spectrum(log_magnitudes, directions)
@@ -123,47 +174,88 @@ class AutoencoderTrainer(Trainer):
 
     def _magnitude_gradients(self, log_magnitudes: tf.Tensor):
         with tf.GradientTape() as tape:
-            decoded, _ = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
-            loss = losses.l1(log_magnitudes, decoded)
-            target = self.target(loss)
-        gradients = {"decoder": tape.gradient(target, self.trained["decoder"])}
+            level1_latents = self._learning.encode1(log_magnitudes)
+            decoded, _ = self._decode(self._learning, level1_latents, self.level)
+            target = log_magnitudes
+            if self.level == 2:
+                target, _ = self.autoencoder.decode1(level1_latents)
+            loss = losses.l1(target, decoded)
+            scaled = self.target(loss)
+        gradients = {"decoder": tape.gradient(scaled, self.trained["decoder"])}
         return gradients, {"decoder/log_magnitude_l1": loss}
 
     def _waveform_gradients(self, waveforms: tf.Tensor, log_magnitudes: tf.Tensor):
-        spectral_norm.update_all(self.discriminator)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
-        real = self._complete(waveforms)
-        # Level 2 learns to be taken for level 1 alone (paper §4.1).
-        reference = real if self.level == 1 else self._waveform(*self._decode(level1_latents, 1))
+        target = self._complete(waveforms)
+        if self.level == 2:
+            target = self._waveform(*self._decode(self.autoencoder, level1_latents, 1))
+        return tf.cond(
+            self._is_adversarial(self.state["step"].read_value()),
+            lambda: self._decoder_gradients(level1_latents, target, with_adversary=True),
+            lambda: self._decoder_gradients(level1_latents, target, with_adversary=False),
+        )
+
+    def _is_adversarial(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether the discriminator takes part in a step."""
+        start = self.training.adversarial_start_share * (self.n_steps or 0)
+        is_due = step % self.training.adversarial_period == 0
+        return is_due & (tf.cast(step, tf.float32) >= start)
+
+    def _decoder_gradients(
+        self, level1_latents: tf.Tensor, target: tf.Tensor, with_adversary: bool
+    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Of both networks; without the adversary its gradients and metrics are zero."""
+        if with_adversary:
+            spectral_norm.update_all(self.discriminator)
         with tf.GradientTape(persistent=True) as tape:
-            decoded, directions = self._decode(level1_latents, self.level)
-            fake = self._waveform(decoded, directions)
-            views = self._discriminator_view(tf.concat([reference, fake], axis=0))
-            real_logits, fake_logits = tf.split(self.discriminator(views), 2)
-            terms = {
-                "adversarial": losses.hinge_generator_loss(fake_logits),
-                "log_magnitude_l1": losses.l1(log_magnitudes, decoded),
-                "multi_scale": losses.multi_scale_spectral_distance(
-                    real, fake, self.config.audio.multi_scale_hop_sizes
-                ),
-            }
-            decoder_loss = (
-                terms["adversarial"]
-                + self.training.reconstruction_weight * terms["log_magnitude_l1"]
+            made = self._waveform(*self._decode(self._learning, level1_latents, self.level))
+            terms = self._reconstruction_terms(target, made)
+            loss = (
+                self.training.reconstruction_weight * terms["log_magnitude_l1"]
                 + self.training.multi_scale_weight * terms["multi_scale"]
             )
-            discriminator_loss = losses.hinge_discriminator_loss(real_logits, fake_logits)
+            adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
+            if with_adversary:
+                adversary = self._adversarial_terms(target, made)
+                loss += adversary["adversarial"]
             targets = {
-                "decoder": self.target(decoder_loss),
-                "discriminator": self.target(discriminator_loss),
+                "decoder": self.target(loss),
+                "discriminator": self.target(adversary["hinge"]),
             }
         gradients = {
-            name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
+            name: tape.gradient(
+                scaled, self.trained[name], unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            for name, scaled in targets.items()
         }
-        return gradients, {f"decoder/{name}": value for name, value in terms.items()} | {
-            "discriminator/hinge": discriminator_loss,
-            "discriminator/real_logit": tf.reduce_mean(real_logits),
-            "discriminator/fake_logit": tf.reduce_mean(fake_logits),
+        # Metrics are means over all steps: those of the adversary are of its own steps.
+        period = self.training.adversarial_period
+        return gradients, {
+            "decoder/log_magnitude_l1": terms["log_magnitude_l1"],
+            "decoder/multi_scale": terms["multi_scale"],
+            "decoder/adversarial": period * adversary["adversarial"],
+            "discriminator/hinge": period * adversary["hinge"],
+            "discriminator/real_logit": period * adversary["real"],
+            "discriminator/fake_logit": period * adversary["fake"],
+        }
+
+    def _reconstruction_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Distances of waveforms [batch, n_samples]."""
+        spectrograms = (self.autoencoder.log_spectrogram(w) for w in (target, made))
+        hop_sizes = self.config.audio.multi_scale_hop_sizes
+        return {
+            "log_magnitude_l1": losses.l1(*spectrograms),
+            "multi_scale": losses.multi_scale_spectral_distance(target, made, hop_sizes),
+        }
+
+    def _adversarial_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = self._discriminator_view(tf.concat([target, made], axis=0))
+        real_logits, fake_logits = tf.split(self.discriminator(views), 2)
+        return {
+            "adversarial": losses.hinge_generator_loss(fake_logits),
+            "hinge": losses.hinge_discriminator_loss(real_logits, fake_logits),
+            "real": tf.reduce_mean(real_logits),
+            "fake": tf.reduce_mean(fake_logits),
         }
 
     # Held-out figures and samples
@@ -178,7 +270,7 @@ class AutoencoderTrainer(Trainer):
     def _held_out_figures(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         log_magnitudes = self.autoencoder.log_spectrogram(waveforms)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
-        decoded, directions = self._decode(level1_latents, self.level)
+        decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
         figures = {"held_out/log_magnitude_l1": losses.l1(log_magnitudes, decoded)}
         if self.phase == 2:
             real, fake = self._complete(waveforms), self._waveform(decoded, directions)
@@ -211,10 +303,9 @@ class AutoencoderTrainer(Trainer):
         }
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
-        """Tells of a discriminator that wins."""
-        if self.phase == 1:
-            return None
-        return won_diagnosis(metrics["discriminator/hinge"], "raise --multi_scale_weight")
+        """Tells of a discriminator that wins, once it has come in."""
+        hinge = metrics.get("discriminator/hinge", 0.0)
+        return won_diagnosis(hinge, "raise --multi_scale_weight") if hinge > 0.0 else None
 
     def sample(self) -> Samples:
         """Reconstructions of held-out excerpts; the originals are their references.
@@ -223,7 +314,8 @@ class AutoencoderTrainer(Trainer):
         """
         originals = self._held_out[:3]
         log_magnitudes = self.autoencoder.log_spectrogram(originals)
-        decoded, directions = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
+        level1_latents = self.autoencoder.encode1(log_magnitudes)
+        decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
         if self.phase == 1:
             directions = self.autoencoder.directions(self.autoencoder.stft(originals))
         waveforms, references = {}, {}

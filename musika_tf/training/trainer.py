@@ -63,7 +63,13 @@ class Trainer(abc.ABC):
     state: dict[str, tf.Variable]
     best_figure: str
 
-    def __init__(self, training: TrainingConfig):
+    def __init__(self, training: TrainingConfig, n_steps: int | None = None):
+        """Called before the networks are built.
+
+        Args:
+          training: how to train.
+          n_steps: length of the stage, over which the learning rate falls; None: it stays.
+        """
         if training.batch_size % distribution.n_replicas():
             raise ValueError(
                 f"batch_size={training.batch_size} must be a multiple of the "
@@ -71,6 +77,7 @@ class Trainer(abc.ABC):
             )
         keras.utils.set_random_seed(training.seed)
         self.training = training
+        self.n_steps = n_steps
 
     def _finish_building(self) -> None:
         """Makes optimizers and state for what the subclass has built."""
@@ -153,11 +160,22 @@ class Trainer(abc.ABC):
 
     def _update(self, gradients: Gradients) -> None:
         for name, optimizer in self.optimizers.items():
+            optimizer.learning_rate.assign(self._learning_rate())
             unscaled = gradients[name]
             if "loss_scale" in self.state:
                 unscaled = [g / self.state["loss_scale"] for g in unscaled]
             optimizer.apply(unscaled, self.trained[name])
         self.after_update()
+
+    def _learning_rate(self) -> float | tf.Tensor:
+        """Half a cosine from the learning rate down to its final share, at the end of the stage."""
+        if self.n_steps is None:
+            return self.training.learning_rate
+        share = self.training.final_learning_rate_share
+        n_done = tf.cast(self.state["step"].read_value(), tf.float32)
+        progress = tf.minimum(n_done / self.n_steps, 1.0)
+        cosine = 0.5 + 0.5 * tf.cos(np.pi * progress)
+        return self.training.learning_rate * (share + (1.0 - share) * cosine)
 
     def _count(self, is_good: tf.Tensor) -> None:
         state, n_bad = self.state, tf.cast(~is_good, tf.int64)
@@ -170,6 +188,20 @@ class Trainer(abc.ABC):
             factor = tf.where(is_grown, 2.0, tf.where(is_good, 1.0, 0.5))
             state["loss_scale"].assign(state["loss_scale"] * factor)
             state["n_good_in_a_row"].assign(tf.where(is_grown, tf.zeros_like(n_good), n_good))
+
+    def move_average(self, average: keras.Model, current: keras.Model) -> None:
+        """Inside a step: moves the weights of an average towards those of a network that learns.
+
+        It has a short memory at first: the early weights are not worth remembering.
+        """
+        n_done = tf.cast(self.state["step"].read_value(), tf.float32)
+        decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
+
+        def move(average, current, decay):
+            average.assign(decay * average + (1.0 - decay) * current)
+
+        for ours, theirs in zip(average.weights, current.weights, strict=True):
+            distribution.update(ours.value, move, theirs.value, decay)
 
     # What is kept
 
