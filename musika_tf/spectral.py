@@ -111,7 +111,8 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
         window = _excerpt_window(spectrum.shape[-2], window_size, hop_size)
         waveform = _overlap_add(frames * hann(window_size), hop_size) / window
         found = stft(waveform, window_size, hop_size)
-        spectrum = found * tf.cast(magnitudes * tf.math.rsqrt(power(found) + 1e-9), tf.complex64)
+        gain = magnitudes * tf.math.rsqrt(power(found) + 1e-9)
+        spectrum = found * tf.complex(gain, tf.zeros_like(gain))
     return spectrum
 
 

@@ -49,8 +49,10 @@ class _LinearPath(keras.layers.Layer):
 
     def _add_weights(self, size: int, depth: int) -> None:
         self.mean = self.add_weight(shape=(size,), initializer="zeros", name="mean")
+        # Before there are data any orthonormal code will do, the same at both ends.
+        orthonormal = keras.initializers.Orthogonal(seed=0)
         self.components = self.add_weight(
-            shape=(size, depth), initializer="zeros", name="components"
+            shape=(size, depth), initializer=orthonormal, name="components"
         )
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 

@@ -107,8 +107,15 @@ class AutoencoderTrainer(Trainer):
         if self.phase == 2:
             return decoder.trainable_variables
         variables = encoder.trainable_variables + decoder.trainable_variables
-        unused = decoder.get_layer("phase").trainable_variables if self.level == 1 else []
+        unused = [v for name in self._phase_layers for v in decoder.get_layer(name).weights]
         return [v for v in variables if not any(v is u for u in unused)]
+
+    @property
+    def _phase_layers(self) -> tuple[str, ...]:
+        """Layers of the decoder that only phases need: phase 1 does not train them."""
+        if self.level == 2:
+            return ()
+        return ("head", "phase") if self.config.autoencoder.principal_path else ("phase",)
 
     def inherited_networks(self) -> dict[str, keras.Model]:
         """Networks whose weights the stage before hands over: all but what this stage starts."""
@@ -214,20 +221,18 @@ class AutoencoderTrainer(Trainer):
                 self.training.reconstruction_weight * terms["log_magnitude_l1"]
                 + self.training.multi_scale_weight * terms["multi_scale"]
             )
-            adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
             if with_adversary:
                 adversary = self._adversarial_terms(target, made)
                 loss += adversary["adversarial"]
-            targets = {
-                "decoder": self.target(loss),
-                "discriminator": self.target(adversary["hinge"]),
-            }
-        gradients = {
-            name: tape.gradient(
-                scaled, self.trained[name], unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            for name, scaled in targets.items()
-        }
+                discriminator_target = self.target(adversary["hinge"])
+            decoder_target = self.target(loss)
+        gradients = {"decoder": tape.gradient(decoder_target, self.trained["decoder"])}
+        discriminated = self.trained["discriminator"]
+        if with_adversary:
+            gradients["discriminator"] = tape.gradient(discriminator_target, discriminated)
+        else:
+            adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
+            gradients["discriminator"] = [tf.zeros_like(variable) for variable in discriminated]
         # Metrics are means over all steps: those of the adversary are of its own steps.
         period = self.training.adversarial_period
         return gradients, {
