@@ -121,7 +121,8 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
 def _sum_of_squared_windows(n_frames: int, window_size: int, hop_size: int) -> np.ndarray:
     """What an overlap-add of windowed frames weighs every sample with, float32 [n_samples].
 
-    At least 1e-3: the outermost samples lie under next to nothing of one window.
+    At least 1e-3: the outermost samples, under next to nothing of one window, are not magnified
+    without limit.
     """
     total = np.zeros(n_frames * hop_size + window_size - hop_size)
     for start in range(0, n_frames * hop_size, hop_size):
