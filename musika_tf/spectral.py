@@ -27,6 +27,9 @@ POWER_FLOOR = float(np.exp(-LOG_POWER_SCALE))
 # No decoder may ask for more than this: far above any recording, far below overflow.
 LOG_MAGNITUDE_CEILING = 1.5
 
+# Below this share of the power that is asked for, a phase is not trusted.
+_CONSISTENCY_FLOOR = 0.01
+
 
 def n_frames_of(n_samples: int, window_size: int, hop_size: int) -> int:
     """Whole frames in `n_samples` samples."""
@@ -95,7 +98,9 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
     """Keeps the magnitudes and moves the phases towards those of a waveform (Griffin & Lim 1984).
 
     Each step takes the waveform whose frames come nearest to the spectrum, at both ends too, and
-    of the waveform's spectrum the phases. Gradients pass through.
+    of the waveform's spectrum the phases. Where the waveform has far less than the magnitude that
+    is asked for, its phase is chance: there the magnitude is lowered, so that rounding is not
+    magnified. A spectrum that is that of a waveform stays as it is. Gradients pass through.
 
     Args:
       spectrum: complex64 [..., n_frames, window_size // 2 + 1], n_frames static.
@@ -112,7 +117,8 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
         frames = tf.signal.irfft(spectrum, fft_length=[window_size])
         waveform = _overlap_add(frames * window, hop_size) / weights
         found = stft(waveform, window_size, hop_size)
-        gain = magnitudes * tf.math.rsqrt(power(found) + 1e-9)
+        least = _CONSISTENCY_FLOOR * tf.square(magnitudes)
+        gain = magnitudes * tf.math.rsqrt((power(found) + least) / (1.0 + _CONSISTENCY_FLOOR))
         spectrum = found * tf.complex(gain, tf.zeros_like(gain))
     return spectrum
 

@@ -30,7 +30,7 @@ class AutoencoderTrainer(Trainer):
     """Trains the networks of one level in one phase; everything else stays as it is.
 
     | level, phase | trained              | objective                                         |
-    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                              |
+    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes, weighted by audibility      |
     | 1, 2         | decoder 1            | multi-scale + L1 + adversarial, all of waveforms  |
     | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1              |
     | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1              |
@@ -202,10 +202,10 @@ class AutoencoderTrainer(Trainer):
         with tf.GradientTape() as tape:
             level1_latents = self.autoencoder.encode1(log_magnitudes)
             decoded, _ = self._decode(self.autoencoder, level1_latents, self.level)
-            loss = losses.l1(target, decoded)
+            loss = losses.audible_l1(target, decoded)
             scaled = self.target(loss)
         gradients = {"decoder": tape.gradient(scaled, self.trained["decoder"])}
-        return gradients, {"decoder/log_magnitude_l1": loss}
+        return gradients, {"decoder/audible_l1": loss}
 
     def _waveform_gradients(self, waveforms: tf.Tensor, log_magnitudes: tf.Tensor):
         level1_latents = self.autoencoder.encode1(log_magnitudes)

@@ -20,6 +20,11 @@ Gradients = dict[str, list[tf.Tensor]]
 # float16: after so many good steps in a row twice the loss scale is tried.
 _LOSS_SCALE_GROWTH_N_STEPS = 2000
 
+# Adam's first steps are as long as all others and know little of the gradient: at the full rate they
+# undo what a principal path or the phase before gives. The least of these steps and this share.
+_WARM_UP_N_STEPS = 200
+_WARM_UP_SHARE = 0.05
+
 # A hinge loss below this means that the discriminator has won: at 0 it sends no gradient any more.
 _WON_HINGE = 0.1
 
@@ -174,13 +179,15 @@ class Trainer(abc.ABC):
         self.optimizers[name].apply(gradients, self.trained[name])
 
     def _learning_rate(self) -> float | tf.Tensor:
-        """Falls by half a cosine to its final share at the end of the stage, and stays there."""
+        """Rises for a few steps, then falls by half a cosine to its final share, and stays there."""
         if self.n_steps is None:
             return self.training.learning_rate
         share = self.training.final_learning_rate_share
+        n_rising = max(1.0, min(_WARM_UP_N_STEPS, _WARM_UP_SHARE * self.n_steps))
+        risen = tf.minimum((self._n_done() + 1.0) / n_rising, 1.0)
         progress = tf.minimum(self._n_done() / self.n_steps, 1.0)
         fallen = 0.5 - 0.5 * tf.cos(np.pi * progress)
-        return self.training.learning_rate * (1.0 - (1.0 - share) * fallen)
+        return self.training.learning_rate * risen * (1.0 - (1.0 - share) * fallen)
 
     def _n_done(self) -> tf.Tensor:
         """Steps before this one, float32."""
