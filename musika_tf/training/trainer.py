@@ -20,8 +20,9 @@ Gradients = dict[str, list[tf.Tensor]]
 # float16: after so many good steps in a row twice the loss scale is tried.
 _LOSS_SCALE_GROWTH_N_STEPS = 2000
 
-# Adam's first steps are as long as all others and know little of the gradient: at the full rate they
-# undo what a principal path or the phase before gives. The least of these steps and this share.
+# Adam's first steps are as long as all others and know little of the gradient: at the full rate
+# they undo what a principal path or the phase before gives. The least of so many steps and this
+# share of them.
 _WARM_UP_N_STEPS = 200
 _WARM_UP_SHARE = 0.05
 
@@ -179,7 +180,7 @@ class Trainer(abc.ABC):
         self.optimizers[name].apply(gradients, self.trained[name])
 
     def _learning_rate(self) -> float | tf.Tensor:
-        """Rises for a few steps, then falls by half a cosine to its final share, and stays there."""
+        """Rises for a few steps, falls by half a cosine to its final share, and stays there."""
         if self.n_steps is None:
             return self.training.learning_rate
         share = self.training.final_learning_rate_share
