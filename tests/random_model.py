@@ -9,19 +9,38 @@ import keras
 from export import saved_model
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import gan
-from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.autoencoder import Autoencoder, build_decoder2
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 
 
+def random_autoencoder(config: Config) -> Autoencoder:
+    """Random weights as harmless as trained ones, where it is about what rounding changes.
+
+    Music is quieter than magnitudes around 1, and the phase directions of trained decoders have
+    some length: the angle of next to nothing is chance.
+    """
+    autoencoder = Autoencoder(config)
+    decoder = autoencoder.networks["decoder1"]
+    for variable, value in (
+        (decoder.get_layer("principal").mean, -0.5),
+        (decoder.get_layer("phase").bias, 1.0),
+    ):
+        variable.assign(keras.ops.full(variable.shape, value))
+    return autoencoder
+
+
 def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
     """A run folder with random weights; returns what it should load as."""
-    autoencoder = Autoencoder(config)
+    autoencoder = random_autoencoder(config)
     average = gan.build_generator(config, name="generator_average")
     other = gan.build_generator(config)
     Run(run_dir).begin("level1_phase1", config, TrainingConfig(), "")
-    save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
+    networks = dict(autoencoder.networks)
+    if autoencoder_stage == "level2_phase2":
+        networks["decoder2_learning"] = build_decoder2(config)
+    save_networks(run_dir, autoencoder_stage, 7, networks)
     save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
     return Synthesizer(config, average, autoencoder)
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_model import random_autoencoder
 
 from musika_tf.networks import coordinates
 from musika_tf.networks.autoencoder import Autoencoder
@@ -17,7 +18,7 @@ TOLERANCE = 1e-5
 @pytest.fixture(scope="module")
 def synthesizer(tiny_config) -> Synthesizer:
     keras.utils.set_random_seed(0)
-    return Synthesizer(tiny_config)
+    return Synthesizer(tiny_config, autoencoder=random_autoencoder(tiny_config))
 
 
 def traced(function, *ranks):
@@ -112,7 +113,7 @@ def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
 @pytest.fixture(scope="module")
 def conditional(conditional_config) -> Synthesizer:
     keras.utils.set_random_seed(0)
-    return Synthesizer(conditional_config)
+    return Synthesizer(conditional_config, autoencoder=random_autoencoder(conditional_config))
 
 
 @pytest.fixture(scope="module")
