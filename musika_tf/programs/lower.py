@@ -45,7 +45,6 @@ def _start(run: Run) -> stage.StartedStage:
     training = training_flags.config(run.saved_training)
     shared = {
         "run": run,
-        "config": system_flags.config(run.saved_config),
         "training": training,
         "n_steps": training.n_steps_of(STAGE.value),
         "init_from": run_flags.INIT_FROM.value,
@@ -53,9 +52,16 @@ def _start(run: Run) -> stage.StartedStage:
     }
     if STAGE.value == "gan":
         adopted = Run(AUTOENCODER.value) if AUTOENCODER.value else None
-        return stage.start_gan(latent_dir=DATA_DIR.value, adopted=adopted, **shared)
+        config = system_flags.config(run.saved_config, adopted=adopted and adopted.config)
+        return stage.start_gan(latent_dir=DATA_DIR.value, config=config, adopted=adopted, **shared)
     level, phase = _LEVELS_AND_PHASES[STAGE.value]
-    return stage.start_autoencoder(data_dir=DATA_DIR.value, level=level, phase=phase, **shared)
+    return stage.start_autoencoder(
+        data_dir=DATA_DIR.value,
+        config=system_flags.config(run.saved_config),
+        level=level,
+        phase=phase,
+        **shared,
+    )
 
 
 def run() -> None:

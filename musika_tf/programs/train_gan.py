@@ -18,7 +18,8 @@ from musika_tf.training import stage
 LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
 AUTOENCODER = paths.define(
     "autoencoder",
-    "Another run, whose autoencoder made the latents: it is copied into this run.",
+    "Another run, or released weights, whose autoencoder made the latents: it is copied into this "
+    "run, and audio format and autoencoder are as there, whatever the preset says.",
 )
 
 
@@ -28,14 +29,15 @@ def main(argv: list[str]) -> None:
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
     settings = loop_flags.settings(training.n_steps_of("gan"))
+    adopted = Run(AUTOENCODER.value) if AUTOENCODER.value else None
     with loop_flags.strategy().scope():
         started = stage.start_gan(
             run=run,
             latent_dir=LATENT_DIR.value,
-            config=system_flags.config(run.saved_config),
+            config=system_flags.config(run.saved_config, adopted=adopted and adopted.config),
             training=training,
             n_steps=settings.n_steps,
-            adopted=Run(AUTOENCODER.value) if AUTOENCODER.value else None,
+            adopted=adopted,
             init_from=run_flags.INIT_FROM.value,
             flags_text=saving.flags_into_string(),
         )
