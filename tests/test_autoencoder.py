@@ -20,16 +20,16 @@ from musika_tf.networks.autoencoder import (
 # The constants of the principal paths count too.
 PARAMETER_COUNTS = {
     "piano": {
-        "encoder1": 1_674_368,
-        "decoder1": 7_989_763,
-        "encoder2": 2_714_144,
-        "decoder2": 6_716_288,
+        "encoder1": 1_740_546,
+        "decoder1": 7_924_869,
+        "encoder2": 2_781_986,
+        "decoder2": 6_783_938,
     },
     "techno": {
-        "encoder1": 1_674_368,
-        "decoder1": 7_989_763,
-        "encoder2": 2_690_112,
-        "decoder2": 6_002_560,
+        "encoder1": 1_740_546,
+        "decoder1": 7_924_869,
+        "encoder2": 2_756_930,
+        "decoder2": 6_069_250,
     },
 }
 PAPER_MILLIONS = {"encoder1": 2.0, "decoder1": 7.4, "encoder2": 3.0, "decoder2": 6.7}
