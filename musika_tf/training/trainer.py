@@ -218,7 +218,8 @@ class Trainer(abc.ABC):
         decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
 
         def move(average, current, decay):
-            average.assign(decay * average + (1.0 - decay) * current)
+            # In this form constants stay what they are to the last bit.
+            average.assign_add((1.0 - decay) * (current - average))
 
         for ours, theirs in zip(average.weights, current.weights, strict=True):
             distribution.update(ours.value, move, theirs.value, decay)
