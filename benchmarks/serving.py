@@ -178,7 +178,7 @@ def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
         "model": soak.model.metadata["weights_sha256"],
         "settings": {flag.name: flag.value for flag in (_MINUTES, _CHANGE_SECONDS, _SECONDS)}
         | {"server_flags": _SERVER_FLAGS.value, "n_clients": len(soak.clients())},
-        "kinds": {kind: _figures(tally, kind) for kind in kinds},
+        "kinds": {kind: _metrics(tally, kind) for kind in kinds},
         "n_failed": sum(tally.n_failed.values()),
         "failures": tally.failures[:_N_FAILURES_SHOWN],
         "n_version_changes": len(tally.latencies_seconds[_CHANGE]),
@@ -189,7 +189,7 @@ def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
     }
 
 
-def _figures(tally: Tally, kind: str) -> dict:
+def _metrics(tally: Tally, kind: str) -> dict:
     found = {
         "n": len(tally.latencies_seconds[kind]),
         "n_refused": tally.n_refused[kind],

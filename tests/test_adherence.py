@@ -119,9 +119,9 @@ def followed(density_config):
 def test_a_model_that_follows_note_density(followed):
     _, result = followed
     assert list(result.constants) == [0.15, 0.30, 0.45, 0.60, 0.75]
-    assert result.figures["pearson_r"] > 0.99
-    assert result.figures["slope"] == pytest.approx(1.0, abs=0.1)
-    assert result.figures["mean_absolute_error"] < 0.03
+    assert result.metrics["pearson_r"] > 0.99
+    assert result.metrics["slope"] == pytest.approx(1.0, abs=0.1)
+    assert result.metrics["mean_absolute_error"] < 0.03
     for value, group in result.constants.items():
         assert len(group) == 2
         wanted = note_density.unscale(value, 20.0)
@@ -129,10 +129,10 @@ def test_a_model_that_follows_note_density(followed):
             # Clicks counted in 17 s: one more or less at the ends.
             assert sample.details["onsets_per_second"] == pytest.approx(wanted, abs=1.01 / 17)
     assert len(result.walks) == 2
-    assert result.walk_figures["pearson_r"] > 0.9
-    assert result.walk_figures["mean_absolute_error"] < 0.05
+    assert result.walk_metrics["pearson_r"] > 0.9
+    assert result.walk_metrics["mean_absolute_error"] < 0.05
     # Chance is far from it.
-    assert result.chance["pearson_r"].high < 0.7 < result.figures["pearson_r"]
+    assert result.chance["pearson_r"].high < 0.7 < result.metrics["pearson_r"]
     assert abs(result.chance["pearson_r"].mean) < 0.05
     assert result.chance["mean_absolute_error"].mean > 0.15
     assert abs(result.walk_chance["pearson_r"].mean) < 0.3
@@ -141,26 +141,26 @@ def test_a_model_that_follows_note_density(followed):
 
 def test_a_model_that_does_not_listen(density_config):
     (result,) = measure(ClickModel(density_config, deaf), settings(n_samples=4))
-    assert abs(result.figures["pearson_r"]) < 1e-6
+    assert abs(result.metrics["pearson_r"]) < 1e-6
     chance = result.chance["mean_absolute_error"]
-    assert chance.low < result.figures["mean_absolute_error"] < chance.high
-    assert abs(result.walk_figures["pearson_r"]) < 0.4
+    assert chance.low < result.metrics["mean_absolute_error"] < chance.high
+    assert abs(result.walk_metrics["pearson_r"]) < 0.4
 
 
 def test_a_model_that_does_the_opposite(density_config):
     (result,) = measure(
         ClickModel(density_config, lambda told, seed: obedient(0.9 - told, seed)), settings()
     )
-    assert result.figures["pearson_r"] < -0.99
-    assert result.walk_figures["pearson_r"] < -0.8
+    assert result.metrics["pearson_r"] < -0.99
+    assert result.walk_metrics["pearson_r"] < -0.8
 
 
-def test_figures_of_walks_are_means_of_scipys(followed):
+def test_metrics_of_walks_are_means_of_scipys(followed):
     _, result = followed
     rs = [scipy.stats.pearsonr(walk.requested, walk.measured)[0] for walk in result.walks]
-    assert result.walk_figures["pearson_r"] == pytest.approx(np.mean(rs))
+    assert result.walk_metrics["pearson_r"] == pytest.approx(np.mean(rs))
     errors = [np.abs(walk.requested - walk.measured).mean() for walk in result.walks]
-    assert result.walk_figures["mean_absolute_error"] == pytest.approx(np.mean(errors))
+    assert result.walk_metrics["mean_absolute_error"] == pytest.approx(np.mean(errors))
 
 
 def test_steps_are_compared_at_their_time_away_from_the_ends(density_config):
@@ -201,9 +201,9 @@ def test_other_walks_are_not_the_one_that_was_told(followed, density_config):
 
 def test_silence_follows_nothing(density_config):
     (result,) = measure(ClickModel(density_config, lambda t, _: 0.0 * t[:, 0]), settings(n_walks=1))
-    assert result.figures["pearson_r"] == 0.0
-    assert result.figures["mean_absolute_error"] == pytest.approx(0.45)
-    assert result.walk_figures["pearson_r"] == 0.0
+    assert result.metrics["pearson_r"] == 0.0
+    assert result.metrics["mean_absolute_error"] == pytest.approx(0.45)
+    assert result.walk_metrics["pearson_r"] == 0.0
 
 
 # Tempo
@@ -213,11 +213,11 @@ def test_a_model_that_follows_tempo(tempo_config):
     model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 60)
     made = settings(24.0, 1, tempos_bpm=(120, 125, 130, 135, 140, 145))
     (result,) = measure(model, made)
-    assert result.figures["share_within"] == 1.0
-    assert result.figures["share_within_octaves"] == 1.0
-    assert result.figures["pearson_r"] > 0.99
-    assert result.figures["mean_absolute_error"] < 1.0
-    assert result.walks == () and result.walk_figures is None
+    assert result.metrics["share_within"] == 1.0
+    assert result.metrics["share_within_octaves"] == 1.0
+    assert result.metrics["pearson_r"] > 0.99
+    assert result.metrics["mean_absolute_error"] < 1.0
+    assert result.walks == () and result.walk_metrics is None
     for value, (sample,) in result.constants.items():
         np.testing.assert_array_equal(sample.requested, value)
         assert sample.measured_mean == pytest.approx(value, rel=0.01)
@@ -233,13 +233,13 @@ def test_a_model_that_follows_tempo(tempo_config):
 def test_half_the_tempo_is_counted_apart(tempo_config):
     model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 120)
     (result,) = measure(model, settings(24.0, 1, tempos_bpm=(150, 160, 170)))
-    assert result.figures["share_within"] == 0.0
-    assert result.figures["share_within_octaves"] == 1.0
-    assert result.figures["mean_absolute_error"] == pytest.approx(80, abs=2)
-    assert result.figures["slope"] == pytest.approx(0.5, abs=0.05)
-    assert result.figures["slope_octaves"] == pytest.approx(1.0, abs=0.1)
-    assert result.figures["mean_absolute_error_octaves"] < 1.0
-    assert result.figures["pearson_r_octaves"] > 0.99
+    assert result.metrics["share_within"] == 0.0
+    assert result.metrics["share_within_octaves"] == 1.0
+    assert result.metrics["mean_absolute_error"] == pytest.approx(80, abs=2)
+    assert result.metrics["slope"] == pytest.approx(0.5, abs=0.05)
+    assert result.metrics["slope_octaves"] == pytest.approx(1.0, abs=0.1)
+    assert result.metrics["mean_absolute_error_octaves"] < 1.0
+    assert result.metrics["pearson_r_octaves"] > 0.99
 
 
 # What is asked
@@ -414,8 +414,8 @@ def test_numbers(both):
         for row in density["constants"]
         for sample in row["samples"]
     ]
-    figures = density["figures"]
-    assert figures["pearson_r"] == pytest.approx(scipy.stats.pearsonr(*zip(*pairs, strict=True))[0])
+    metrics = density["metrics"]
+    assert metrics["pearson_r"] == pytest.approx(scipy.stats.pearsonr(*zip(*pairs, strict=True))[0])
     (walk,) = density["walks"]
     assert walk["pearson_r"] == pytest.approx(
         scipy.stats.pearsonr(walk["requested"], walk["measured"])[0], abs=1e-3
@@ -423,7 +423,7 @@ def test_numbers(both):
     tempo = values["signals"]["tempo_bpm"]
     assert len(tempo["constants"][0]["samples"]) == 2
     assert 0.0 <= tempo["constants"][0]["share_within_octaves"] <= 1.0
-    assert tempo["walks"] == [] and tempo["walk_figures"] is None
+    assert tempo["walks"] == [] and tempo["walk_metrics"] is None
     found = [sample for sample, _ in adherence.samples(model, made)]
     again = adherence_report.numbers(model, made, adherence.results(model.config, made, found))
     again = json.loads(json.dumps(again))

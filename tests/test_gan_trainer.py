@@ -202,10 +202,10 @@ def test_training_learns_to_rebuild_real_latents(compiled):
 
 def test_validation_compares_the_averaged_generator_with_held_out_latents():
     trainer = _trainer()
-    figures = trainer.validate()
-    assert figures == trainer.validate()
-    assert np.isfinite(list(figures.values())).all()
-    assert figures["held_out/spread_ratio_min"] <= figures["held_out/spread_ratio_max"]
+    metrics = trainer.validate()
+    assert metrics == trainer.validate()
+    assert np.isfinite(list(metrics.values())).all()
+    assert metrics["held_out/spread_ratio_min"] <= metrics["held_out/spread_ratio_max"]
     trainer.generator_average.set_weights([0 * w for w in trainer.generator_average.get_weights()])
     silent = trainer.validate()
     assert silent["held_out/spread_ratio_max"] == 0.0
@@ -426,19 +426,19 @@ def test_r1_is_of_the_latents_alone(conditional):
 
 
 def test_validation_tells_whether_the_conditioning_counts(conditional):
-    figures = conditional.validate()
-    assert figures == conditional.validate()
-    assert figures["held_out/told_ratio"] > 0.01
-    assert abs(figures["held_out/mismatched_logit"] - figures["held_out/real_logit"]) > 1e-4
+    metrics = conditional.validate()
+    assert metrics == conditional.validate()
+    assert metrics["held_out/told_ratio"] > 0.01
+    assert abs(metrics["held_out/mismatched_logit"] - metrics["held_out/real_logit"]) > 1e-4
     # All told the same: what belongs to others belongs to all.
     alike = _conditional_trainer(np.repeat(_told(1), 8, axis=0)).validate()
     assert alike["held_out/told_ratio"] == pytest.approx(0.0, abs=1e-6)
     assert alike["held_out/mismatched_logit"] == pytest.approx(alike["held_out/real_logit"])
-    assert set(figures) == {*alike}
+    assert set(metrics) == {*alike}
     # The untrained estimator says zero, the middle of every range.
     expected = np.abs((_told(8, seed=1) - [0.5, 140.0]) / [0.5, 30.0]).mean()
-    assert figures["held_out/real_told_error"] == pytest.approx(expected, rel=1e-5)
-    assert figures["held_out/fake_told_error"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["held_out/real_told_error"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["held_out/fake_told_error"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("piece", [0, 1])

@@ -23,7 +23,7 @@ from musika_tf.training.trainer import Samples, Trainer
 class LineTrainer(Trainer):
     """Fits y = 3x + 1."""
 
-    best_figure = "held_out/error"
+    best_metric = "held_out/error"
 
     def __init__(self, precision="float32", batch_size=8):
         super().__init__(
