@@ -11,8 +11,8 @@ for _name, _signal in KNOWN_SIGNALS.items():
         _name,
         None,
         f"What a model conditioned on {_name} is to follow, from {_signal.range_text} unless it "
-        "was trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a CSV "
-        "file with the columns time_seconds,value.",
+        "was trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a "
+        "CSV file with the columns time_seconds,value.",
     )
 CONDITION = flags.DEFINE_multi_string(
     "condition",

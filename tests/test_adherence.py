@@ -1,4 +1,4 @@
-"""Adherence: models of clicks that do what they are told, and models that do not listen."""
+"""Adherence: models of clicks that do as requested, and models that do not listen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Speed = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
 
 class ClickModel:
-    """Stands for an exported model: clicks, as fast as it was told, or as it likes.
+    """Stands for an exported model: clicks, as fast as requested, or as it likes.
 
     Args:
       config: of the model.
@@ -54,8 +54,8 @@ class ClickModel:
     def stream(self, seed, truncation, controls, n_samples):
         self.n_streams += 1
         n_patches, n_steps = 9, self.config.gan.seq_len
-        told = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
-        speed = self._speed(told, seed)
+        conditioning = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
+        speed = self._speed(conditioning, seed)
         centres = controls_lib.centres_seconds(self.config, 0, len(speed))
         n_made = n_patches * self.config.patch_n_samples
         rate = np.interp(np.arange(n_made) / RATE_HZ, centres, speed)
@@ -68,12 +68,12 @@ class ClickModel:
         yield from np.array_split(waveform, 2)
 
 
-def obedient(told, seed):
-    return note_density.unscale(told[:, 0], 20.0)
+def obedient(conditioning, seed):
+    return note_density.unscale(conditioning[:, 0], 20.0)
 
 
-def deaf(told, seed):
-    return np.full(len(told), [2.0, 5.0, 1.0, 8.0][seed[1]])
+def deaf(conditioning, seed):
+    return np.full(len(conditioning), [2.0, 5.0, 1.0, 8.0][seed[1]])
 
 
 def with_signals(config: Config, *signals_: Signal) -> Config:
@@ -105,15 +105,15 @@ def measure(model, settings_):
 
 @pytest.fixture(scope="module")
 def followed(density_config):
-    """Of a model that follows note density: what it was told in each stream, and the result."""
-    told_of = {}
+    """Of a model that follows note density: its conditioning in each stream, and the result."""
+    given = {}
 
-    def listen(told, seed):
-        told_of.setdefault(seed, []).append(told[:, 0])
-        return obedient(told, seed)
+    def listen(conditioning, seed):
+        given.setdefault(seed, []).append(conditioning[:, 0])
+        return obedient(conditioning, seed)
 
     (result,) = measure(ClickModel(density_config, listen), settings())
-    return told_of, result
+    return given, result
 
 
 def test_a_model_that_follows_note_density(followed):
@@ -148,9 +148,10 @@ def test_a_model_that_does_not_listen(density_config):
 
 
 def test_a_model_that_does_the_opposite(density_config):
-    (result,) = measure(
-        ClickModel(density_config, lambda told, seed: obedient(0.9 - told, seed)), settings()
-    )
+    def reversed_(conditioning, seed):
+        return obedient(0.9 - conditioning, seed)
+
+    (result,) = measure(ClickModel(density_config, reversed_), settings())
     assert result.metrics["pearson_r"] < -0.99
     assert result.walk_metrics["pearson_r"] < -0.8
 
@@ -180,18 +181,18 @@ def test_steps_are_compared_at_their_time_away_from_the_ends(density_config):
     assert heard.details["onsets_per_second"] == pytest.approx(1 / 7)
 
 
-def test_requested_is_what_the_model_was_told(followed, density_config):
-    told_of, result = followed
-    assert sorted(told_of) == [(5, 0), (5, 1)]
+def test_requested_is_the_conditioning_of_the_model(followed, density_config):
+    given, result = followed
+    assert sorted(given) == [(5, 0), (5, 1)]
     for walk in result.walks:
-        *constants, told = told_of[5, walk.task.index]
+        *constants, conditioning = given[5, walk.task.index]
         assert [values[0] for values in constants] == pytest.approx(list(result.constants))
-        np.testing.assert_array_equal(walk.requested, told[walk.steps])
-        times = controls_lib.centres_seconds(density_config, 0, len(told))[walk.steps]
+        np.testing.assert_array_equal(walk.requested, conditioning[walk.steps])
+        times = controls_lib.centres_seconds(density_config, 0, len(conditioning))[walk.steps]
         np.testing.assert_array_equal(walk.times_seconds, times)
 
 
-def test_other_walks_are_not_the_one_that_was_told(followed, density_config):
+def test_other_walks_are_not_the_one_that_was_requested(followed, density_config):
     for walk in followed[1].walks:
         others = list(adherence._other_walks(density_config, settings(), walk))
         distances = [np.abs(other - walk.requested).max() for other in others]
@@ -210,7 +211,7 @@ def test_silence_follows_nothing(density_config):
 
 
 def test_a_model_that_follows_tempo(tempo_config):
-    model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 60)
+    model = ClickModel(tempo_config, lambda conditioning, _: conditioning[:, 0] / 60)
     made = settings(24.0, 1, tempos_bpm=(120, 125, 130, 135, 140, 145))
     (result,) = measure(model, made)
     assert result.metrics["share_within"] == 1.0
@@ -231,7 +232,7 @@ def test_a_model_that_follows_tempo(tempo_config):
 
 
 def test_half_the_tempo_is_counted_apart(tempo_config):
-    model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 120)
+    model = ClickModel(tempo_config, lambda conditioning, _: conditioning[:, 0] / 120)
     (result,) = measure(model, settings(24.0, 1, tempos_bpm=(150, 160, 170)))
     assert result.metrics["share_within"] == 0.0
     assert result.metrics["share_within_octaves"] == 1.0
@@ -251,7 +252,7 @@ def test_constants_out_of_range_are_left_out(tiny_config):
     assert values == [120.0, 125.0]
 
 
-def test_other_signals_are_told_the_middle_and_unknown_ones_are_skipped(tiny_config):
+def test_other_signals_are_given_the_middle_and_unknown_ones_are_skipped(tiny_config):
     energy = Signal("energy", "any", -1.0, 3.0, "step")
     config = with_signals(tiny_config, TEMPO, energy, DENSITY)
     tasks = adherence.plan(config, settings(n_samples=2, n_walks=3))
@@ -446,7 +447,7 @@ def test_an_earlier_evaluation_is_replaced_only_on_demand(both, tmp_path):
 
 
 def test_a_failure_leaves_what_was_there(density_config, tmp_path):
-    def breaks(told, seed):
+    def breaks(conditioning, seed):
         raise KeyboardInterrupt
 
     (tmp_path / "adherence.json").write_text("old")

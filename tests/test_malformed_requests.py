@@ -47,8 +47,8 @@ def contract(conditional_model) -> Mapping[str, Signature]:
 
 @pytest.fixture(scope="module")
 def server(conditional_model) -> Iterator[Server]:
-    told = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
-    with Server(told) as server:
+    settings = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
+    with Server(settings) as server:
         yield server
 
 

@@ -238,13 +238,13 @@ def test_pieces_and_latents_are_what_they_are_called(run_and_data, monkeypatch):
         pieces["reconstructed-0"],
         system.codec.decode(system.codec.encode(pieces["real-0"]), 6 * RATE_HZ),
     )
-    two, told = tf.constant([2.0]), tf.constant([[0.5, 140.0]])
-    waveform, _ = system.trained.generate(tf.constant([[4, 0]]), tf.constant([6.0]), two, told)
+    two, constants = tf.constant([2.0]), tf.constant([[0.5, 140.0]])
+    waveform, _ = system.trained.generate(tf.constant([[4, 0]]), tf.constant([6.0]), two, constants)
     np.testing.assert_allclose(pieces["generated-0"], waveform[0], atol=1e-5)
     assert np.abs(pieces["untrained-0"] - pieces["generated-0"]).max() > 1e-3
     latents = quality._latents(system)
     seed, seconds = tf.constant([[4, 2]]), tf.constant([5.9])
-    piece, _ = system.trained.generate_latents(seed, seconds, two, told)
+    piece, _ = system.trained.generate_latents(seed, seconds, two, constants)
     assert latents["generated"].shape == (3, *piece.shape[1:]) == (3, 2 * config.gan.seq_len, 32)
     np.testing.assert_allclose(latents["generated"][2], piece[0], atol=1e-5)
     # Of the held-out source as many whole excerpts as it has, from its middle.
@@ -295,8 +295,8 @@ def test_program(run_and_data, tmp_path):
         assert f"(quality/{name}.png)" in text
     values = json.loads((out / "quality.json").read_text())
     assert values["run"]["steps"] == {"level2_phase2": 7, "gan": 9}
-    assert values["told"] == {"note_density": 0.5, "tempo_bpm": 140.0}
-    assert "The generator was told tempo_bpm 140, the middle of its range." in text
+    assert values["conditioning"] == {"note_density": 0.5, "tempo_bpm": 140.0}
+    assert "The conditioning was tempo_bpm 140, the middle of its range." in text
     for part in ("pieces", "waveform_seams", "latent_seams", "frechet", "nearest"):
         assert values[part]
         assert np.isfinite(numbers_in(values[part])).all()
