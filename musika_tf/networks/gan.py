@@ -33,7 +33,7 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
 
     The conditioning stands beside the coordinates, step by step.
 
-    Starts from its modulation signal at the coarsest rate. Each stage doubles the rate and
+    Starts from its modulation at the coarsest rate. Each stage doubles the rate and
     convolves twice; every convolution is followed by SA-AdaIN and, but for the last one, a gated
     linear unit. The output depends on the inputs alone: no noise, no statistics of the batch.
 
@@ -46,8 +46,8 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
     coordinates = keras.Input((gan.seq_len, gan.anchor_depth), name="coordinates")
     style = keras.Input((gan.style_depth,), name="style")
     conditioning, in_model_units = _conditioning(config, gan.seq_len)
-    signals = [coordinates, *in_model_units]
-    modulations = _modulations(signals, style, n_rates=len(gan.generator_widths))
+    along_time = [coordinates, *in_model_units]
+    modulations = _modulations(along_time, style, n_rates=len(gan.generator_widths))
     x, stages = modulations[0], []
     for index, (width, modulation) in enumerate(
         zip(gan.generator_widths, modulations, strict=True)
@@ -81,17 +81,17 @@ def _conditioning(
 
 
 def _modulations(
-    signals: list[keras.KerasTensor], style: keras.KerasTensor, n_rates: int
+    along_time: list[keras.KerasTensor], style: keras.KerasTensor, n_rates: int
 ) -> list[keras.KerasTensor]:
     """What steers SA-AdaIN at each rate, coarsest first.
 
-    The one place where all that the generator is given comes together: signals along time
+    The one place where all that the generator is given comes together: what it has along time
     ([B, seq_len, …] each) side by side with the style, repeated. A coarse step is the mean of the
     fine steps that it stands for; of coordinates that is the coordinate at its centre.
     """
-    seq_len = signals[0].shape[1]
+    seq_len = along_time[0].shape[1]
     repeated = keras.layers.RepeatVector(seq_len, name="style_along_time")(style)
-    finest = keras.layers.Concatenate(name=f"steps{seq_len}_modulation")([*signals, repeated])
+    finest = keras.layers.Concatenate(name=f"steps{seq_len}_modulation")([*along_time, repeated])
     modulations = [finest]
     for halving in range(1, n_rates):
         pool = keras.layers.AveragePooling1D(2, name=f"steps{seq_len >> halving}_modulation")

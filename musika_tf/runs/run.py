@@ -97,8 +97,8 @@ class Run:
         if not path.exists():
             return None
         values = json.loads(path.read_text())
-        # Version 1 did not say so.
-        return section_from_dict(TrainingConfig, values, values.pop("version", 1))
+        version = values.pop("version", 1)  # Version 1 did not say so.
+        return section_from_dict(TrainingConfig, values, version)
 
     def check_config(self, config: Config) -> None:
         """Checks a config against that of the run, if it has one.
