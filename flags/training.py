@@ -58,12 +58,13 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "adversarial_start_share",
     _DEFAULT.adversarial_start_share,
-    "Share of the steps of phase 2 of an autoencoder before the discriminator comes in, 0 to 1.",
+    "Share of the steps of phase 2 of an autoencoder that pass before its discriminator comes in, "
+    "0 to 1.",
 )
 flags.DEFINE_integer(
     "adversarial_period",
     _DEFAULT.adversarial_period,
-    "From then on it is trained, and heeded, at every so many-th step.",
+    "Steps from one that trains and heeds the discriminator of an autoencoder to the next.",
 )
 flags.DEFINE_float(
     "r1_weight",
@@ -80,7 +81,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "average_decay",
     _DEFAULT.average_decay,
-    "Decay a step of the moving average of generator weights, at least 0 and below 1.",
+    "Decay a step of the moving averages of the weights of the generator and of a decoder in phase "
+    "2, at least 0 and below 1.",
 )
 flags.DEFINE_integer(
     "seed",

@@ -122,8 +122,9 @@ class AutoencoderConfig:
     consistency_n_steps: int = 2
 
     def __post_init__(self):
-        names = {field.name for field in dataclasses.fields(self)}
-        _require_positive(self, *(names - {"principal_path", "consistency_n_steps"}))
+        names = (field.name for field in dataclasses.fields(self))
+        may_be_zero = ("principal_path", "consistency_n_steps")
+        _require_positive(self, *(name for name in names if name not in may_be_zero))
         if not 0 <= self.consistency_n_steps <= 8:
             raise ValueError(f"consistency_n_steps={self.consistency_n_steps} must be 0 to 8")
         if len(self.level2_encoder_widths) != len(self.level2_strides):
@@ -280,16 +281,16 @@ class TrainingConfig:
     reconstruction_weight: float = 1.0
     # Weight of the multi-scale spectral distance in phase 2.
     multi_scale_weight: float = 4.0
-    # Share of the steps of phase 2 before the discriminator comes in.
+    # Share of the steps of phase 2 that pass before the discriminator comes in.
     adversarial_start_share: float = 0.6
-    # From then on it is trained, and heeded, at every so many-th step.
+    # Steps from one that trains and heeds the discriminator to the next.
     adversarial_period: int = 2
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
     # Weight of the distance between a generator's conditioning and what the estimator reads in its
     # latents.
     conditioning_weight: float = 4.0
-    # Decay of the moving average of generator weights.
+    # Decay of the moving averages of the generator's weights and, in phase 2, of the decoder's.
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
     seed: int = 0
@@ -349,11 +350,26 @@ class Config:
                     f"{name} {factor}, which must divide "
                     f"excerpt_n_frames={self.audio.excerpt_n_frames}"
                 )
+        if self.autoencoder.principal_path:
+            self._require_enough_numbers()
         if self.gan.seq_len % self.excerpt_n_latents:
             raise ValueError(
                 f"seq_len={self.gan.seq_len} must be a multiple of the "
                 f"{self.excerpt_n_latents} latents of an excerpt"
             )
+
+    def _require_enough_numbers(self) -> None:
+        """There are as many principal components as there are numbers to each latent, no more."""
+        sizes = self.autoencoder
+        for level, depth, n_numbers in (
+            (1, sizes.level1_latent_depth, self.audio.n_bins),
+            (2, sizes.level2_latent_depth, self.level2_ratio * sizes.level1_latent_depth),
+        ):
+            if depth > n_numbers:
+                raise ValueError(
+                    f"level{level}_latent_depth={depth} must be at most {n_numbers}, what one "
+                    "latent stands for, or principal_path must be off"
+                )
 
     @property
     def level2_ratio(self) -> int:

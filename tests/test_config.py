@@ -111,6 +111,14 @@ def test_conditioning_in_words():
             "level1_decoder_widths halve the rate by 8",
         ),
         (
+            {"autoencoder": AutoencoderConfig(level1_latent_depth=514)},
+            "level1_latent_depth=514 must be at most 513, .* or principal_path must be off",
+        ),
+        (
+            {"autoencoder": AutoencoderConfig(level1_latent_depth=1)},
+            "level2_latent_depth=32 must be at most 16",
+        ),
+        (
             {"gan": GanConfig(34, 34, 34, generator_widths=(8,), latent_discriminator_widths=(8,))},
             "seq_len=34 must be a multiple of the 4 latents",
         ),

@@ -11,7 +11,9 @@ one excerpt at a time and may pad inside it:
                                                                            over all frames
 
 That no seam is heard where excerpts meet is what the discriminator teaches: it always sees two
-adjacent excerpts.
+adjacent excerpts. Steps that make an excerpt's phases consistent stay inside it too.
+
+Where the config says so, both ends of a level have a linear path beside the network (`principal`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 from musika_tf import spectral
-from musika_tf.config import N_CHANNELS, AutoencoderConfig, Config
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks.layers import PositionModulation
 from musika_tf.networks.principal import (
     Gain,
@@ -51,15 +53,13 @@ def _conv(x, width: int, kernel_size: int, name: str, stride: int = 1, **options
     return convolution(x)
 
 
-def _output(x, width: int, name: str):
-    """The last layer of a network: float32 also where the others compute in half precision."""
-    return _conv(x, width, 1, name, dtype="float32")
+def _output(x, width: int, name: str, is_correction: bool = False):
+    """The last layer of a network: float32 also where the others compute in half precision.
 
-
-def _correction(x, width: int, name: str, sizes: AutoencoderConfig):
-    """The last layer of a network that corrects a principal path: it begins with nothing."""
-    options = {"kernel_initializer": "zeros"} if sizes.principal_path else {}
-    return _conv(x, width, 1, name, dtype="float32", **options)
+    One that corrects a principal path begins with zeros.
+    """
+    initializer = "zeros" if is_correction else "glorot_uniform"
+    return _conv(x, width, 1, name, dtype="float32", kernel_initializer=initializer)
 
 
 def _residual(x, name: str):
@@ -78,10 +78,10 @@ def build_encoder1(config: Config) -> keras.Model:
     x = inputs
     for index, width in enumerate(sizes.level1_encoder_widths):
         x = _activate(_conv(x, width, 1, f"conv{index}"))
-    latents = _correction(x, sizes.level1_latent_depth, "latents", sizes)
+    latents = _output(x, sizes.level1_latent_depth, "latents", sizes.principal_path)
     if sizes.principal_path:
         principal = PrincipalEncoding(1, sizes.level1_latent_depth, name="principal")
-        latents = layers.Add()([principal(inputs), latents])
+        latents = principal(inputs) + latents
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder1")
 
 
@@ -97,8 +97,8 @@ def build_decoder1(config: Config) -> keras.Model:
     full_width, *half_widths = sizes.level1_decoder_widths
     x = inputs
     if sizes.principal_path:
-        principal_latents = before_tanh(inputs)
-        x = Standardization(name="standardization")(principal_latents)
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
     x = PositionModulation(name="stem_position")(_activate(_conv(x, full_width, 3, "stem")))
     skips = []
     for index, width in enumerate(half_widths):
@@ -112,8 +112,8 @@ def build_decoder1(config: Config) -> keras.Model:
     if sizes.principal_path:
         # The head is for phases: magnitudes are nearly there.
         principal = PrincipalDecoding(1, config.audio.n_bins, name="principal")
-        correction = _correction(x, config.audio.n_bins, "magnitude", sizes)
-        log_magnitudes = layers.Add()([principal(principal_latents), correction])
+        correction = _output(x, config.audio.n_bins, "magnitude", is_correction=True)
+        log_magnitudes = principal(code) + correction
     else:
         log_magnitudes = _output(head, config.audio.n_bins, "magnitude")
     directions = _output(head, 2 * config.audio.n_bins, "phase")
@@ -126,18 +126,17 @@ def build_encoder2(config: Config) -> keras.Model:
     inputs = keras.Input((None, sizes.level1_latent_depth))
     x = inputs
     if sizes.principal_path:
-        x = before_tanh(inputs)
-        principal = PrincipalEncoding(
-            config.level2_ratio, sizes.level2_latent_depth, name="principal"
-        )(x)
-        x = Standardization(name="standardization")(x)
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
     stages = zip(sizes.level2_encoder_widths, sizes.level2_strides, strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_conv(x, width, stride, f"down{index}", stride=stride))
         x = layers.Add()([x, _activate(_conv(x, width, 1, f"down{index}_conv"))])
-    latents = _correction(x, sizes.level2_latent_depth, "latents", sizes)
+    depth = sizes.level2_latent_depth
+    latents = _output(x, depth, "latents", sizes.principal_path)
     if sizes.principal_path:
-        latents = layers.Add()([principal, Gain(name="gain")(latents)])
+        principal = PrincipalEncoding(config.level2_ratio, depth, name="principal")
+        latents = principal(code) + Gain(name="gain")(latents)
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder2")
 
 
@@ -148,19 +147,18 @@ def build_decoder2(config: Config) -> keras.Model:
     first_width, *widths = sizes.level2_decoder_widths
     x = inputs
     if sizes.principal_path:
-        x = before_tanh(inputs)
-        principal = PrincipalDecoding(
-            config.level2_ratio, sizes.level1_latent_depth, name="principal"
-        )(x)
-        x = Standardization(name="standardization")(x)
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
     x = _residual(_activate(_conv(x, first_width, 3, "stem")), "stem_conv")
     stages = zip(widths, reversed(sizes.level2_strides), strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_upsample(x, width, stride, f"up{index}"))
         x = _residual(_residual(x, f"up{index}_conv0"), f"up{index}_conv1")
-    latents = _correction(x, sizes.level1_latent_depth, "latents", sizes)
+    depth = sizes.level1_latent_depth
+    latents = _output(x, depth, "latents", sizes.principal_path)
     if sizes.principal_path:
-        latents = layers.Add()([principal, Gain(name="gain")(latents)])
+        principal = PrincipalDecoding(config.level2_ratio, depth, name="principal")
+        latents = principal(code) + Gain(name="gain")(latents)
     return keras.Model(inputs, keras.ops.tanh(latents), name="decoder2")
 
 
@@ -304,18 +302,17 @@ class Autoencoder:
         return self.spectrum(*self.decode1(self.decode2(latents)))
 
     def spectrum(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
-        """What decoder 1 gives → complex spectrum [batch, n_frames, n_bins].
+        """What decoder 1 gives of whole excerpts → complex spectrum [batch, n_frames, n_bins].
 
-        The phases are made consistent excerpt by excerpt, as often as the config says.
+        Its phases are made consistent, each excerpt's on its own, by as many steps as the config
+        says.
         """
-        spectrum = direction_to_spectrum(log_magnitudes, directions, self._carrier)
-        n_steps = self.config.autoencoder.consistency_n_steps
-        if n_steps == 0:
-            return spectrum
         audio = self.config.audio
+        spectrum = direction_to_spectrum(log_magnitudes, directions, self._carrier)
         excerpts = tf.reshape(spectrum, (-1, audio.excerpt_n_frames, audio.n_bins))
-        consistent = spectral.consistent(excerpts, audio.window_size, audio.hop_size, n_steps)
-        return tf.reshape(consistent, tf.shape(spectrum))
+        n_steps = self.config.autoencoder.consistency_n_steps
+        excerpts = spectral.consistent(excerpts, audio.window_size, audio.hop_size, n_steps)
+        return tf.reshape(excerpts, tf.shape(spectrum))
 
     def directions(self, spectrum: tf.Tensor) -> tf.Tensor:
         """The phase directions with which `spectrum` would give this spectrum's phases."""

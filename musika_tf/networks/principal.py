@@ -7,8 +7,9 @@ scale for all of them, and y the latents before their tanh:
     encoder    z = tanh(Wᵀ(x - μ)/c + network(x))
     decoder    x̂ = μ + c·W·artanh(z) + network(z)
 
-The last layers of the networks start at zero, so that an untrained level already keeps what so many
-principal components keep; training begins from there. The linear maps stay as they are.
+(level 2 reads and writes level-1 latents, so its x is artanh of those). The last layers of the
+networks start at zero, so that an untrained level already keeps what so many principal components
+keep; training begins from there. The linear maps stay as they are.
 
 With one scale for all components y is a rotation of the frames: distances between latents are
 distances between spectrograms, and level 2 can do to y what level 1 did to frames.
@@ -22,11 +23,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# artanh is taken of latents up to this (4.6, fourteen standard deviations of the first component).
+# artanh is taken of latents up to this: 4.6, with c below 14 deviations of the first component.
 _LATENT_LIMIT = 0.9998
 # c, in standard deviations of the first component: tanh is nearly straight for most of what occurs.
 _SCALE_N_DEVIATIONS = 3.0
-# A direction in which the data hardly move is not magnified without limit.
+# Data that move less than this, in units of ln(power)/10 or of artanh, are silence.
+_LEAST_DEVIATION = 1e-4
+# A channel that hardly moves is not magnified without limit: least deviation over the largest.
 _LEAST_DEVIATION_SHARE = 0.01
 
 
@@ -37,14 +40,10 @@ def before_tanh(latents: tf.Tensor) -> tf.Tensor:
 
 
 class _LinearPath(keras.layers.Layer):
-    """What both directions hold, and training leaves as it is.
-
-    Args:
-      block_n_frames: frames to a latent.
-    """
+    """What both directions hold: a mean [S], components [S, depth], a scale; S numbers a block."""
 
     def __init__(self, block_n_frames: int, **kwargs):
-        super().__init__(trainable=False, **{"dtype": "float32", **kwargs})
+        super().__init__(trainable=False, dtype="float32", **kwargs)
         self.block_n_frames = block_n_frames
 
     def _add_weights(self, size: int, depth: int) -> None:
@@ -74,8 +73,8 @@ class PrincipalEncoding(_LinearPath):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[B, k·block_n_frames, F] → [B, k, depth]."""
-        blocks = keras.ops.reshape(x, (keras.ops.shape(x)[0], -1, self.mean.shape[0]))
-        return keras.ops.matmul(blocks - self.mean, self.components) / self.scale
+        blocks = tf.reshape(x, (tf.shape(x)[0], -1, self.mean.shape[0]))
+        return tf.tensordot(blocks - self.mean, self.components, axes=1) / self.scale
 
     def compute_output_shape(self, input_shape):
         batch_size, n_frames, _ = input_shape
@@ -99,8 +98,8 @@ class PrincipalDecoding(_LinearPath):
 
     def call(self, y: tf.Tensor) -> tf.Tensor:
         """[B, k, depth] → [B, k·block_n_frames, F]."""
-        blocks = keras.ops.matmul(y * self.scale, keras.ops.transpose(self.components)) + self.mean
-        return keras.ops.reshape(blocks, (keras.ops.shape(y)[0], -1, self.n_features))
+        blocks = tf.tensordot(y * self.scale, self.components, axes=[[2], [1]]) + self.mean
+        return tf.reshape(blocks, (tf.shape(y)[0], -1, self.n_features))
 
     def compute_output_shape(self, input_shape):
         batch_size, n_latents, _ = input_shape
@@ -111,7 +110,7 @@ class Standardization(keras.layers.Layer):
     """(x - mean)/deviation of every channel, set from the data: networks read unit spread."""
 
     def __init__(self, **kwargs):
-        super().__init__(trainable=False, **{"dtype": "float32", **kwargs})
+        super().__init__(trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -127,11 +126,13 @@ class Standardization(keras.layers.Layer):
 
 
 class Gain(keras.layers.Layer):
-    """One constant factor, set from the data: what a network of unit spread writes is as large as
-    what it corrects."""
+    """One constant factor, set from the data: networks write unit spread.
+
+    It is as large as what they correct.
+    """
 
     def __init__(self, **kwargs):
-        super().__init__(trainable=False, **{"dtype": "float32", **kwargs})
+        super().__init__(trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape):
         self.gain = self.add_weight(shape=(), initializer="ones", name="gain")
@@ -176,7 +177,7 @@ class PrincipalComponents:
         each the element of largest magnitude is positive.
       deviations: float32 [depth], standard deviation of the data along each.
       feature_mean, feature_deviation: float32 [F], of single frames.
-      share: of the variance that the components hold.
+      share: of the variance that the components hold, 0 to 1.
     """
 
     mean: np.ndarray
@@ -188,34 +189,39 @@ class PrincipalComponents:
 
     @classmethod
     def of(cls, moments: Moments, depth: int, n_features: int) -> PrincipalComponents:
-        """The first `depth` principal components.
+        """The first principal components of the rows that were added.
+
+        Args:
+          moments: of the rows, each a block of frames.
+          depth: components, at most the size of a row.
+          n_features: numbers to a frame, F; a row is a whole number of frames.
 
         Raises:
-          ValueError: fewer rows than components were added.
+          ValueError: there are no more rows than components, or all rows are alike.
         """
         if moments.n_rows <= depth:
             raise ValueError(
                 f"{moments.n_rows} training blocks are too few for {depth} principal components: "
                 "prepare more audio"
             )
-        mean = moments.total / moments.n_rows
-        covariance = moments.products / moments.n_rows - np.outer(mean, mean)
-        variances, vectors = np.linalg.eigh(covariance)
-        order = np.argsort(variances)[::-1][:depth]
-        components = vectors[:, order]
+        mean, products = moments.total / moments.n_rows, moments.products / moments.n_rows
+        # In ascending order of the variances.
+        variances, vectors = np.linalg.eigh(products - np.outer(mean, mean))
+        deviations = _root(variances[::-1][:depth])
+        if deviations[0] < _LEAST_DEVIATION:
+            raise ValueError("the training data are silent throughout: prepare other audio")
+        components = vectors[:, ::-1][:, :depth]
         largest = components[np.argmax(np.abs(components), axis=0), np.arange(depth)]
-        by_feature = np.diag(covariance).reshape(-1, n_features) + np.square(
-            mean.reshape(-1, n_features)
+        feature_mean, feature_square = (
+            by_block.reshape(-1, n_features).mean(axis=0) for by_block in (mean, np.diag(products))
         )
-        feature_mean = mean.reshape(-1, n_features).mean(axis=0)
-        feature_variance = by_feature.mean(axis=0) - np.square(feature_mean)
         return cls(
             mean=mean.astype(np.float32),
             components=(components * np.sign(largest)).astype(np.float32),
-            deviations=np.sqrt(np.maximum(variances[order], 0.0)).astype(np.float32),
+            deviations=deviations,
             feature_mean=feature_mean.astype(np.float32),
-            feature_deviation=np.sqrt(np.maximum(feature_variance, 0.0)).astype(np.float32),
-            share=float(variances[order].sum() / variances.sum()),
+            feature_deviation=_root(feature_square - np.square(feature_mean)),
+            share=float(variances[::-1][:depth].sum() / variances.sum()),
         )
 
     @property
@@ -224,25 +230,42 @@ class PrincipalComponents:
         return _SCALE_N_DEVIATIONS * float(self.deviations[0])
 
 
+def _root(variances: np.ndarray) -> np.ndarray:
+    """Standard deviations, float32; rounding can make a variance of nothing negative."""
+    return np.sqrt(np.maximum(variances, 0.0)).astype(np.float32)
+
+
 def install(found: PrincipalComponents, encoder: keras.Model, decoder: keras.Model) -> None:
-    """Sets the constant layers of both ends of a level."""
+    """Sets the constant layers of both ends of a level.
+
+    Args:
+      found: of the level's frames or blocks.
+      encoder, decoder: of one level, as `autoencoder` builds them.
+    """
     for network in (encoder, decoder):
         layer = network.get_layer("principal")
         layer.mean.assign(found.mean)
         layer.components.assign(found.components)
         layer.scale.assign(found.scale)
-    latent_deviations = found.deviations / found.scale
-    _set_spread(encoder, found.feature_mean, found.feature_deviation, gain=latent_deviations)
-    _set_spread(decoder, np.float32(0.0), latent_deviations, gain=found.feature_deviation)
+    latent_deviation = found.deviations / found.scale
+    latent_mean = np.zeros_like(latent_deviation)
+    _set_spread(encoder, found.feature_mean, found.feature_deviation, written=latent_deviation)
+    _set_spread(decoder, latent_mean, latent_deviation, written=found.feature_deviation)
 
 
 def _set_spread(
-    network: keras.Model, mean: np.ndarray, deviation: np.ndarray, gain: np.ndarray
+    network: keras.Model, mean: np.ndarray, deviation: np.ndarray, written: np.ndarray
 ) -> None:
-    """Sets what a network reads to unit spread, and what it writes to the root mean square gain."""
+    """Sets the constants between data of unit spread and those that a network reads and writes.
+
+    Args:
+      network: an end of a level; at level 1 it may lack either layer.
+      mean, deviation: of each channel that it reads.
+      written: deviation of each channel that it writes.
+    """
     for layer in network.layers:
         if isinstance(layer, Standardization):
-            layer.mean.assign(np.broadcast_to(mean, deviation.shape))
+            layer.mean.assign(mean)
             layer.deviation.assign(np.maximum(deviation, _LEAST_DEVIATION_SHARE * deviation.max()))
         if isinstance(layer, Gain):
-            layer.gain.assign(np.sqrt(np.mean(np.square(gain))))
+            layer.gain.assign(np.sqrt(np.mean(np.square(written))))

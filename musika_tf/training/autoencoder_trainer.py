@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -29,15 +29,15 @@ N_EXCERPTS = 2
 class AutoencoderTrainer(Trainer):
     """Trains the networks of one level in one phase; everything else stays as it is.
 
-    | level, phase | trained              | objective                                   |
-    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                        |
-    | 1, 2         | decoder 1            | multi-scale + L1 + adversarial, with phases |
-    | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1        |
-    | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1        |
+    | level, phase | trained              | objective                                         |
+    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                              |
+    | 1, 2         | decoder 1            | multi-scale + L1 + adversarial, all of waveforms  |
+    | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1              |
+    | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1              |
 
     In phase 2 the networks hold the decoder twice: `decoder1_learning` is what gradients move, and
-    `decoder1` its moving average, which is what later stages and listeners get. Adversary and
-    adversarial loss come in for the last part of the steps, and then every few steps.
+    `decoder1` its moving average, which is what later stages and listeners get. The discriminator
+    comes in for the last part of the steps, and then takes part every few steps (ours).
 
     What level 2 is compared with is what decoder 1 makes of the true level-1 latents (ours; the
     paper does so for the discriminator, §4.1): it cannot and need not do better than level 1.
@@ -80,6 +80,7 @@ class AutoencoderTrainer(Trainer):
         if self.phase == 2:
             learning = {1: build_decoder1, 2: build_decoder2}[self.level](config)
             self.networks[self._learning_name] = learning
+            self._start_learning()
             self._learning = self.autoencoder.with_network(self._decoder_name, learning)
         self.trained = {"decoder": self._trained_variables()}
         if self.phase == 2:
@@ -107,8 +108,8 @@ class AutoencoderTrainer(Trainer):
         if self.phase == 2:
             return decoder.trainable_variables
         variables = encoder.trainable_variables + decoder.trainable_variables
-        unused = [v for name in self._phase_layers for v in decoder.get_layer(name).weights]
-        return [v for v in variables if not any(v is u for u in unused)]
+        for_phases = [v for name in self._phase_layers for v in decoder.get_layer(name).weights]
+        return [v for v in variables if not any(v is other for other in for_phases)]
 
     @property
     def _phase_layers(self) -> tuple[str, ...]:
@@ -117,26 +118,41 @@ class AutoencoderTrainer(Trainer):
             return ()
         return ("head", "phase") if self.config.autoencoder.principal_path else ("phase",)
 
-    def inherited_networks(self) -> dict[str, keras.Model]:
-        """Networks whose weights the stage before hands over: all but what this stage starts."""
-        if self.phase == 2:
-            new = ["discriminator", self._learning_name]
-        else:
-            new = ["encoder2", "decoder2"]
-        return {name: network for name, network in self.networks.items() if name not in new}
+    @property
+    def new_networks(self) -> tuple[str, ...]:
+        """Networks that the stage before does not hand over."""
+        return ("discriminator",) if self.phase == 2 else ("encoder2", "decoder2")
 
-    def begin_with(self, path: pathlib.Path, names: Iterable[str]) -> None:
-        """Gives the named networks the weights of a checkpoint.
+    def begin_with(self, path: pathlib.Path, left_out: Sequence[str] = ()) -> None:
+        """Takes over the weights of a checkpoint.
 
-        Where it knows no decoder that learns, as in phase 1 and in released weights, that one
-        starts from the decoder.
+        Where it holds no decoder that learns, being of phase 1 or released, that one starts from
+        the decoder.
+
+        Args:
+          path: the checkpoint.
+          left_out: names of networks that keep what they have.
         """
-        known = checkpoint.network_names(path)
-        loaded = [name for name in names if name != self._learning_name or name in known]
-        checkpoint.load_networks(path, {name: self.networks[name] for name in loaded})
-        if self._learning_name in self.networks.keys() - set(loaded):
-            weights = self.networks[self._decoder_name].get_weights()
-            self.networks[self._learning_name].set_weights(weights)
+        taken = {name: net for name, net in self.networks.items() if name not in left_out}
+        if self._learning_name not in checkpoint.network_names(path):
+            taken.pop(self._learning_name, None)
+        checkpoint.load_networks(path, taken)
+        if self.phase == 2 and self._learning_name not in taken:
+            self._start_learning()
+
+    def _start_learning(self) -> None:
+        weights = self.networks[self._decoder_name].get_weights()
+        self.networks[self._learning_name].set_weights(weights)
+
+    def is_due(self, name: str) -> bool | tf.Tensor:
+        """The discriminator is trained from its share of the steps on, every few steps."""
+        return name != "discriminator" or self._is_adversarial()
+
+    def _is_adversarial(self) -> tf.Tensor:
+        """Whether the discriminator takes part in this step."""
+        start = self.training.adversarial_start_share * (self.n_steps or 0)
+        step = self.state["step"].read_value()
+        return (step % self.training.adversarial_period == 0) & (self._n_done() >= start)
 
     def after_update(self) -> None:
         """Moves the averaged decoder towards the one that learns."""
@@ -180,12 +196,12 @@ class AutoencoderTrainer(Trainer):
         return self._waveform_gradients(waveforms, log_magnitudes)
 
     def _magnitude_gradients(self, log_magnitudes: tf.Tensor):
+        target = log_magnitudes
+        if self.level == 2:
+            target, _ = self.autoencoder.decode1(self.autoencoder.encode1(log_magnitudes))
         with tf.GradientTape() as tape:
-            level1_latents = self._learning.encode1(log_magnitudes)
-            decoded, _ = self._decode(self._learning, level1_latents, self.level)
-            target = log_magnitudes
-            if self.level == 2:
-                target, _ = self.autoencoder.decode1(level1_latents)
+            level1_latents = self.autoencoder.encode1(log_magnitudes)
+            decoded, _ = self._decode(self.autoencoder, level1_latents, self.level)
             loss = losses.l1(target, decoded)
             scaled = self.target(loss)
         gradients = {"decoder": tape.gradient(scaled, self.trained["decoder"])}
@@ -196,24 +212,18 @@ class AutoencoderTrainer(Trainer):
         target = self._complete(waveforms)
         if self.level == 2:
             target = self._waveform(*self._decode(self.autoencoder, level1_latents, 1))
+        # At every step: replicas cannot write inside a condition.
+        spectral_norm.update_all(self.discriminator)
         return tf.cond(
-            self._is_adversarial(self.state["step"].read_value()),
+            self._is_adversarial(),
             lambda: self._decoder_gradients(level1_latents, target, with_adversary=True),
             lambda: self._decoder_gradients(level1_latents, target, with_adversary=False),
         )
-
-    def _is_adversarial(self, step: tf.Tensor) -> tf.Tensor:
-        """Whether the discriminator takes part in a step."""
-        start = self.training.adversarial_start_share * (self.n_steps or 0)
-        is_due = step % self.training.adversarial_period == 0
-        return is_due & (tf.cast(step, tf.float32) >= start)
 
     def _decoder_gradients(
         self, level1_latents: tf.Tensor, target: tf.Tensor, with_adversary: bool
     ) -> tuple[Gradients, dict[str, tf.Tensor]]:
         """Of both networks; without the adversary its gradients and metrics are zero."""
-        if with_adversary:
-            spectral_norm.update_all(self.discriminator)
         with tf.GradientTape(persistent=True) as tape:
             made = self._waveform(*self._decode(self._learning, level1_latents, self.level))
             terms = self._reconstruction_terms(target, made)
@@ -233,7 +243,7 @@ class AutoencoderTrainer(Trainer):
         else:
             adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
             gradients["discriminator"] = [tf.zeros_like(variable) for variable in discriminated]
-        # Metrics are means over all steps: those of the adversary are of its own steps.
+        # A call's metrics are means over its steps: these become means over the adversary's.
         period = self.training.adversarial_period
         return gradients, {
             "decoder/log_magnitude_l1": terms["log_magnitude_l1"],

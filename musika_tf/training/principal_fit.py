@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import safetensors.numpy
@@ -15,6 +15,7 @@ from musika_tf.config import INT16_SCALE, AudioConfig
 from musika_tf.data.shards import Shards
 from musika_tf.networks import principal
 from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.fingerprint import sha256
 from musika_tf.runs import checkpoint
 from musika_tf.training import distribution
 
@@ -31,6 +32,8 @@ def install(
 ) -> None:
     """Gives a level of an autoencoder the principal components of the training data.
 
+    Of every training source all channels are read, up to the last whole excerpt.
+
     Args:
       autoencoder: with `level` levels; of level 2 the encoder of level 1 is trained.
       level: 1 or 2.
@@ -38,41 +41,50 @@ def install(
       stage_dir: folder of the stage, where the sums are kept.
 
     Raises:
-      ValueError: too little data.
+      ValueError: too little data, or nothing but silence.
     """
     config = autoencoder.config
     n_features = config.audio.n_bins if level == 1 else config.autoencoder.level1_latent_depth
+    size = n_features * (1 if level == 1 else config.level2_ratio)
     depth = getattr(config.autoencoder, f"level{level}_latent_depth")
-    moments = _moments(autoencoder, level, n_features, shards, pathlib.Path(stage_dir))
+    kept = _KeptMoments(pathlib.Path(stage_dir) / MOMENTS_FILE, _origin(autoencoder, level, shards))
+    blocks = _blocks_function(autoencoder, level, size)
+    moments = _moments(blocks, size, shards, config.audio, kept)
     found = principal.PrincipalComponents.of(moments, depth, n_features)
     encoder, decoder = (autoencoder.networks[f"{name}{level}"] for name in ("encoder", "decoder"))
     principal.install(found, encoder, decoder)
-    tqdm.tqdm.write(
-        f"level {level}: {depth} principal components hold {100.0 * found.share:.1f} % of the "
-        "variance"
-    )
+    if distribution.is_chief():
+        share = 100.0 * found.share
+        print(f"level {level}: {depth} principal components hold {share:.1f} % of the variance")
 
 
-def _moments(
-    autoencoder: Autoencoder, level: int, n_features: int, shards: Shards, stage_dir: pathlib.Path
-) -> principal.Moments:
-    """Sums over every channel of every training source, in their order, with a progress bar."""
-    config = autoencoder.config
-    size = n_features * (1 if level == 1 else config.level2_ratio)
+def _blocks_function(
+    autoencoder: Autoencoder, level: int, size: int
+) -> Callable[[np.ndarray], tf.Tensor]:
+    """Waveforms [n_channels, …] → what the level codes: one row of `size` numbers a latent."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None])], autograph=False)
     def blocks(waveforms: tf.Tensor) -> tf.Tensor:
         features = autoencoder.log_spectrogram(waveforms)
         if level == 2:
             features = principal.before_tanh(autoencoder.encode1(features))
         return tf.reshape(features, [-1, size])
 
-    path = stage_dir / MOMENTS_FILE
-    moments, n_done = _load(path, size)
+    return tf.function(blocks, input_signature=[tf.TensorSpec([None, None])], autograph=False)
+
+
+def _moments(
+    blocks: Callable[[np.ndarray], tf.Tensor],
+    size: int,
+    shards: Shards,
+    audio: AudioConfig,
+    kept: _KeptMoments,
+) -> principal.Moments:
+    """Sums over the training sources in their order, with a progress bar."""
     sources = shards.split("train")
+    moments, n_done = kept.load(size)
     bar = tqdm.tqdm(
         sources[n_done:],
-        desc=f"level {level}, principal components",
+        desc="principal components",
         unit="file",
         initial=n_done,
         total=len(sources),
@@ -80,16 +92,16 @@ def _moments(
         disable=not distribution.is_chief(),
     )
     for n_sources, source in enumerate(bar, start=n_done + 1):
-        for chunk in _chunks(shards.rows(source), config.audio):
+        for chunk in _chunks(shards.rows(source), audio):
             moments.add(blocks(chunk).numpy())
         is_due = n_sources % _SAVE_N_SOURCES == 0 or n_sources == len(sources)
         if is_due and distribution.is_chief():
-            _save(path, moments, n_sources)
+            kept.save(moments, n_sources)
     return moments
 
 
 def _chunks(rows: np.ndarray, audio: AudioConfig) -> Iterator[np.ndarray]:
-    """int16 [n_samples, n_channels] → float32 [n_channels, …], each of whole excerpts."""
+    """int16 [n_samples, n_channels] → float32 [n_channels, …] in [-1, 1], each whole excerpts."""
     hop = _CHUNK_N_EXCERPTS * audio.excerpt_n_samples
     for start in range(0, len(rows), hop):
         chunk = rows[start : start + hop + audio.overlap_size].T
@@ -99,23 +111,40 @@ def _chunks(rows: np.ndarray, audio: AudioConfig) -> Iterator[np.ndarray]:
             yield chunk[:, :end].astype(np.float32) / INT16_SCALE
 
 
-def _load(path: pathlib.Path, size: int) -> tuple[principal.Moments, int]:
-    """The sums so far, and over how many sources they are."""
-    moments = principal.Moments(size)
-    if not path.exists():
-        return moments, 0
-    arrays = safetensors.numpy.load_file(path)
-    moments.n_rows = int(arrays["n_rows"])
-    moments.total, moments.products = arrays["total"], arrays["products"]
-    return moments, int(arrays["n_sources"])
+def _origin(autoencoder: Autoencoder, level: int, shards: Shards) -> str:
+    """Tells apart what sums are of: the data, and at level 2 the encoder before it."""
+    arrays = {source.name: np.int64(source.n_rows) for source in shards.split("train")}
+    if level == 2:
+        arrays |= {v.path: v.numpy() for v in autoencoder.networks["encoder1"].variables}
+    return sha256(arrays)
 
 
-def _save(path: pathlib.Path, moments: principal.Moments, n_sources: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        "n_rows": np.int64(moments.n_rows),
-        "n_sources": np.int64(n_sources),
-        "total": moments.total,
-        "products": moments.products,
-    }
-    checkpoint.save_arrays(path, arrays)
+class _KeptMoments:
+    """The sums so far on disk; those of something else are not gone on with."""
+
+    def __init__(self, path: pathlib.Path, origin: str):
+        self._path, self._origin = path, np.frombuffer(origin.encode(), np.uint8)
+
+    def load(self, size: int) -> tuple[principal.Moments, int]:
+        """The sums, and over how many sources they are."""
+        moments = principal.Moments(size)
+        if not self._path.exists():
+            return moments, 0
+        arrays = safetensors.numpy.load_file(self._path)
+        if not np.array_equal(arrays.get("origin"), self._origin):
+            return moments, 0
+        moments.n_rows = int(arrays["n_rows"])
+        moments.total, moments.products = arrays["total"], arrays["products"]
+        return moments, int(arrays["n_sources"])
+
+    def save(self, moments: principal.Moments, n_sources: int) -> None:
+        """Replaces what is there, whole or not at all."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {
+            "origin": self._origin,
+            "n_rows": np.int64(moments.n_rows),
+            "n_sources": np.int64(n_sources),
+            "total": moments.total,
+            "products": moments.products,
+        }
+        checkpoint.save_arrays(self._path, arrays)

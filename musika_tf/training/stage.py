@@ -98,14 +98,14 @@ def start_autoencoder(
         n_steps=n_steps,
     )
     if before:
-        trainer.begin_with(before, trainer.inherited_networks())
+        trainer.begin_with(before, left_out=trainer.new_networks)
     if initial:
-        trainer.begin_with(initial, trainer.networks)
+        trainer.begin_with(initial)
     if distribution.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         run.begin(stage.name, config, training, flags_text)
-    is_new = not (initial or checkpoint.latest(folder))
-    if phase == 1 and config.autoencoder.principal_path and is_new:
+    is_untrained = phase == 1 and not (initial or checkpoint.latest(folder))
+    if is_untrained and config.autoencoder.principal_path:
         principal_fit.install(trainer.autoencoder, level, shards, folder)
     return StartedStage(trainer, batches, folder)
 
