@@ -16,6 +16,7 @@ _PROGRAMS = (
 )
 # Of `musika-serve`.
 _SERVING = (
+    "anyio>=4,<5",
     # Later ones ask for a protobuf that TensorFlow 2.17 does not take.
     "grpcio-health-checking>=1.62.3,<1.63",
     "orjson>=3.10,<4",

@@ -33,6 +33,12 @@ def test_a_best_metric_of_an_earlier_release_is_restored(tmp_path):
     assert ours["state/step"].numpy() == 7
 
 
+def test_others_may_read_it(tmp_path):
+    (tmp_path / "plain").touch()
+    path = checkpoint.save(tmp_path, variables(7.0), step=12)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_newest_is_found_and_old_ones_go(tmp_path):
     assert checkpoint.latest(tmp_path / "missing") is None
     for step in (5, 100, 20):

@@ -112,7 +112,7 @@ def test_metadata(version, run_dir, tiny_config):
         "meaning": "latent coordinates, one every 5.944 s",
         "range": "standard normal draws",
     }
-    synthesizer = saved_model.Run(run_dir).synthesizer()
+    synthesizer = Run(run_dir).synthesizer()
     assert metadata["weights_sha256"] == synthesizer.weights_sha256()
     kernel = synthesizer.networks["decoder2"].weights[0]
     kernel.assign_add(tf.ones_like(kernel) * 1e-3)

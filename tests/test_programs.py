@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from musika_tf import audio
 from musika_tf.data.shards import Shards
@@ -99,6 +100,18 @@ def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
     words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents")
     program("train_gan", PRESET, *words, "--n_steps=6")
     assert checkpoint.latest(home / "run" / "gan").name == "checkpoint-00000006.safetensors"
+
+
+@pytest.mark.parametrize(("stage", "data"), [("level2_phase1", "data"), ("gan", "latents")])
+def test_a_stage_is_lowered_where_it_stands(home, stage, data):
+    folder = home / f"lowered_{stage}"
+    words = (f"--run_dir={home}/run", f"--data_dir={home}/{data}", f"--lowered_dir={folder}")
+    program("lower", PRESET, f"--stage={stage}", *words)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["stage"] == stage
+    newest = checkpoint.latest(home / "run" / stage)
+    state = safetensors.numpy.load_file(folder / "state.safetensors")
+    assert state["state/step"] == checkpoint.step_of(newest)
 
 
 @pytest.mark.parametrize(

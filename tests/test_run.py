@@ -48,7 +48,7 @@ def test_load_says_what_is_missing(tmp_path, tiny_config):
     with pytest.raises(ValueError, match="not a run folder"):
         Run(tmp_path).synthesizer()
     Run(tmp_path).begin("level1_phase1", tiny_config, TrainingConfig(), "")
-    with pytest.raises(ValueError, match="--level=2 --phase=1"):
+    with pytest.raises(ValueError, match="musika-train-autoencoder --level=2 --phase=1"):
         Run(tmp_path).synthesizer()
     save_networks(tmp_path, "level2_phase1", 1, Autoencoder(tiny_config).networks)
     with pytest.raises(ValueError, match="musika-train-gan"):
