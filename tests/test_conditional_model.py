@@ -46,6 +46,12 @@ def model(version) -> Player:
 
 
 @pytest.fixture(scope="module")
+def loaded(version):
+    """The SavedModel itself, for signatures that a player does not use."""
+    return tf.saved_model.load(str(version))
+
+
+@pytest.fixture(scope="module")
 def contract(run_dir) -> dict[str, Signature]:
     return signatures.contract(Run(run_dir).synthesizer())
 
@@ -65,7 +71,7 @@ def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys)
     assert re.search(r"bad inputs, refused by name +((\d+) of \2 refused) +\1 +\1\n", table)
 
 
-def test_contract(model, contract, conditional_config):
+def test_contract(loaded, contract, conditional_config):
     seq_len = conditional_config.gan.seq_len
     assert list(contract["serving_default"].inputs) == ["anchors", "style", "conditioning"]
     assert list(contract["latents"].inputs) == ["coordinates", "style", "conditioning"]
@@ -77,16 +83,16 @@ def test_contract(model, contract, conditional_config):
         assert inputs["conditioning"][..., 1].min() >= 110
         # Without the graph's checks, in another batch than the one that was verified.
         live = contract[name].unchecked()(**tensors(inputs))
-        served = model._loaded.signatures[name](**tensors(inputs))
+        served = loaded.signatures[name](**tensors(inputs))
         for key in live:
             np.testing.assert_allclose(served[key], live[key], rtol=0, atol=checks.TOLERANCE)
 
 
-def test_serving_longer_pieces(model, contract, conditional_config):
+def test_serving_longer_pieces(loaded, contract, conditional_config):
     inputs = contract["serving_default"].example()
     inputs["anchors"] = np.concatenate([inputs["anchors"]] * 2, axis=1)
     inputs["conditioning"] = np.concatenate([inputs["conditioning"]] * 3, axis=1)
-    waveform = model._loaded.signatures["serving_default"](**tensors(inputs))["waveform"]
+    waveform = loaded.signatures["serving_default"](**tensors(inputs))["waveform"]
     assert waveform.shape == (2, 3 * conditional_config.anchor_hop_size, 2)
 
 
@@ -150,22 +156,22 @@ BAD = {
 
 @pytest.mark.parametrize("signature", ["serving_default", "latents"])
 @pytest.mark.parametrize("what", BAD)
-def test_bad_conditioning_is_named(model, contract, signature, what):
+def test_bad_conditioning_is_named(loaded, contract, signature, what):
     change, message = BAD[what]
     inputs = contract[signature].example()
     inputs["conditioning"] = change(inputs["conditioning"].copy())
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning`.*{message}"):
-        model._loaded.signatures[signature](**tensors(inputs))
+        loaded.signatures[signature](**tensors(inputs))
 
 
 @pytest.mark.parametrize(("n_steps", "n_anchors"), [(16, 2), (32, 3), (64, 2), (0, 2)])
-def test_conditioning_has_to_be_as_long_as_the_piece(model, contract, n_steps, n_anchors):
+def test_conditioning_has_to_be_as_long_as_the_piece(loaded, contract, n_steps, n_anchors):
     inputs = contract["serving_default"].example()
     inputs["anchors"] = np.repeat(inputs["anchors"][:, :1], n_anchors, axis=1)
     inputs["conditioning"] = np.repeat(inputs["conditioning"][:, :1], n_steps, axis=1)
     wanted = rf"\(A-1\)·32 steps, A being that of `anchors`.*\b{(n_anchors - 1) * 32}\b"
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning` must have {wanted}"):
-        model._loaded.signatures["serving_default"](**tensors(inputs))
+        loaded.signatures["serving_default"](**tensors(inputs))
 
 
 def test_bad_conditioning_is_named_through_a_session(version, contract):
@@ -203,13 +209,13 @@ def conditioning(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarra
     return np.concatenate(seen)
 
 
-def test_stream_is_the_waveform_of_one_call(model):
+def test_stream_is_the_waveform_of_one_call(model, loaded):
     controls = parse(model, TEXTS | {"note_density": "random_walk"})
     chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
     conditioning = next(controls_lib.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
-    waveform = model._loaded.signatures["serving_default"](
+    waveform = loaded.signatures["serving_default"](
         anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
         style=coordinates.draw_style(seed, gan.style_depth, truncation),
         conditioning=tf.constant(conditioning[None]),
