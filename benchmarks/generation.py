@@ -152,10 +152,10 @@ def gflop_per_second_of_audio(synthesizer: Synthesizer) -> float:
     gan, audio = config.gan, config.audio
     patches_per_second = audio.sample_rate_hz / config.patch_n_samples
     excerpts_per_second = N_CHANNELS * audio.sample_rate_hz / audio.excerpt_n_samples
-    told = [(gan.seq_len, config.conditioning.n_signals)] if config.conditioning.signals else []
-    generator = _n_operations(
-        networks["generator"], (gan.seq_len, gan.anchor_depth), (gan.style_depth,), *told
-    )
+    shapes = [(gan.seq_len, gan.anchor_depth), (gan.style_depth,)]
+    if config.conditioning.signals:
+        shapes.append((gan.seq_len, config.conditioning.n_signals))
+    generator = _n_operations(networks["generator"], *shapes)
     sizes = config.autoencoder
     decoders = _n_operations(
         networks["decoder2"], (config.excerpt_n_latents, sizes.level2_latent_depth)

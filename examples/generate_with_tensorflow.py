@@ -34,15 +34,15 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="What a conditional model is told; once for each of its signals.",
+        help="A value of a signal of a conditional model; once for each of them.",
     )
     parser.add_argument("--out", required=True, help="WAV file to write.")
     flags = parser.parse_args()
 
     metadata = json.loads((flags.model / "metadata.json").read_text(encoding="utf-8"))
-    told = checked(dict(flags.condition), metadata.get("signals", []))
+    constants = checked(dict(flags.condition), metadata.get("signals", []))
     make_inputs = generate_inputs if flags.signature == "generate" else serving_default_inputs
-    inputs = make_inputs(metadata, flags.seconds, flags.seed, flags.truncation, told)
+    inputs = make_inputs(metadata, flags.seconds, flags.seed, flags.truncation, constants)
     # `model` must live as long as its signatures are called: it owns the weights.
     model = tf.saved_model.load(str(flags.model))
     try:
@@ -59,27 +59,27 @@ def name_and_value(text: str) -> tuple[str, float]:
     return name, float(value)
 
 
-def checked(told: dict[str, float], signals: list[dict]) -> dict[str, float]:
+def checked(constants: dict[str, float], signals: list[dict]) -> dict[str, float]:
     """The value of each signal of the model, in the order in which the model takes them."""
     ranges = {signal["name"]: (signal["minimum"], signal["maximum"]) for signal in signals}
-    if set(told) != set(ranges):
+    if set(constants) != set(ranges):
         takes = [f"--condition={name}=({low} to {high})" for name, (low, high) in ranges.items()]
         sys.exit(f"this model takes {' '.join(takes) or 'no --condition'}")
     for name, (low, high) in ranges.items():
-        if not low <= told[name] <= high:
-            sys.exit(f"{name}={told[name]} must be from {low} to {high}")
-    return {name: told[name] for name in ranges}
+        if not low <= constants[name] <= high:
+            sys.exit(f"{name}={constants[name]} must be from {low} to {high}")
+    return {name: constants[name] for name in ranges}
 
 
-def generate_inputs(metadata, seconds, seed, truncation, told) -> dict[str, np.ndarray]:
+def generate_inputs(metadata, seconds, seed, truncation, constants) -> dict[str, np.ndarray]:
     """One row, that is one piece. The model's own draws: the same seed is the same music."""
-    numbers = {"seconds": seconds, "truncation": truncation, **told}
+    numbers = {"seconds": seconds, "truncation": truncation, **constants}
     seeds = np.array([[seed, 0]], np.int32)
     return {"seed": seeds, **{name: np.array([x], np.float32) for name, x in numbers.items()}}
 
 
-def serving_default_inputs(metadata, seconds, seed, truncation, told) -> dict[str, np.ndarray]:
-    """Anchors and style drawn here, and what the model is told at each latent step."""
+def serving_default_inputs(metadata, seconds, seed, truncation, constants) -> dict[str, np.ndarray]:
+    """Anchors and style drawn here, and the conditioning of each latent step."""
     shapes = {
         name: port["shape"]
         for name, port in metadata["signatures"]["serving_default"]["inputs"].items()
@@ -90,9 +90,9 @@ def serving_default_inputs(metadata, seconds, seed, truncation, told) -> dict[st
         "style": truncated_normal(rng, [1, shapes["style"][-1]], truncation),
         "anchors": truncated_normal(rng, [1, n_between + 1, shapes["anchors"][-1]], truncation),
     }
-    if told:
+    if constants:
         steps = n_between * round(metadata["seconds_per_anchor"] / metadata["seconds_per_latent"])
-        inputs["conditioning"] = np.tile(np.float32(list(told.values())), [1, steps, 1])
+        inputs["conditioning"] = np.tile(np.float32(list(constants.values())), [1, steps, 1])
     return inputs
 
 

@@ -40,7 +40,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="What a conditional model is told; once for each of its signals.",
+        help="A value of a signal of a conditional model; once for each of them.",
     )
     parser.add_argument("--timeout_seconds", type=float, default=60.0)
     parser.add_argument("--out", required=True, help="WAV file to write.")
@@ -77,12 +77,13 @@ def make_inputs(metadata: dict, flags: argparse.Namespace) -> dict[str, np.ndarr
     shape = [1, n_between + 1, ports["anchors"]["shape"][-1]]
     inputs["anchors"] = truncated_normal(rng, shape, flags.truncation)
     names = [signal["name"] for signal in metadata.get("signals", [])]
-    told = dict(flags.condition)
-    if set(told) != set(names):
-        sys.exit(f"this model must be told {names}, each with --condition=NAME=VALUE")
+    constants = dict(flags.condition)
+    if set(constants) != set(names):
+        sys.exit(f"this model needs {names}, each with --condition=NAME=VALUE")
     if names:
         steps = n_between * round(metadata["seconds_per_anchor"] / metadata["seconds_per_latent"])
-        inputs["conditioning"] = np.tile(np.float32([told[name] for name in names]), [1, steps, 1])
+        values = np.float32([constants[name] for name in names])
+        inputs["conditioning"] = np.tile(values, [1, steps, 1])
     return inputs
 
 

@@ -28,7 +28,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="What a conditional model is told; once for each of its signals.",
+        help="A value of a signal of a conditional model; once for each of them.",
     )
     parser.add_argument("--timeout_seconds", type=float, default=60.0)
     parser.add_argument("--out", required=True, type=pathlib.Path, help="WAV file to write.")

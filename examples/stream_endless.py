@@ -38,7 +38,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="What a conditional model is told, a number or random_walk; once for each signal.",
+        help="Of a signal of a conditional model a number or random_walk; once for each of them.",
     )
     out = parser.add_mutually_exclusive_group(required=True)
     out.add_argument("--out", help="WAV file to write.")
@@ -46,10 +46,10 @@ def main() -> None:
     flags = parser.parse_args()
 
     metadata = json.loads((flags.model / "metadata.json").read_text(encoding="utf-8"))
-    told = [word.partition("=")[::2] for word in flags.condition]
-    told = conditioning(metadata, dict(told), np.random.default_rng([flags.seed, 1]))
+    controls = dict(word.partition("=")[::2] for word in flags.condition)
+    inputs = conditioning(metadata, controls, np.random.default_rng([flags.seed, 1]))
     call = over_grpc(flags.server, flags.model_name) if flags.server else in_process(flags.model)
-    patches = stream(call, metadata["signatures"], flags.seed, flags.truncation, told)
+    patches = stream(call, metadata["signatures"], flags.seed, flags.truncation, inputs)
     patches = until(patches, flags.seconds * metadata["sample_rate_hz"])
     if flags.speakers:
         play(patches, metadata["sample_rate_hz"])
@@ -91,7 +91,7 @@ def over_grpc(server: str, model_name: str):
     return call
 
 
-def stream(call, signatures: dict, seed: int, truncation: float, told):
+def stream(call, signatures: dict, seed: int, truncation: float, conditioning):
     """Yields the waveform patch after patch, float32 [n, 2] in [-1, 1]."""
     inputs = signatures["latents"]["inputs"]
     _, seq_len, depth = inputs["coordinates"]["shape"]
@@ -105,7 +105,9 @@ def stream(call, signatures: dict, seed: int, truncation: float, told):
         next_anchor = truncated_normal(rng, [depth], truncation)
         line = (1 - k) * anchor + k * next_anchor  # two patches long
         for coordinates in np.split(line, 2):
-            latents = call("latents", coordinates=coordinates[None], style=style, **next(told))
+            latents = call(
+                "latents", coordinates=coordinates[None], style=style, **next(conditioning)
+            )
             outputs = call("decode", latents=latents["latents"], overlap=overlap)
             overlap = outputs["overlap"]
             yield outputs["waveform"][0]
@@ -119,16 +121,16 @@ def truncated_normal(rng, shape, truncation) -> np.ndarray:
     return np.vectorize(normal.inv_cdf)(uniform).astype(np.float32)
 
 
-def conditioning(metadata: dict, told: dict[str, str], rng):
+def conditioning(metadata: dict, controls: dict[str, str], rng):
     """Yields the input `conditioning` of each patch, by its name; nothing if there is none."""
     signals = metadata.get("signals", [])
-    if set(told) != {signal["name"] for signal in signals}:
+    if set(controls) != {signal["name"] for signal in signals}:
         ranges = [f"{s['name']} ({s['minimum']} to {s['maximum']})" for s in signals]
         sys.exit(f"--condition must tell this model {', '.join(ranges) or 'nothing'}")
     if not signals:
         return itertools.repeat({})
     n_steps = metadata["signatures"]["latents"]["inputs"]["coordinates"]["shape"][1]
-    columns = [values(told[signal["name"]], signal, n_steps, rng) for signal in signals]
+    columns = [values(controls[signal["name"]], signal, n_steps, rng) for signal in signals]
     blocks = (np.stack(block, axis=-1) for block in zip(*columns, strict=True))
     return ({"conditioning": block[None].astype(np.float32)} for block in blocks)
 

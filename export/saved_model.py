@@ -51,7 +51,7 @@ def export(
       model_dir: base folder of the versions; made if missing.
       verify: load the version in a fresh process and compare before it gets its name; prints the
         table of differences.
-      with_best: take the GAN of the best held-out figure instead of the newest.
+      with_best: take the GAN of the best held-out metric instead of the newest.
       limits: what one request may ask for; by default those of `Limits`.
       precision: what the decoders compute in and their weights are kept in, of `PRECISIONS`.
 
@@ -142,7 +142,7 @@ def metadata(
         **_durations(config),
         **dataclasses.asdict(limits),
         "max_anchors": limits.max_anchors(config),
-        # What a conditional model is told, in the order of the last axis of `conditioning`.
+        # What conditions the model, in the order of the last axis of `conditioning`.
         "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
         "signatures": {
             name: {

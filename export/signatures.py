@@ -117,10 +117,10 @@ def _pieces(
     seed: tf.Tensor,
     seconds: tf.Tensor,
     truncation: tf.Tensor,
-    **told: tf.Tensor,
+    **signals: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """As `Synthesizer.generate`, with a value [B] for each signal by its name."""
-    values = [told[signal.name] for signal in synthesizer.config.conditioning.signals]
+    values = [signals[signal.name] for signal in synthesizer.config.conditioning.signals]
     constants = tf.stack(values, axis=-1) if values else None
     return synthesizer.generate(seed, seconds, truncation, constants)
 
@@ -190,14 +190,14 @@ class _Ports:
         names = ", ".join(signal.name for signal in signals)
         ranges = "; ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
         shape = (self.batch, n_steps, len(signals))
-        meaning = f"what the piece is told, one value a latent step: {names}"
+        meaning = f"conditioning of the piece, one value a latent step: {names}"
         intervals = tuple(
             Interval.of(signal, f" channel {channel}, {signal.name},")
             for channel, signal in enumerate(signals)
         )
         return {"conditioning": Port(shape, meaning, ranges, intervals=intervals)}
 
-    def told(self) -> dict[str, Port]:
+    def signals(self) -> dict[str, Port]:
         """An input for each signal of a conditional system, held for the whole piece."""
         return {
             signal.name: Port(
@@ -251,7 +251,7 @@ class _Ports:
             "seconds": self.seconds(),
             "truncation": self.truncation(),
         }
-        return drawn | self.told()
+        return drawn | self.signals()
 
     def asked_length(self) -> Length:
         """Of a piece as long as it was asked for."""

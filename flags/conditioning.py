@@ -1,4 +1,4 @@
-"""Flags of what the generator is told: the fields of `ConditioningConfig`.
+"""Flags of the conditioning: the fields of `ConditioningConfig`.
 
 The entries of `--conditioning` are the signals:
 
@@ -65,8 +65,8 @@ CONDITIONING = flags.DEFINE(
     _SignalsParser(),
     "conditioning",
     ConditioningConfig.signals,
-    "What the generator is told along time: note_density, tempo_bpm, one of them with its range, "
-    "like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece; "
+    "What conditions the generator along time: note_density, tempo_bpm, one of them with its "
+    "range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece; "
     "several are separated by commas; none makes an unconditional system.",
     serializer=_SignalsSerializer(),
 )

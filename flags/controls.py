@@ -1,4 +1,4 @@
-"""Flags of what a conditional model is told: one for each known signal, and one for all others."""
+"""Flags of what controls a conditional model: one for each known signal, and one for all others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ for _name, _signal in KNOWN_SIGNALS.items():
     flags.DEFINE_string(
         _name,
         None,
-        f"What a model conditioned on {_name} is told, from {_signal.range_text} unless it was "
-        "trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a CSV "
-        "file with the columns time_seconds,value.",
+        f"What a model conditioned on {_name} is to follow, from {_signal.range_text} unless it "
+        "was trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a "
+        "CSV file with the columns time_seconds,value.",
     )
 CONDITION = flags.DEFINE_multi_string(
     "condition",
@@ -21,11 +21,11 @@ CONDITION = flags.DEFINE_multi_string(
 )
 
 
-def told(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, str]:
-    """What the model is told, by name of the signal.
+def texts(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, str]:
+    """What was written of each control, by name of the signal.
 
     Raises:
-      ValueError: a condition without name or value, or a signal that is told twice.
+      ValueError: a condition without name or value, or a signal that is given twice.
     """
     values = {name: flag_values[name].value for name in KNOWN_SIGNALS}
     found = {name: value for name, value in values.items() if value is not None}
@@ -36,6 +36,6 @@ def told(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, str]:
                 f"--condition={entry} must be NAME=VALUE, like --condition=note_density=0.3"
             )
         if name in found:
-            raise ValueError(f"{name} is told twice: {found[name]} and {value}")
+            raise ValueError(f"{name} is given twice: {found[name]} and {value}")
         found[name] = value
     return found

@@ -36,7 +36,7 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an evaluation that is
 ADHERENCE = flags.DEFINE_bool(
     "adherence",
     False,
-    "Evaluate whether the music of a conditional model follows what it is told: note density and "
+    "Evaluate whether the music of a conditional model follows its conditioning: note density and "
     "tempo are measured as training data are labelled.",
 )
 QUALITY = flags.DEFINE_bool(
@@ -59,7 +59,7 @@ NUM_SAMPLES = flags.DEFINE_integer(
 NUM_WALKS = flags.DEFINE_integer(
     "num_walks",
     Settings.n_walks,
-    "Samples that are told a random walk of note density, between the least and the greatest "
+    "Samples that are to follow a random walk of note density, between the least and the greatest "
     "constant.",
 )
 SEED = flags.DEFINE_integer("seed", Settings.request.seed, "Seed of the samples.")

@@ -55,5 +55,5 @@ def request() -> Request:
         seed=SEED.value,
         truncation=TRUNCATION.value,
         n_samples=NUM_SAMPLES.value,
-        told=controls.told(),
+        controls=controls.texts(),
     )

@@ -72,9 +72,9 @@ flags.DEFINE_float(
     "Weight of the R1 gradient penalty of the latent GAN.",
 )
 flags.DEFINE_float(
-    "told_weight",
-    _DEFAULT.told_weight,
-    "Weight of the distance between what a conditional generator is told and what a network that "
+    "conditioning_weight",
+    _DEFAULT.conditioning_weight,
+    "Weight of the distance between a generator's conditioning and what a network that "
     "was trained on real latents reads in the generated ones; 0 leaves following to the "
     "discriminator alone, as in the paper.",
 )

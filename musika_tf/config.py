@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any
 
-CONFIG_VERSION = 1
+from musika_tf.config_versions import CONFIG_VERSION, upgraded
 
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
@@ -175,7 +175,7 @@ RATES = ("step", "piece")
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """One thing that the generator is told along time (paper §5.1, §5.2).
+    """One part of the conditioning: what it means and its range (paper §5.1, §5.2).
 
     As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`.
     """
@@ -236,7 +236,7 @@ KNOWN_SIGNALS = {
 
 @dataclasses.dataclass(frozen=True)
 class ConditioningConfig:
-    """What the generator is told beside coordinates and style (paper §5.1, §5.2)."""
+    """What the generator is given beside coordinates and style (paper §5.1, §5.2)."""
 
     # Its signals, in the order of the network's inputs; none: an unconditional system.
     signals: tuple[Signal, ...] = ()
@@ -287,9 +287,9 @@ class TrainingConfig:
     adversarial_period: int = 2
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
-    # Weight of the distance between what a conditional generator is told and what the estimator
-    # reads in its latents.
-    told_weight: float = 4.0
+    # Weight of the distance between a generator's conditioning and what the estimator reads in its
+    # latents.
+    conditioning_weight: float = 4.0
     # Decay of the moving averages of the generator's weights and, in phase 2, of the decoder's.
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
@@ -317,7 +317,7 @@ class TrainingConfig:
             "reconstruction_weight",
             "multi_scale_weight",
             "r1_weight",
-            "told_weight",
+            "conditioning_weight",
             "seed",
         ):
             if getattr(self, name) < 0:
@@ -407,51 +407,52 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Reads what `to_json` wrote; without a section `conditioning` it is unconditional.
+        """Reads what `to_json` wrote, in this version or an earlier one.
 
         Raises:
-          ValueError: no JSON object, another version, missing or unknown sections, unknown fields,
-            or values that do not fit.
+          ValueError: no JSON object, an unknown version, missing or unknown sections, unknown
+            fields, or values that do not fit.
         """
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"a config is a JSON object, not {text[:40]}")
         version = values.pop("version", None)
-        if version != CONFIG_VERSION:
-            raise ValueError(
-                f"this config has version {version}; this program reads version {CONFIG_VERSION}: "
-                "use the release that wrote it"
-            )
+        if version == 1:  # The first conditional systems brought this section.
+            values = {"conditioning": {}, **values}
         sections = {
             "audio": AudioConfig,
             "autoencoder": AutoencoderConfig,
             "gan": GanConfig,
             "conditioning": ConditioningConfig,
         }
-        if {"conditioning", *values} != sections.keys():
+        if values.keys() != sections.keys():
             raise ValueError(
                 f"a config has the sections {', '.join(sections)}, this one has "
                 f"{', '.join(values) or 'none'}: use the release that wrote it"
             )
-        return cls(**{name: section_from_dict(sections[name], values[name]) for name in values})
+        return cls(
+            **{name: section_from_dict(sections[name], values[name], version) for name in values}
+        )
 
 
-# Fields that a section gained later: what systems were whose JSON does not say.
-_BEFORE = {AutoencoderConfig: {"principal_path": False, "consistency_n_steps": 0}}
-
-
-def section_from_dict(section: type, values: dict[str, Any]) -> Any:
+def section_from_dict(section: type, values: dict[str, Any], version: Any = CONFIG_VERSION) -> Any:
     """Builds one of the config dataclasses from what JSON made of it.
 
     Lists become tuples, and in `signals` their elements become signals. A field that is left out
-    has its default, or the value that stands for systems from before there was such a field.
+    has its default.
+
+    Args:
+      section: the dataclass.
+      values: its fields.
+      version: of the config that they were written in.
 
     Raises:
-      ValueError: no dictionary, a field that the section does not have, or one without a default
-        that is left out.
+      ValueError: an unknown version, no dictionary, a field that the section does not have, or one
+        without a default that is left out.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{section.__name__} must be a JSON object of its fields, not {values!r}")
+    values = upgraded(section.__name__, values, version)
     unknown = set(values) - {field.name for field in dataclasses.fields(section)}
     if unknown:
         raise ValueError(f"{section.__name__} has no field named {', '.join(sorted(unknown))}")
@@ -462,7 +463,6 @@ def section_from_dict(section: type, values: dict[str, Any]) -> Any:
     ]
     if missing:
         raise ValueError(f"{section.__name__} lacks {', '.join(missing)}")
-    values = _BEFORE.get(section, {}) | values
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     if section is ConditioningConfig and "signals" in values:
         values["signals"] = tuple(section_from_dict(Signal, v) for v in values["signals"])

@@ -33,8 +33,8 @@ class Request:
       seed: from 0 to 2^31 - 1; sample i draws from the pair (seed, i).
       truncation: anchors and style are standard normal draws cut at ± this.
       n_samples: how many samples.
-      told: of a conditional model, for each signal by its name a number, `random_walk` or the path
-        of a curve, as `controls.parse` takes them.
+      controls: of a conditional model, for each signal by its name a number, `random_walk` or the
+        path of a curve, as `controls.parse` takes them.
 
     Raises:
       ValueError: a value is out of range.
@@ -44,7 +44,7 @@ class Request:
     seed: int = 0
     truncation: float = 2.0
     n_samples: int = 1
-    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not 0.0 < self.seconds < math.inf:
@@ -105,10 +105,10 @@ def generate(
       it holds stays, its report says so, and no other follows.
 
     Raises:
-      ValueError: the suffix is unknown, or the model is not told what it has to be.
+      ValueError: the suffix is unknown, or the controls are not those of the model.
       KeyboardInterrupt: the user ended it before there was anything to keep.
     """
-    controls = parse_all(request.told, player.config.conditioning.signals)
+    controls = parse_all(request.controls, player.config.conditioning.signals)
     for index, path in enumerate(_paths(pathlib.Path(out), request.n_samples)):
         report = _write_sample(player, request, controls, index, path)
         if with_picture:

@@ -67,8 +67,8 @@ def save_picture(
       sample_rate_hz: of the waveform.
       title: shown on top.
     """
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    picture = Figure(figsize=(12, 6), layout="constrained")
+    top, bottom = picture.subplots(2, 1, sharex=True, height_ratios=(1, 3))
     seconds = np.arange(len(waveform)) / sample_rate_hz
     for channel, label in zip(waveform.T, ("left", "right"), strict=False):
         top.plot(seconds[::16], channel[::16], linewidth=0.4, label=label)
@@ -76,7 +76,7 @@ def save_picture(
     if waveform.shape[1] == 2:
         top.legend(loc="upper right")
     hop_size = 512
-    picture = librosa.display.specshow(
+    image = librosa.display.specshow(
         log_mel(waveform, sample_rate_hz, hop_size),
         sr=sample_rate_hz,
         hop_length=hop_size,
@@ -89,6 +89,6 @@ def save_picture(
     bottom.set(
         xlabel="time in s", ylabel="frequency in Hz", xlim=(0, len(waveform) / sample_rate_hz)
     )
-    figure.colorbar(picture, ax=bottom, format="%+.0f dB")
+    picture.colorbar(image, ax=bottom, format="%+.0f dB")
     with files.written_aside(path) as new:
-        figure.savefig(new, dpi=100, format="png")
+        picture.savefig(new, dpi=100, format="png")

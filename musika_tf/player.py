@@ -1,7 +1,7 @@
 """Music of a trained model, chunk after chunk in constant memory, without end.
 
 A model is an exported SavedModel, a run or released weights. What a piece is drawn from is drawn
-here, what a conditional model is told is read or drawn here, and the networks do the rest:
+here, its conditioning is read or drawn here, and the networks do the rest:
 
     anchor            0               1               2               3         drawn when needed
     patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
@@ -74,8 +74,10 @@ class Player:
         Returns:
           float32 [B, seq_len, stereo_latent_depth].
         """
-        told = {} if conditioning is None else {"conditioning": conditioning}
-        return self._latents(coordinates=patch, style=style, **told)["latents"]
+        inputs = {"coordinates": patch, "style": style}
+        if conditioning is not None:
+            inputs["conditioning"] = conditioning
+        return self._latents(**inputs)["latents"]
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → waveform [B, n_samples, 2] in [-1, 1] and next overlap."""
@@ -98,7 +100,7 @@ class Player:
         Args:
           seed: two integers from 0 to 2^31 - 1.
           truncation: above 0.
-          controls: what the model is told, one control a signal, as `controls.parse_all` gives.
+          controls: one a signal of the model, as `controls.parse_all` gives.
           n_samples: where the piece ends; None: nowhere.
 
         Yields:
@@ -117,12 +119,12 @@ class Player:
     def _chunks(
         self, seed: tuple[int, int], truncation: float, controls: Sequence[Control]
     ) -> Iterator[np.ndarray]:
-        told, chunk_sizes = self._conditioning(seed, controls), self._chunk_sizes()
+        conditioning, chunk_sizes = self._conditioning(seed, controls), self._chunk_sizes()
         seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
         overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
         for index in itertools.count():
             patches, style = _draw(self.config.gan, seed, tf.constant(index), truncation)
-            latents = self.latents(patches, style, next(told))
+            latents = self.latents(patches, style, next(conditioning))
             latents = tf.reshape(latents, [1, -1, latents.shape[-1]])
             for chunk in tf.split(latents, next(chunk_sizes), axis=1):
                 waveform, overlap = self.decode(chunk, overlap)
@@ -141,7 +143,7 @@ class Player:
     def _conditioning(
         self, seed: tuple[int, int], controls: Sequence[Control]
     ) -> Iterator[tf.Tensor | None]:
-        """What each pair of patches is told, [2, seq_len, n_signals]; None: nothing."""
+        """Of each pair of patches, [2, seq_len, n_signals]; None: the system is unconditional."""
         if not controls and not self.config.conditioning.signals:
             return itertools.repeat(None)
         shape = [_N_PATCHES, self.config.gan.seq_len, -1]

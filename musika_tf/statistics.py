@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 # What is asked for and what was measured, in the same order → numbers by name.
-Figures = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 N_SHUFFLES = 1000
 # Share of the shuffles below and above the range that is called usual.
@@ -147,16 +147,16 @@ def summary(draws: Iterable[Mapping[str, float]]) -> dict[str, Chance]:
 
 
 def when_shuffled(
-    figures: Figures, requested: Sequence[float], measured: Sequence[float], seed: int
+    metrics: Metrics, requested: Sequence[float], measured: Sequence[float], seed: int
 ) -> dict[str, Chance]:
-    """The figures of `N_SHUFFLES` times in which each sample is held against what another one,
+    """The metrics of `N_SHUFFLES` times in which each sample is held against what another one,
     drawn by chance, was asked for.
 
     Args:
-      figures: what to compute.
+      metrics: what to compute.
       requested, measured: a value a sample.
       seed: of the shuffles.
     """
     rng = np.random.default_rng(seed)
     requested, measured = np.asarray(requested), np.asarray(measured)
-    return summary(figures(rng.permutation(requested), measured) for _ in range(N_SHUFFLES))
+    return summary(metrics(rng.permutation(requested), measured) for _ in range(N_SHUFFLES))

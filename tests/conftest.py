@@ -100,7 +100,7 @@ def tiny_config(parse_flags) -> Config:
 
 @pytest.fixture(scope="session")
 def conditional_config(parse_flags) -> Config:
-    """The tiny system, told note density and tempo."""
+    """The tiny system, conditioned on note density and tempo."""
     words = ("--flagfile=flags/presets/tiny.flags", "--conditioning=note_density,tempo_bpm:110:170")
     return system.config(flag_values=parse_flags(*words))
 
@@ -122,7 +122,7 @@ def tiny_model(tmp_path_factory, tiny_config) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def conditional_model(tmp_path_factory, conditional_config) -> pathlib.Path:
-    """The same of the tiny system that is told note density and tempo."""
+    """The same of the tiny system that is conditioned on note density and tempo."""
     from random_model import export_random_run
 
     return export_random_run(tmp_path_factory.mktemp("conditional"), conditional_config)

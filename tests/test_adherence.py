@@ -1,4 +1,4 @@
-"""Adherence: models of clicks that do what they are told, and models that do not listen."""
+"""Adherence: models of clicks that do as requested, and models that do not listen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Speed = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
 
 class ClickModel:
-    """Stands for an exported model: clicks, as fast as it was told, or as it likes.
+    """Stands for an exported model: clicks, as fast as requested, or as it likes.
 
     Args:
       config: of the model.
@@ -54,8 +54,8 @@ class ClickModel:
     def stream(self, seed, truncation, controls, n_samples):
         self.n_streams += 1
         n_patches, n_steps = 9, self.config.gan.seq_len
-        told = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
-        speed = self._speed(told, seed)
+        conditioning = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
+        speed = self._speed(conditioning, seed)
         centres = controls_lib.centres_seconds(self.config, 0, len(speed))
         n_made = n_patches * self.config.patch_n_samples
         rate = np.interp(np.arange(n_made) / RATE_HZ, centres, speed)
@@ -68,12 +68,12 @@ class ClickModel:
         yield from np.array_split(waveform, 2)
 
 
-def obedient(told, seed):
-    return note_density.unscale(told[:, 0], 20.0)
+def obedient(conditioning, seed):
+    return note_density.unscale(conditioning[:, 0], 20.0)
 
 
-def deaf(told, seed):
-    return np.full(len(told), [2.0, 5.0, 1.0, 8.0][seed[1]])
+def deaf(conditioning, seed):
+    return np.full(len(conditioning), [2.0, 5.0, 1.0, 8.0][seed[1]])
 
 
 def with_signals(config: Config, *signals_: Signal) -> Config:
@@ -105,23 +105,23 @@ def measure(model, settings_):
 
 @pytest.fixture(scope="module")
 def followed(density_config):
-    """Of a model that follows note density: what it was told in each stream, and the result."""
-    told_of = {}
+    """Of a model that follows note density: its conditioning in each stream, and the result."""
+    given = {}
 
-    def listen(told, seed):
-        told_of.setdefault(seed, []).append(told[:, 0])
-        return obedient(told, seed)
+    def listen(conditioning, seed):
+        given.setdefault(seed, []).append(conditioning[:, 0])
+        return obedient(conditioning, seed)
 
     (result,) = measure(ClickModel(density_config, listen), settings())
-    return told_of, result
+    return given, result
 
 
 def test_a_model_that_follows_note_density(followed):
     _, result = followed
     assert list(result.constants) == [0.15, 0.30, 0.45, 0.60, 0.75]
-    assert result.figures["pearson_r"] > 0.99
-    assert result.figures["slope"] == pytest.approx(1.0, abs=0.1)
-    assert result.figures["mean_absolute_error"] < 0.03
+    assert result.metrics["pearson_r"] > 0.99
+    assert result.metrics["slope"] == pytest.approx(1.0, abs=0.1)
+    assert result.metrics["mean_absolute_error"] < 0.03
     for value, group in result.constants.items():
         assert len(group) == 2
         wanted = note_density.unscale(value, 20.0)
@@ -129,10 +129,10 @@ def test_a_model_that_follows_note_density(followed):
             # Clicks counted in 17 s: one more or less at the ends.
             assert sample.details["onsets_per_second"] == pytest.approx(wanted, abs=1.01 / 17)
     assert len(result.walks) == 2
-    assert result.walk_figures["pearson_r"] > 0.9
-    assert result.walk_figures["mean_absolute_error"] < 0.05
+    assert result.walk_metrics["pearson_r"] > 0.9
+    assert result.walk_metrics["mean_absolute_error"] < 0.05
     # Chance is far from it.
-    assert result.chance["pearson_r"].high < 0.7 < result.figures["pearson_r"]
+    assert result.chance["pearson_r"].high < 0.7 < result.metrics["pearson_r"]
     assert abs(result.chance["pearson_r"].mean) < 0.05
     assert result.chance["mean_absolute_error"].mean > 0.15
     assert abs(result.walk_chance["pearson_r"].mean) < 0.3
@@ -141,26 +141,27 @@ def test_a_model_that_follows_note_density(followed):
 
 def test_a_model_that_does_not_listen(density_config):
     (result,) = measure(ClickModel(density_config, deaf), settings(n_samples=4))
-    assert abs(result.figures["pearson_r"]) < 1e-6
+    assert abs(result.metrics["pearson_r"]) < 1e-6
     chance = result.chance["mean_absolute_error"]
-    assert chance.low < result.figures["mean_absolute_error"] < chance.high
-    assert abs(result.walk_figures["pearson_r"]) < 0.4
+    assert chance.low < result.metrics["mean_absolute_error"] < chance.high
+    assert abs(result.walk_metrics["pearson_r"]) < 0.4
 
 
 def test_a_model_that_does_the_opposite(density_config):
-    (result,) = measure(
-        ClickModel(density_config, lambda told, seed: obedient(0.9 - told, seed)), settings()
-    )
-    assert result.figures["pearson_r"] < -0.99
-    assert result.walk_figures["pearson_r"] < -0.8
+    def reversed_(conditioning, seed):
+        return obedient(0.9 - conditioning, seed)
+
+    (result,) = measure(ClickModel(density_config, reversed_), settings())
+    assert result.metrics["pearson_r"] < -0.99
+    assert result.walk_metrics["pearson_r"] < -0.8
 
 
-def test_figures_of_walks_are_means_of_scipys(followed):
+def test_metrics_of_walks_are_means_of_scipys(followed):
     _, result = followed
     rs = [scipy.stats.pearsonr(walk.requested, walk.measured)[0] for walk in result.walks]
-    assert result.walk_figures["pearson_r"] == pytest.approx(np.mean(rs))
+    assert result.walk_metrics["pearson_r"] == pytest.approx(np.mean(rs))
     errors = [np.abs(walk.requested - walk.measured).mean() for walk in result.walks]
-    assert result.walk_figures["mean_absolute_error"] == pytest.approx(np.mean(errors))
+    assert result.walk_metrics["mean_absolute_error"] == pytest.approx(np.mean(errors))
 
 
 def test_steps_are_compared_at_their_time_away_from_the_ends(density_config):
@@ -180,18 +181,18 @@ def test_steps_are_compared_at_their_time_away_from_the_ends(density_config):
     assert heard.details["onsets_per_second"] == pytest.approx(1 / 7)
 
 
-def test_requested_is_what_the_model_was_told(followed, density_config):
-    told_of, result = followed
-    assert sorted(told_of) == [(5, 0), (5, 1)]
+def test_requested_is_the_conditioning_of_the_model(followed, density_config):
+    given, result = followed
+    assert sorted(given) == [(5, 0), (5, 1)]
     for walk in result.walks:
-        *constants, told = told_of[5, walk.task.index]
+        *constants, conditioning = given[5, walk.task.index]
         assert [values[0] for values in constants] == pytest.approx(list(result.constants))
-        np.testing.assert_array_equal(walk.requested, told[walk.steps])
-        times = controls_lib.centres_seconds(density_config, 0, len(told))[walk.steps]
+        np.testing.assert_array_equal(walk.requested, conditioning[walk.steps])
+        times = controls_lib.centres_seconds(density_config, 0, len(conditioning))[walk.steps]
         np.testing.assert_array_equal(walk.times_seconds, times)
 
 
-def test_other_walks_are_not_the_one_that_was_told(followed, density_config):
+def test_other_walks_are_not_the_one_that_was_requested(followed, density_config):
     for walk in followed[1].walks:
         others = list(adherence._other_walks(density_config, settings(), walk))
         distances = [np.abs(other - walk.requested).max() for other in others]
@@ -201,23 +202,23 @@ def test_other_walks_are_not_the_one_that_was_told(followed, density_config):
 
 def test_silence_follows_nothing(density_config):
     (result,) = measure(ClickModel(density_config, lambda t, _: 0.0 * t[:, 0]), settings(n_walks=1))
-    assert result.figures["pearson_r"] == 0.0
-    assert result.figures["mean_absolute_error"] == pytest.approx(0.45)
-    assert result.walk_figures["pearson_r"] == 0.0
+    assert result.metrics["pearson_r"] == 0.0
+    assert result.metrics["mean_absolute_error"] == pytest.approx(0.45)
+    assert result.walk_metrics["pearson_r"] == 0.0
 
 
 # Tempo
 
 
 def test_a_model_that_follows_tempo(tempo_config):
-    model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 60)
+    model = ClickModel(tempo_config, lambda conditioning, _: conditioning[:, 0] / 60)
     made = settings(24.0, 1, tempos_bpm=(120, 125, 130, 135, 140, 145))
     (result,) = measure(model, made)
-    assert result.figures["share_within"] == 1.0
-    assert result.figures["share_within_octaves"] == 1.0
-    assert result.figures["pearson_r"] > 0.99
-    assert result.figures["mean_absolute_error"] < 1.0
-    assert result.walks == () and result.walk_figures is None
+    assert result.metrics["share_within"] == 1.0
+    assert result.metrics["share_within_octaves"] == 1.0
+    assert result.metrics["pearson_r"] > 0.99
+    assert result.metrics["mean_absolute_error"] < 1.0
+    assert result.walks == () and result.walk_metrics is None
     for value, (sample,) in result.constants.items():
         np.testing.assert_array_equal(sample.requested, value)
         assert sample.measured_mean == pytest.approx(value, rel=0.01)
@@ -231,15 +232,15 @@ def test_a_model_that_follows_tempo(tempo_config):
 
 
 def test_half_the_tempo_is_counted_apart(tempo_config):
-    model = ClickModel(tempo_config, lambda told, _: told[:, 0] / 120)
+    model = ClickModel(tempo_config, lambda conditioning, _: conditioning[:, 0] / 120)
     (result,) = measure(model, settings(24.0, 1, tempos_bpm=(150, 160, 170)))
-    assert result.figures["share_within"] == 0.0
-    assert result.figures["share_within_octaves"] == 1.0
-    assert result.figures["mean_absolute_error"] == pytest.approx(80, abs=2)
-    assert result.figures["slope"] == pytest.approx(0.5, abs=0.05)
-    assert result.figures["slope_octaves"] == pytest.approx(1.0, abs=0.1)
-    assert result.figures["mean_absolute_error_octaves"] < 1.0
-    assert result.figures["pearson_r_octaves"] > 0.99
+    assert result.metrics["share_within"] == 0.0
+    assert result.metrics["share_within_octaves"] == 1.0
+    assert result.metrics["mean_absolute_error"] == pytest.approx(80, abs=2)
+    assert result.metrics["slope"] == pytest.approx(0.5, abs=0.05)
+    assert result.metrics["slope_octaves"] == pytest.approx(1.0, abs=0.1)
+    assert result.metrics["mean_absolute_error_octaves"] < 1.0
+    assert result.metrics["pearson_r_octaves"] > 0.99
 
 
 # What is asked
@@ -251,7 +252,7 @@ def test_constants_out_of_range_are_left_out(tiny_config):
     assert values == [120.0, 125.0]
 
 
-def test_other_signals_are_told_the_middle_and_unknown_ones_are_skipped(tiny_config):
+def test_other_signals_are_given_the_middle_and_unknown_ones_are_skipped(tiny_config):
     energy = Signal("energy", "any", -1.0, 3.0, "step")
     config = with_signals(tiny_config, TEMPO, energy, DENSITY)
     tasks = adherence.plan(config, settings(n_samples=2, n_walks=3))
@@ -414,8 +415,8 @@ def test_numbers(both):
         for row in density["constants"]
         for sample in row["samples"]
     ]
-    figures = density["figures"]
-    assert figures["pearson_r"] == pytest.approx(scipy.stats.pearsonr(*zip(*pairs, strict=True))[0])
+    metrics = density["metrics"]
+    assert metrics["pearson_r"] == pytest.approx(scipy.stats.pearsonr(*zip(*pairs, strict=True))[0])
     (walk,) = density["walks"]
     assert walk["pearson_r"] == pytest.approx(
         scipy.stats.pearsonr(walk["requested"], walk["measured"])[0], abs=1e-3
@@ -423,7 +424,7 @@ def test_numbers(both):
     tempo = values["signals"]["tempo_bpm"]
     assert len(tempo["constants"][0]["samples"]) == 2
     assert 0.0 <= tempo["constants"][0]["share_within_octaves"] <= 1.0
-    assert tempo["walks"] == [] and tempo["walk_figures"] is None
+    assert tempo["walks"] == [] and tempo["walk_metrics"] is None
     found = [sample for sample, _ in adherence.samples(model, made)]
     again = adherence_report.numbers(model, made, adherence.results(model.config, made, found))
     again = json.loads(json.dumps(again))
@@ -446,7 +447,7 @@ def test_an_earlier_evaluation_is_replaced_only_on_demand(both, tmp_path):
 
 
 def test_a_failure_leaves_what_was_there(density_config, tmp_path):
-    def breaks(told, seed):
+    def breaks(conditioning, seed):
         raise KeyboardInterrupt
 
     (tmp_path / "adherence.json").write_text("old")

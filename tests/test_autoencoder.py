@@ -18,7 +18,7 @@ from musika_tf.networks.autoencoder import (
     split_channels,
 )
 
-# Measured once; SPEC figures in millions: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
+# Measured once; in millions, of the paper: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
 # The constants of the principal paths count too.
 PARAMETER_COUNTS = {
     "piano": {

@@ -1,4 +1,4 @@
-"""Autoencoder stages: what learns, what stays, what the figures are."""
+"""Autoencoder stages: what learns, what stays, what the metrics are."""
 
 import dataclasses
 
@@ -259,7 +259,7 @@ def test_same_seed_same_training(make_trainer, batch):
     assert runs[0] == runs[1]
 
 
-def test_validation_figures_by_hand(make_trainer):
+def test_validation_metrics_by_hand(make_trainer):
     trainer = make_trainer(2, 1)
     pairs = trainer._held_out_pairs()
     assert pairs.shape == (6, trainer.config.audio.pair_n_samples)
@@ -268,8 +268,8 @@ def test_validation_figures_by_hand(make_trainer):
     latents = trainer.autoencoder.encode2(trainer.autoencoder.encode1(log_magnitudes))
     decoded, _ = trainer.autoencoder.decode1(trainer.autoencoder.decode2(latents))
     expected = np.abs(log_magnitudes - decoded).mean()
-    figure = trainer.validate()["held_out/log_magnitude_l1"]
-    assert figure == pytest.approx(expected, rel=1e-5)
+    measured = trainer.validate()["held_out/log_magnitude_l1"]
+    assert measured == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("level, phase", [(1, 1), (2, 2)])

@@ -112,9 +112,9 @@ def write_labelled(folder, labels_metadata, **labels):
     with ShardWriter(folder, 2, "float32", metadata, label_names=names) as writer:
         for number, n_rows in enumerate((300, 200)):
             rows = np.stack([np.full(n_rows, number), np.arange(n_rows)], axis=1)
-            told = [np.broadcast_to(labels[name](number, rows[:, 1]), n_rows) for name in names]
-            told = np.stack(told, axis=1).astype(np.float32)
-            writer.add(f"source {number}", rows.astype(np.float32), "train", told)
+            columns = [np.broadcast_to(labels[name](number, rows[:, 1]), n_rows) for name in names]
+            values = np.stack(columns, axis=1).astype(np.float32)
+            writer.add(f"source {number}", rows.astype(np.float32), "train", values)
     return Shards.open(folder)
 
 
@@ -133,12 +133,12 @@ def labelled_shards(tmp_path):
 def test_conditioning_belongs_to_the_latents(labelled_shards):
     conditioning = ConditioningConfig((POSITION, TEMPO))
     batches = LatentBatches(labelled_shards, 64, 32, seed=0, conditioning=conditioning)
-    latents, told = batches(3)
-    assert (told.shape, told.dtype) == ((64, 32, 2), np.float32)
+    latents, conditioning = batches(3)
+    assert (conditioning.shape, conditioning.dtype) == ((64, 32, 2), np.float32)
     assert set(latents[:, 0, 0]) == {0.0, 1.0}
-    np.testing.assert_array_equal(told[..., 0], latents[..., 1] + 500.0 * latents[..., 0])
+    np.testing.assert_array_equal(conditioning[..., 0], latents[..., 1] + 500.0 * latents[..., 0])
     # One value a piece: the mean of it.
-    np.testing.assert_array_equal(told[..., 1], 120.5 + 20.0 * latents[..., 0])
+    np.testing.assert_array_equal(conditioning[..., 1], 120.5 + 20.0 * latents[..., 0])
 
 
 def test_conditioning_does_not_change_the_latents(labelled_shards):
@@ -163,9 +163,9 @@ def test_labels_out_of_range_are_limited_and_counted(labelled_shards):
     # 0 to 9 of the first source, 601 to 699 of the second.
     assert signals.n_limited == {"tempo_bpm": 0, "position": 10 + 99}
     first, second = labelled_shards.sources
-    told = signals.crops([(first, 5), (second, 95)], 10)
-    np.testing.assert_array_equal(told[0, :, 1], [10] * 6 + [11, 12, 13, 14])
-    np.testing.assert_array_equal(told[1, :, 1], [595, 596, 597, 598, 599, 600, 600, 600, 600, 600])
+    conditioning = signals.crops([(first, 5), (second, 95)], 10)
+    np.testing.assert_array_equal(conditioning[0, :, 1], [10] * 6 + [11, 12, 13, 14])
+    np.testing.assert_array_equal(conditioning[1, :, 1], [595, 596, 597, 598, 599] + [600] * 5)
 
 
 def test_a_missing_label_is_named(labelled_shards, latent_shards):

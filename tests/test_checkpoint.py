@@ -24,6 +24,15 @@ def test_round_trip_keeps_values_and_types(tmp_path):
     assert path.name == "checkpoint-00000012.safetensors"
 
 
+def test_a_best_metric_of_an_earlier_release_is_restored(tmp_path):
+    earlier = variables(7.0) | {"loop/best_figure": tf.Variable(0.25)}
+    path = checkpoint.save(tmp_path, earlier, step=1)
+    ours = variables(0.0) | {"loop/best_metric": tf.Variable(np.inf)}
+    checkpoint.restore(path, ours)
+    assert ours["loop/best_metric"].numpy() == 0.25
+    assert ours["state/step"].numpy() == 7
+
+
 def test_others_may_read_it(tmp_path):
     (tmp_path / "plain").touch()
     path = checkpoint.save(tmp_path, variables(7.0), step=12)

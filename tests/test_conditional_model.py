@@ -1,4 +1,4 @@
-"""A conditional model, exported: its contract, its ranges, and music that is told what to be."""
+"""A conditional model, exported: its contract, its ranges, and music that follows them."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def model(version) -> Player:
 
 
 @pytest.fixture(scope="module")
+def loaded(version):
+    """The SavedModel itself, for signatures that a player does not use."""
+    return tf.saved_model.load(str(version))
+
+
+@pytest.fixture(scope="module")
 def contract(run_dir) -> dict[str, Signature]:
     return signatures.contract(Run(run_dir).synthesizer())
 
@@ -65,7 +71,7 @@ def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys)
     assert re.search(r"bad inputs, refused by name +((\d+) of \2 refused) +\1 +\1\n", table)
 
 
-def test_contract(model, contract, conditional_config):
+def test_contract(loaded, contract, conditional_config):
     seq_len = conditional_config.gan.seq_len
     assert list(contract["serving_default"].inputs) == ["anchors", "style", "conditioning"]
     assert list(contract["latents"].inputs) == ["coordinates", "style", "conditioning"]
@@ -77,16 +83,16 @@ def test_contract(model, contract, conditional_config):
         assert inputs["conditioning"][..., 1].min() >= 110
         # Without the graph's checks, in another batch than the one that was verified.
         live = contract[name].unchecked()(**tensors(inputs))
-        served = model._loaded.signatures[name](**tensors(inputs))
+        served = loaded.signatures[name](**tensors(inputs))
         for key in live:
             np.testing.assert_allclose(served[key], live[key], rtol=0, atol=checks.TOLERANCE)
 
 
-def test_serving_longer_pieces(model, contract, conditional_config):
+def test_serving_longer_pieces(loaded, contract, conditional_config):
     inputs = contract["serving_default"].example()
     inputs["anchors"] = np.concatenate([inputs["anchors"]] * 2, axis=1)
     inputs["conditioning"] = np.concatenate([inputs["conditioning"]] * 3, axis=1)
-    waveform = model._loaded.signatures["serving_default"](**tensors(inputs))["waveform"]
+    waveform = loaded.signatures["serving_default"](**tensors(inputs))["waveform"]
     assert waveform.shape == (2, 3 * conditional_config.anchor_hop_size, 2)
 
 
@@ -111,7 +117,7 @@ def test_metadata_tells_the_signals(model):
         "shape": ["B", "(A-1)·32", 2],
         "sizes": {"B": {"minimum": 1, "maximum": 32, "multiple_of": 1}},
         "dtype": "float32",
-        "meaning": "what the piece is told, one value a latent step: note_density, tempo_bpm",
+        "meaning": "conditioning of the piece, one value a latent step: note_density, tempo_bpm",
         "range": "note_density from 0 to 1 (share of the densest); "
         "tempo_bpm from 110 to 170 (beats per minute)",
         "intervals": [
@@ -150,22 +156,22 @@ BAD = {
 
 @pytest.mark.parametrize("signature", ["serving_default", "latents"])
 @pytest.mark.parametrize("what", BAD)
-def test_bad_conditioning_is_named(model, contract, signature, what):
+def test_bad_conditioning_is_named(loaded, contract, signature, what):
     change, message = BAD[what]
     inputs = contract[signature].example()
     inputs["conditioning"] = change(inputs["conditioning"].copy())
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning`.*{message}"):
-        model._loaded.signatures[signature](**tensors(inputs))
+        loaded.signatures[signature](**tensors(inputs))
 
 
 @pytest.mark.parametrize(("n_steps", "n_anchors"), [(16, 2), (32, 3), (64, 2), (0, 2)])
-def test_conditioning_has_to_be_as_long_as_the_piece(model, contract, n_steps, n_anchors):
+def test_conditioning_has_to_be_as_long_as_the_piece(loaded, contract, n_steps, n_anchors):
     inputs = contract["serving_default"].example()
     inputs["anchors"] = np.repeat(inputs["anchors"][:, :1], n_anchors, axis=1)
     inputs["conditioning"] = np.repeat(inputs["conditioning"][:, :1], n_steps, axis=1)
     wanted = rf"\(A-1\)·32 steps, A being that of `anchors`.*\b{(n_anchors - 1) * 32}\b"
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"`conditioning` must have {wanted}"):
-        model._loaded.signatures["serving_default"](**tensors(inputs))
+        loaded.signatures["serving_default"](**tensors(inputs))
 
 
 def test_bad_conditioning_is_named_through_a_session(version, contract):
@@ -187,8 +193,8 @@ def parse(model, texts):
     return controls_lib.parse_all(texts, model.config.conditioning.signals)
 
 
-def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
-    """What the model is told along the first patches of a stream: [n_steps, n_signals]."""
+def conditioning(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
+    """Of the first patches of a stream: [n_steps, n_signals]."""
     seen = []
     latents = model.latents
 
@@ -203,13 +209,13 @@ def told(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
     return np.concatenate(seen)
 
 
-def test_stream_is_the_waveform_of_one_call(model):
+def test_stream_is_the_waveform_of_one_call(model, loaded):
     controls = parse(model, TEXTS | {"note_density": "random_walk"})
     chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
     conditioning = next(controls_lib.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
-    waveform = model._loaded.signatures["serving_default"](
+    waveform = loaded.signatures["serving_default"](
         anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
         style=coordinates.draw_style(seed, gan.style_depth, truncation),
         conditioning=tf.constant(conditioning[None]),
@@ -217,15 +223,15 @@ def test_stream_is_the_waveform_of_one_call(model):
     np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
 
 
-def test_constants_are_told_as_they_are(model, monkeypatch):
-    values = told(model, monkeypatch, TEXTS, 2)
+def test_constants_are_given_as_they_are(model, monkeypatch):
+    values = conditioning(model, monkeypatch, TEXTS, 2)
     np.testing.assert_array_equal(values, np.tile(np.float32([0.3, 128.0]), (32, 1)))
 
 
-def test_a_curve_is_told_at_its_time(model, monkeypatch, tmp_path):
+def test_a_curve_is_given_at_its_time(model, monkeypatch, tmp_path):
     (tmp_path / "curve.csv").write_text("time_seconds,value\n2,0\n4,1\n")
     texts = TEXTS | {"note_density": str(tmp_path / "curve.csv")}
-    values = told(model, monkeypatch, texts, 2)[:, 0]
+    values = conditioning(model, monkeypatch, texts, 2)[:, 0]
     # A latent step is 4096 samples long, its frames reach 768 further.
     centres = (np.arange(32) * 4096 + (4096 + 768) / 2) / 22_050
     np.testing.assert_allclose(values, np.clip((centres - 2) / 2, 0, 1), atol=1e-6)
@@ -235,7 +241,7 @@ def test_a_curve_is_told_at_its_time(model, monkeypatch, tmp_path):
 def test_a_walk_belongs_to_seed_and_sample(model, monkeypatch):
     texts = TEXTS | {"note_density": "random_walk"}
     walk, again, longer, other = (
-        told(model, monkeypatch, texts, n, seed)[:, 0]
+        conditioning(model, monkeypatch, texts, n, seed)[:, 0]
         for n, seed in ((2, (5, 0)), (2, (5, 0)), (4, (5, 0)), (2, (5, 1)))
     )
     np.testing.assert_array_equal(walk, again)
@@ -244,10 +250,10 @@ def test_a_walk_belongs_to_seed_and_sample(model, monkeypatch):
     assert longer.std() > 0.001 and longer.min() >= 0.0 and longer.max() <= 1.0
 
 
-def test_what_it_is_told_is_heard(model, tmp_path):
+def test_what_is_requested_is_heard(model, tmp_path):
     for name, density in (("a", "0.3"), ("b", "0.3"), ("c", "0.6")):
         texts = TEXTS | {"note_density": density}
-        write(model, tmp_path / f"{name}.wav", seconds=1.0, told=texts)
+        write(model, tmp_path / f"{name}.wav", seconds=1.0, controls=texts)
     a, b, c = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 1e-4
@@ -255,8 +261,8 @@ def test_what_it_is_told_is_heard(model, tmp_path):
 
 def test_longer_piece_begins_with_the_shorter(model, tmp_path):
     texts = {"note_density": "random_walk", "tempo_bpm": "random_walk"}
-    write(model, tmp_path / "short.wav", seconds=2.0, seed=4, told=texts)
-    write(model, tmp_path / "long.wav", seconds=5.0, seed=4, told=texts)
+    write(model, tmp_path / "short.wav", seconds=2.0, seed=4, controls=texts)
+    write(model, tmp_path / "long.wav", seconds=5.0, seed=4, controls=texts)
     short, long = (soundfile.read(tmp_path / name)[0] for name in ("short.wav", "long.wav"))
     np.testing.assert_array_equal(short, long[: len(short)])
 
@@ -264,14 +270,14 @@ def test_longer_piece_begins_with_the_shorter(model, tmp_path):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"note_density": "0.3"}, r"is told tempo_bpm: give --tempo_bpm=VALUE .* from 110 to 170"),
-        (TEXTS | {"energy": "1"}, "has no signal energy: it is told note_density, tempo_bpm"),
+        ({"note_density": "0.3"}, r"follows tempo_bpm: give --tempo_bpm=VALUE .* from 110 to 170"),
+        (TEXTS | {"energy": "1"}, "has no signal energy: it follows note_density, tempo_bpm"),
         (TEXTS | {"tempo_bpm": "180"}, "tempo_bpm=180 must be from 110 to 170"),
     ],
 )
 def test_bad_requests_leave_nothing(model, tmp_path, texts, message):
     with pytest.raises(ValueError, match=message):
-        write(model, tmp_path / "a.wav", seconds=1.0, told=texts)
+        write(model, tmp_path / "a.wav", seconds=1.0, controls=texts)
     assert not list(tmp_path.iterdir())
 
 
@@ -295,39 +301,40 @@ def test_program_takes_constants_walks_and_curves(model, version, tmp_path):
     done = run_program(*words, f"--note_density={curve}", "--condition=tempo_bpm=random_walk")
     assert done.returncode == 0, done.stderr
     texts = {"note_density": str(curve), "tempo_bpm": "random_walk"}
-    write(model, tmp_path / "here.wav", seconds=1.5, seed=11, told=texts)
+    write(model, tmp_path / "here.wav", seconds=1.5, seed=11, controls=texts)
     assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
 
 
 def test_program_ends_with_one_line_on_a_mistake(version, tmp_path):
     done = run_program(f"--model_dir={version}", f"--out={tmp_path}/a.wav", "--note_density=0.3")
     assert done.returncode == 1
-    wanted = "error: this model is told tempo_bpm: give --tempo_bpm=VALUE with a number from 110"
+    wanted = "error: this model follows tempo_bpm: give --tempo_bpm=VALUE with a number from 110"
     assert done.stderr.splitlines()[-1].startswith(wanted)
 
 
-def parse_told(*words) -> dict[str, str]:
+def parse_controls(*words) -> dict[str, str]:
     flag_values = flags.FlagValues()
     for name in ("note_density", "tempo_bpm", "condition"):
         flag = copy.deepcopy(flags.FLAGS[name])
         flag.unparse()
         flags.DEFINE_flag(flag, flag_values)
     flag_values(["program", *words])
-    return controls.told(flag_values)
+    return controls.texts(flag_values)
 
 
-def test_flags_of_what_is_told():
-    assert parse_told() == {}
+def test_flags_of_controls():
+    assert parse_controls() == {}
     words = ("--note_density=random_walk", "--condition=energy= 3", "--condition=a_b=x=y.csv")
-    assert parse_told(*words) == {"note_density": "random_walk", "energy": "3", "a_b": "x=y.csv"}
-    assert parse_told("--condition=tempo_bpm=128") == {"tempo_bpm": "128"}
+    wanted = {"note_density": "random_walk", "energy": "3", "a_b": "x=y.csv"}
+    assert parse_controls(*words) == wanted
+    assert parse_controls("--condition=tempo_bpm=128") == {"tempo_bpm": "128"}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--note_density=0.3", "--condition=note_density=0.4"), "told twice: 0.3 and 0.4"),
-        (("--condition=energy=1", "--condition=energy=2"), "energy is told twice"),
+        (("--note_density=0.3", "--condition=note_density=0.4"), "given twice: 0.3 and 0.4"),
+        (("--condition=energy=1", "--condition=energy=2"), "energy is given twice"),
         (("--condition=0.4",), "--condition=0.4 must be NAME=VALUE"),
         (("--condition==0.4",), "must be NAME=VALUE"),
         (("--condition=energy=",), "must be NAME=VALUE"),
@@ -335,4 +342,4 @@ def test_flags_of_what_is_told():
 )
 def test_bad_conditions_are_named(words, message):
     with pytest.raises(ValueError, match=message):
-        parse_told(*words)
+        parse_controls(*words)

@@ -1,4 +1,4 @@
-"""A conditional GAN from labelled audio: what is carried along, what is told, what is refused."""
+"""A conditional GAN from labelled audio: what is carried along, what is given, what is refused."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_gan_does_not_begin_with_one_that_was_told_something_else(tmp_path, tiny_config):
+def test_a_gan_does_not_begin_with_one_of_another_conditioning(tmp_path, tiny_config):
     save_networks(tmp_path / "other", "gan", 1, {})
-    told = conditioned(tiny_config, TEMPO)
-    (tmp_path / "other" / "config.json").write_text(told.to_json())
+    others = conditioned(tiny_config, TEMPO)
+    (tmp_path / "other" / "config.json").write_text(others.to_json())
     with pytest.raises(ValueError, match="signals is none in the command line and tempo_bpm:"):
         Run(tmp_path / "run").initial_checkpoint("gan", tmp_path / "other", tiny_config)

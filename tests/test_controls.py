@@ -143,10 +143,10 @@ def test_bad_curve_is_named(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("texts", "of", "message"),
     [
-        ({}, (DENSITY,), r"is told note_density: give --note_density=VALUE with .* from 0 to 1"),
+        ({}, (DENSITY,), r"follows note_density: give --note_density=VALUE with .* from 0 to 1"),
         ({}, (ENERGY,), r"give --condition=energy=VALUE with a number from -1 to 3 \(share\)"),
         ({"tempo_bpm": "120"}, (), "has no signal tempo_bpm: it is unconditional"),
-        ({"loudness": "1"}, (DENSITY, TEMPO), "it is told note_density, tempo_bpm"),
+        ({"loudness": "1"}, (DENSITY, TEMPO), "it follows note_density, tempo_bpm"),
     ],
 )
 def test_texts_and_signals_must_match(texts, of, message):

@@ -13,7 +13,7 @@ import stage_process
 from musika_tf.runs import checkpoint
 from musika_tf.training import distribution
 
-# Metrics that are no means over examples: a replica's own are averaged, which is another figure.
+# Metrics that are no means over examples: a replica's own are averaged, which is another number.
 NOT_MEANS = ("latents/spread_ratio", "steps_per_second")
 
 

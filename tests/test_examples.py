@@ -159,7 +159,7 @@ def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model, tiny_config):
     assert difference(killed, endless[: len(killed)]) == 0
 
 
-def test_conditional_model_is_told_its_signals(here, tmp_path, conditional_model):
+def test_conditional_model_is_given_its_signals(here, tmp_path, conditional_model):
     same = (f"--model={conditional_model}", f"--seconds={SECONDS}", "--condition=tempo_bpm=120")
     here("generate_with_tensorflow.py", *same, "--condition=note_density=0.1", "--out=seed.wav")
     here("stream_endless.py", *same, "--condition=note_density=random_walk", "--out=walk.wav")
@@ -168,8 +168,8 @@ def test_conditional_model_is_told_its_signals(here, tmp_path, conditional_model
 
 @pytest.mark.large
 def test_conditional_piece_is_one_in_every_way(here, tmp_path, conditional_model):
-    told = ("--condition=note_density=0.4", "--condition=tempo_bpm=120")
-    same = (f"--seconds={SECONDS}", f"--seed={SEED}", *told)
+    controls = ("--condition=note_density=0.4", "--condition=tempo_bpm=120")
+    same = (f"--seconds={SECONDS}", f"--seed={SEED}", *controls)
     model, signature = f"--model={conditional_model}", "--signature=serving_default"
     here("generate_with_tensorflow.py", model, *same, "--out=seed.wav")
     here("generate_with_tensorflow.py", model, signature, *same, "--out=own.wav")
@@ -202,9 +202,9 @@ def test_conditional_piece_is_one_in_every_way(here, tmp_path, conditional_model
     ],
 )
 def test_what_a_conditional_model_needs_is_said(here, conditional_model, words, message):
-    name, *told = words
+    name, *controls = words
     with pytest.raises(SystemExit, match=message):
-        here(name, f"--model={conditional_model}", *told, "--out=a.wav")
+        here(name, f"--model={conditional_model}", *controls, "--out=a.wav")
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ def test_export_passes_through_all_loaders(version, printed):
         *(f"{name}, {check}" for name in SIGNATURES for check in what),
         *(f"streamed, {n} excerpts at a time" for n in (1, 3)),
     }
-    figures = [float(figure) for row in differences.values() for figure in row]
-    assert len(figures) == 3 * (3 * len(SIGNATURES) + 2)
-    assert max(figures) <= checks.TOLERANCE + 2**-15
-    for figure in table["bad inputs, refused by name"]:
-        assert re.fullmatch(r"(\d+) of \1 refused", figure)
+    values = [float(value) for row in differences.values() for value in row]
+    assert len(values) == 3 * (3 * len(SIGNATURES) + 2)
+    assert max(values) <= checks.TOLERANCE + 2**-15
+    for value in table["bad inputs, refused by name"]:
+        assert re.fullmatch(r"(\d+) of \1 refused", value)
 
 
 def test_published_shapes(version, tiny_config):

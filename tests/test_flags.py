@@ -90,18 +90,18 @@ def test_preset_builds(preset, parse_flags):
 
 
 @pytest.mark.parametrize(
-    ("preset", "base", "told"),
+    ("preset", "base", "signal"),
     [
         ("piano_note_density", "piano", "note_density:share of the densest:0:1:step"),
         ("techno_tempo", "techno", "tempo_bpm:beats per minute:110:170:piece"),
     ],
 )
-def test_conditional_preset_is_its_base_and_told_something(preset, base, told, parse_flags):
+def test_conditional_preset_is_its_base_with_a_signal(preset, base, signal, parse_flags):
     ours, theirs = (
         system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{name}.flags"))
         for name in (preset, base)
     )
-    assert [str(signal) for signal in ours.conditioning.signals] == [told]
+    assert [str(found) for found in ours.conditioning.signals] == [signal]
     assert dataclasses.replace(ours, conditioning=ConditioningConfig()) == theirs
 
 
@@ -140,7 +140,7 @@ def test_tuple_flag_rejects_what_is_no_list_of_integers(text, parse_flags):
         parse_flags(f"--level2_strides={text}")
 
 
-# What the generator is told
+# Conditioning
 
 
 def signals(flag_values) -> tuple[Signal, ...]:

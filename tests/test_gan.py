@@ -166,7 +166,7 @@ def conditional_discriminator():
     return gan.build_discriminator(CONDITIONAL)
 
 
-def _told(n, n_steps, density=0.3, tempo_bpm=128.0):
+def _conditioning(n, n_steps, density=0.3, tempo_bpm=128.0):
     return np.tile(np.array([density, tempo_bpm], np.float32), (n, n_steps, 1))
 
 
@@ -175,7 +175,7 @@ def test_unconditional_networks_have_no_further_input(generator, discriminator):
     assert [x.name for x in discriminator.inputs] == ["latents"]
 
 
-def test_conditional_networks_are_told_the_signals(
+def test_conditional_networks_are_given_the_signals(
     conditional_generator, conditional_discriminator
 ):
     shapes = {x.name: x.shape for x in conditional_generator.inputs}
@@ -206,10 +206,10 @@ def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng
     coarsest = conditional_generator.get_layer("steps4_modulation").output
     model = keras.Model(conditional_generator.inputs, [finest, coarsest])
     coords, style = _inputs(rng, 2)
-    told = _told(2, 32)
-    told[..., 0] = rng.uniform(size=(2, 32))
-    fine, coarse = (x.numpy()[..., 6:8] for x in model([coords, style, tf.constant(told)]))
-    np.testing.assert_allclose(fine[..., 0], 2 * told[..., 0] - 1, atol=1e-6)
+    conditioning = _conditioning(2, 32)
+    conditioning[..., 0] = rng.uniform(size=(2, 32))
+    fine, coarse = (x.numpy()[..., 6:8] for x in model([coords, style, tf.constant(conditioning)]))
+    np.testing.assert_allclose(fine[..., 0], 2 * conditioning[..., 0] - 1, atol=1e-6)
     # 128 BPM lies 18 above 110, of a half range of 30.
     np.testing.assert_allclose(fine[..., 1], 18 / 30 - 1, atol=1e-6)
     np.testing.assert_allclose(coarse, fine.reshape(2, 4, 8, 2).mean(axis=2), atol=1e-6)
@@ -218,10 +218,10 @@ def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng
 @pytest.mark.parametrize("signal", [0, 1])
 def test_a_patch_follows_its_own_signals(conditional_generator, rng, signal):
     coords, style = _inputs(rng, 4)
-    told = _told(4, 32)
-    before = conditional_generator([coords, style, tf.constant(told)]).numpy()
-    told[2, :, signal] += (0.5, 30.0)[signal]
-    after = conditional_generator([coords, style, tf.constant(told)]).numpy()
+    conditioning = _conditioning(4, 32)
+    before = conditional_generator([coords, style, tf.constant(conditioning)]).numpy()
+    conditioning[2, :, signal] += (0.5, 30.0)[signal]
+    after = conditional_generator([coords, style, tf.constant(conditioning)]).numpy()
     changes = np.abs(after - before).max(axis=(1, 2))
     assert changes[2] > 0.01
     np.testing.assert_allclose(changes[[0, 1, 3]], 0.0, atol=1e-6)
@@ -229,11 +229,11 @@ def test_a_patch_follows_its_own_signals(conditional_generator, rng, signal):
 
 def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
     latents = tf.constant(rng.uniform(-1, 1, (2, 64, 6)), tf.float32)
-    told = _told(2, 64)
-    before = conditional_discriminator([latents, tf.constant(told)])
+    conditioning = _conditioning(2, 64)
+    before = conditional_discriminator([latents, tf.constant(conditioning)])
     assert before[1].shape == latents.shape
-    told[1, 40:, 0] = 0.9
-    after = conditional_discriminator([latents, tf.constant(told)])
+    conditioning[1, 40:, 0] = 0.9
+    after = conditional_discriminator([latents, tf.constant(conditioning)])
     changes = np.abs(after[0] - before[0])
     assert changes[1].max() > 1e-3
     np.testing.assert_allclose(changes[0], 0.0, atol=1e-6)
@@ -241,13 +241,13 @@ def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
 
 def test_all_conditional_weights_get_gradients(conditional_generator, rng):
     with tf.GradientTape() as tape:
-        latents = conditional_generator([*_inputs(rng, 2), tf.constant(_told(2, 32))])
+        latents = conditional_generator([*_inputs(rng, 2), tf.constant(_conditioning(2, 32))])
         loss = tf.reduce_sum(latents**2)
     gradients = tape.gradient(loss, conditional_generator.trainable_variables)
     assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
 
 
-def test_half_precision_networks_are_told_in_single():
+def test_half_precision_networks_are_conditioned_in_single():
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
@@ -256,5 +256,5 @@ def test_half_precision_networks_are_told_in_single():
         keras.mixed_precision.set_dtype_policy(policy)
     units = generator.get_layer("conditioning_in_model_units")
     model = keras.Model(generator.inputs[2], units.output)
-    told = _told(1, 32, tempo_bpm=127.8)
-    assert float(model(told)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)
+    conditioning = _conditioning(1, 32, tempo_bpm=127.8)
+    assert float(model(conditioning)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)

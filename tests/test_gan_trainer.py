@@ -202,10 +202,10 @@ def test_training_learns_to_rebuild_real_latents(compiled):
 
 def test_validation_compares_the_averaged_generator_with_held_out_latents():
     trainer = _trainer()
-    figures = trainer.validate()
-    assert figures == trainer.validate()
-    assert np.isfinite(list(figures.values())).all()
-    assert figures["held_out/spread_ratio_min"] <= figures["held_out/spread_ratio_max"]
+    metrics = trainer.validate()
+    assert metrics == trainer.validate()
+    assert np.isfinite(list(metrics.values())).all()
+    assert metrics["held_out/spread_ratio_min"] <= metrics["held_out/spread_ratio_max"]
     trainer.generator_average.set_weights([0 * w for w in trainer.generator_average.get_weights()])
     silent = trainer.validate()
     assert silent["held_out/spread_ratio_max"] == 0.0
@@ -235,8 +235,8 @@ def test_samples_are_the_same_pieces_every_time():
 def _player(trainer, seen):
     """The networks of a trainer in place of an exported model; latents go to `seen`."""
 
-    def latents(coordinates, style, **told):
-        seen.append(trainer.generator_average([coordinates, style, *told.values()]))
+    def latents(coordinates, style, **conditioning):
+        seen.append(trainer.generator_average([coordinates, style, *conditioning.values()]))
         return {"latents": seen[-1]}
 
     def decode(latents, overlap):
@@ -294,8 +294,8 @@ GOOD = {
     ],
 )
 def test_diagnosis(untrained, changes, message):
-    told = untrained.diagnose(GOOD | changes)
-    assert told is None if message is None else re.search(message, told)
+    advice = untrained.diagnose(GOOD | changes)
+    assert advice is None if message is None else re.search(message, advice)
 
 
 # Conditional
@@ -306,7 +306,7 @@ CONDITIONAL = dataclasses.replace(
 )
 
 
-def _told(n, seed=0):
+def _conditioning(n, seed=0):
     values = np.random.default_rng(seed).uniform((0, 110), (1, 170), (n, 32, 2))
     values[..., 1] = values[:, :1, 1]
     return values.astype(np.float32)
@@ -325,13 +325,13 @@ def _conditional_trainer(held_out_conditioning, **arguments):
 @pytest.fixture(scope="module")
 def conditional():
     """For tests that change nothing."""
-    return _conditional_trainer(_told(8, seed=1))
+    return _conditional_trainer(_conditioning(8, seed=1))
 
 
 def test_conditional_step_changes_all_networks():
-    trainer = _conditional_trainer(_told(8, seed=1))
+    trainer = _conditional_trainer(_conditioning(8, seed=1))
     before = _weights(trainer)
-    batch = tf.constant(_latents(4)), tf.constant(_told(4))
+    batch = tf.constant(_latents(4)), tf.constant(_conditioning(4))
     metrics = {k: float(v) for k, v in trainer.step(*batch).items()}
     assert set(metrics) == METRICS | {"estimator/real_error", "estimator/fake_error"}
     assert np.isfinite(list(metrics.values())).all()
@@ -342,43 +342,45 @@ def test_conditional_step_changes_all_networks():
         assert changed == (2 if name == "estimator" else len(network.trainable_weights)), name
 
 
-def test_fakes_are_told_patch_by_patch(conditional):
-    number, told = tf.constant(3, tf.int64), tf.constant(_told(4))
-    joined = conditional._generate(conditional.generator, number, 4, [told])
+def test_fakes_are_conditioned_patch_by_patch(conditional):
+    number, conditioning = tf.constant(3, tf.int64), tf.constant(_conditioning(4))
+    joined = conditional._generate(conditional.generator, number, 4, conditioning)
     coordinates, style = conditional._draw(number, 4)
     for row in range(4):
         halves = [
             conditional.generator([coordinates[i : i + 1], style[i : i + 1], half])[0]
-            for i, half in ((row, told[row : row + 1, :16]), (row + 4, told[row : row + 1, 16:]))
+            for i, half in (
+                (row, conditioning[row : row + 1, :16]),
+                (row + 4, conditioning[row : row + 1, 16:]),
+            )
         ]
         np.testing.assert_allclose(joined[row], np.concatenate(halves), atol=1e-5)
 
 
 def test_conditioning_reaches_both_losses(conditional):
     latents = tf.constant(_latents(4))
-    number_of_told = [
-        {k: float(v) for k, v in conditional.gradients(latents, tf.constant(told))[1].items()}
-        for told in (_told(4), _told(4), _told(4, seed=9))
-    ]
-    one, same, other = number_of_told
+    one, same, other = (
+        {k: float(v) for k, v in conditional.gradients(latents, tf.constant(given))[1].items()}
+        for given in (_conditioning(4), _conditioning(4), _conditioning(4, seed=9))
+    )
     assert one == same
     for name in ("discriminator/real_logit", "generator/adversarial", "latents/spread_ratio"):
         assert abs(one[name] - other[name]) > 1e-4, name
 
 
-def _telling_latents(n, seed=0):
+def _labelled_latents(n, seed=0):
     """Latents of which one channel is the density, another the tempo, in model units."""
-    latents, told = _latents(n, seed), _told(n, seed)
-    latents[..., 0] = 2.0 * told[..., 0] - 1.0
-    latents[..., 1] = (told[..., 1] - 140.0) / 30.0
-    return latents, told
+    latents, conditioning = _latents(n, seed), _conditioning(n, seed)
+    latents[..., 0] = 2.0 * conditioning[..., 0] - 1.0
+    latents[..., 1] = (conditioning[..., 1] - 140.0) / 30.0
+    return latents, conditioning
 
 
 def test_estimator_learns_from_real_latents_and_teaches_the_generator():
-    trainer = _conditional_trainer(_told(8, seed=1))
+    trainer = _conditional_trainer(_conditioning(8, seed=1))
     step = tf.function(trainer.step, autograph=False)
     first, *_, last = [
-        {k: float(v) for k, v in step(*_telling_latents(4, seed)).items()} for seed in range(300)
+        {k: float(v) for k, v in step(*_labelled_latents(4, seed)).items()} for seed in range(300)
     ]
     # By formula: an estimate of zero is off by the mean distance from the middle of the range.
     assert first["estimator/real_error"] == pytest.approx(0.5, abs=0.12)
@@ -386,22 +388,22 @@ def test_estimator_learns_from_real_latents_and_teaches_the_generator():
     assert last["estimator/fake_error"] < 0.7 * first["estimator/fake_error"]
 
 
-@pytest.mark.parametrize("told_weight", [0.0, 4.0])
-def test_weight_of_what_the_generator_was_told(told_weight):
-    training = dataclasses.replace(TRAINING, told_weight=told_weight)
+@pytest.mark.parametrize("weight", [0.0, 4.0])
+def test_weight_of_the_conditioning(weight):
+    training = dataclasses.replace(TRAINING, conditioning_weight=weight)
     trainer = GanTrainer(config=CONDITIONAL, training=training, held_out=None)
     rng = np.random.default_rng(0)
     for variable in trainer.estimator.get_layer("conditioning").trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
-    latents, told = map(tf.constant, _telling_latents(4))
-    gradients, _ = trainer.gradients(latents, told)
+    latents, conditioning = map(tf.constant, _labelled_latents(4))
+    gradients, _ = trainer.gradients(latents, conditioning)
     with tf.GradientTape(persistent=True) as tape:
         number = tf.constant(0, tf.int64)
-        fake = trainer._generate(trainer.generator, number, 4, [told])
-        adversarial = -tf.reduce_mean(trainer.discriminator([fake, told])[0])
-        scaled = (told - [0.0, 110.0]) / [0.5, 30.0] - 1.0
+        fake = trainer._generate(trainer.generator, number, 4, conditioning)
+        adversarial = -tf.reduce_mean(trainer.discriminator([fake, conditioning])[0])
+        scaled = (conditioning - [0.0, 110.0]) / [0.5, 30.0] - 1.0
         errors = tf.reduce_mean(tf.abs(trainer.estimator(fake) - scaled))
-        total = adversarial + told_weight * errors
+        total = adversarial + weight * errors
         real_errors = tf.reduce_mean(tf.abs(trainer.estimator(latents) - scaled))
     for name, loss in (("generator", total), ("estimator", real_errors)):
         expected = tape.gradient(loss, trainer.trained[name])
@@ -410,44 +412,46 @@ def test_weight_of_what_the_generator_was_told(told_weight):
 
 
 def test_r1_is_of_the_latents_alone(conditional):
-    """Against finite differences of the discriminator, which is told the same all along."""
-    latents, told, delta = _latents(2), tf.constant(_told(2)), 1e-3
+    """Against finite differences of the discriminator, whose conditioning stays the same."""
+    latents, conditioning, delta = _latents(2), tf.constant(_conditioning(2)), 1e-3
     nudges = delta * np.eye(32 * 4, dtype=np.float32).reshape(-1, 1, 32, 4)
 
     def critic(x):
-        tiled = tf.tile(told, [len(x), 1, 1])
+        tiled = tf.tile(conditioning, [len(x), 1, 1])
         logits = conditional.discriminator([tf.reshape(x, [-1, 32, 4]), tiled])[0].numpy()
         return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
 
     slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
     expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
-    terms, _ = conditional._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]), [told])
+    terms, _ = conditional._discriminator_terms(
+        tf.constant(latents), tf.zeros([2, 16]), conditioning
+    )
     assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_validation_tells_whether_the_conditioning_counts(conditional):
-    figures = conditional.validate()
-    assert figures == conditional.validate()
-    assert figures["held_out/told_ratio"] > 0.01
-    assert abs(figures["held_out/mismatched_logit"] - figures["held_out/real_logit"]) > 1e-4
-    # All told the same: what belongs to others belongs to all.
-    alike = _conditional_trainer(np.repeat(_told(1), 8, axis=0)).validate()
-    assert alike["held_out/told_ratio"] == pytest.approx(0.0, abs=1e-6)
+    metrics = conditional.validate()
+    assert metrics == conditional.validate()
+    assert metrics["held_out/conditioning_ratio"] > 0.01
+    assert abs(metrics["held_out/mismatched_logit"] - metrics["held_out/real_logit"]) > 1e-4
+    # All given the same: what belongs to others belongs to all.
+    alike = _conditional_trainer(np.repeat(_conditioning(1), 8, axis=0)).validate()
+    assert alike["held_out/conditioning_ratio"] == pytest.approx(0.0, abs=1e-6)
     assert alike["held_out/mismatched_logit"] == pytest.approx(alike["held_out/real_logit"])
-    assert set(figures) == {*alike}
+    assert set(metrics) == {*alike}
     # The untrained estimator says zero, the middle of every range.
-    expected = np.abs((_told(8, seed=1) - [0.5, 140.0]) / [0.5, 30.0]).mean()
-    assert figures["held_out/real_told_error"] == pytest.approx(expected, rel=1e-5)
-    assert figures["held_out/fake_told_error"] == pytest.approx(expected, rel=1e-5)
+    expected = np.abs((_conditioning(8, seed=1) - [0.5, 140.0]) / [0.5, 30.0]).mean()
+    assert metrics["held_out/real_conditioning_error"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["held_out/fake_conditioning_error"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("piece", [0, 1])
-def test_conditional_samples_are_told_what_is_held_out(conditional, piece):
-    told = _told(8, seed=1)[4 * piece]
+def test_conditional_samples_have_the_conditioning_that_is_held_out(conditional, piece):
+    conditioning = _conditioning(8, seed=1)[4 * piece]
     times = controls_lib.centres_seconds(CONDITIONAL, 0, 32)
     controls = [
-        controls_lib.Curve(tuple(times), tuple(told[:, 0].tolist())),
-        controls_lib.Constant(float(told[0, 1])),
+        controls_lib.Curve(tuple(times), tuple(conditioning[:, 0].tolist())),
+        controls_lib.Constant(float(conditioning[0, 1])),
     ]
     seen = []
     player = _player(conditional, seen)
@@ -464,7 +468,9 @@ def test_conditional_samples_need_something_to_tell():
     assert trainer.sample().waveforms == {}
 
 
-@pytest.mark.parametrize("found", [None, _told(7), _told(8)[:, :16], _told(8)[..., :1]])
+@pytest.mark.parametrize(
+    "found", [None, _conditioning(7), _conditioning(8)[:, :16], _conditioning(8)[..., :1]]
+)
 def test_wrong_held_out_conditioning_is_named(found):
     with pytest.raises(ValueError, match=r"held_out_conditioning has .*must be \[8, 32, 2\]"):
         _conditional_trainer(found)

@@ -119,7 +119,7 @@ def test_some_file_needs_an_event(tmp_path):
         labels.require(["folder/a.ogg", "folder/b.ogg"])
 
 
-def test_labels_of_other_files_can_be_told_early(tmp_path):
+def test_labels_of_other_files_are_named_early(tmp_path):
     labels = Labels.read(write(tmp_path, "file,time_seconds,value\na.ogg,0,1\n"))
     labels.require_some(["a.ogg", "b.ogg"])
     with pytest.raises(ValueError, match="no row for 1 of 1 files, such as 'b.ogg'"):
@@ -215,16 +215,16 @@ def latents_touched(sample: int, n_samples: int) -> np.ndarray:
 
 @pytest.mark.parametrize("sample", [*range(5 * 4096, 6 * 4096, 517)])
 def test_a_click_lands_in_the_latent_that_sees_it(sample):
-    """The step that is told of an event is the one whose latent holds it, up to the edges."""
+    """The step that has an event is the one whose latent holds it, up to the edges."""
     n_samples, rate = 16 * 4096, AUDIO.sample_rate_hz
     seen = latents_touched(sample, n_samples)
     first = labels_lib.steps_first_sample(AUDIO, AUDIO.overlap_size)
     centres = labels_lib.step_centres_seconds(len(seen), STEP_N_SAMPLES, first, rate)
-    told = np.abs(centres - sample / rate).argmin()
+    step = np.abs(centres - sample / rate).argmin()
     share = seen / seen.sum()
-    assert share[told] > 0.49
+    assert share[step] > 0.49
     # What latents see of the click is centred within half a step of where it is said to be.
-    assert abs(np.sum(share * np.arange(len(share))) - told) <= 0.52
+    assert abs(np.sum(share * np.arange(len(share))) - step) <= 0.52
 
 
 def test_no_other_first_sample_aligns_better():

@@ -23,7 +23,7 @@ from musika_tf.training.trainer import Samples, Trainer
 class LineTrainer(Trainer):
     """Fits y = 3x + 1."""
 
-    best_figure = "held_out/error"
+    best_metric = "held_out/error"
 
     def __init__(self, precision="float32", batch_size=8):
         super().__init__(
@@ -169,7 +169,7 @@ class WithoutStep(Batches):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_step_that_is_not_finite_is_skipped_counted_and_told(tmp_path, capsys, precision):
+def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(tmp_path, capsys, precision):
     trainer, without = LineTrainer(precision), LineTrainer(precision)
     train(trainer, BadBatches(lambda step: step == 45), settings(60), tmp_path / "bad")
     train(without, WithoutStep(45), settings(59), tmp_path / "without")
@@ -183,9 +183,9 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_told(tmp_path, capsys,
     # The mean over the six good steps of the call.
     expected = np.mean([Batches()(step)[0] for step in range(42, 49) if step != 45])
     assert scalars(tmp_path / "bad", "line/mean_input")[49] == pytest.approx(expected, abs=1e-6)
-    told = "1 of the last steps skipped, their losses or gradients were not finite (1 in all)"
+    line = "1 of the last steps skipped, their losses or gradients were not finite (1 in all)"
     if precision == "float32":
-        assert told in capsys.readouterr().out
+        assert line in capsys.readouterr().out
         # Nothing of the step is left, neither in the weights nor in the moments.
         for name, variable in without.named_variables().items():
             if not name.startswith("state/"):
@@ -238,7 +238,7 @@ def test_the_best_checkpoints_are_kept_beside_the_newest(tmp_path, monkeypatch):
     assert checkpoint.latest(tmp_path).name == "checkpoint-00000150.safetensors"
 
 
-def test_what_goes_wrong_for_a_whole_period_is_told(tmp_path, capsys, monkeypatch):
+def test_what_goes_wrong_for_a_whole_period_is_reported(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         LineTrainer, "diagnose", lambda self, metrics: f"seen {sorted(metrics)}" * (self.is_bad)
     )
@@ -280,8 +280,8 @@ def test_auto_falls_back_where_xla_cannot_compile(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(loop, "_has_gpu", lambda: True)
     trainer, plain = NotForXla(), LineTrainer()
     assert train(trainer, Batches(), settings(20), tmp_path / "auto") == 20
-    told = capsys.readouterr().out
-    assert told.count("XLA cannot compile this step here, going on without it") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("XLA cannot compile this step here, going on without it") == 1
     train(plain, Batches(), settings(20, xla="off"), tmp_path / "plain")
     # The failed attempt has not cost a batch.
     curves = [scalars(tmp_path / name, "line/loss") for name in ("auto", "plain")]

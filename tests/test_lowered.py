@@ -32,11 +32,11 @@ def test_a_lowered_step_names_its_parameters(tmp_path, tiny_config):
     manifest = json.loads((lowered / lowering.MANIFEST_FILE).read_text())
     state = safetensors.numpy.load_file(lowered / lowering.STATE_FILE)
     assert manifest["stage"] == "gan"
-    assert state["state/step"] == 0 and "loop/best_figure" in state
+    assert state["state/step"] == 0 and "loop/best_metric" in state
     # Every variable that the step changes is the parameter of an alias.
     changed = [manifest["parameters"][index].get("state") for index in manifest["aliases"].values()]
     assert len(set(changed)) == len(changed)
-    frozen = {"loop/best_figure", "networks/discriminator/mixing/mix"}
+    frozen = {"loop/best_metric", "networks/discriminator/mixing/mix"}
     rates = {name for name in state if name.endswith("learning_rate")}
     assert set(state) - set(changed) == frozen | rates
     # The batches that it describes are those of the training.

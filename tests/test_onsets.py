@@ -68,7 +68,7 @@ def test_a_click_lands_in_its_latent_step(detector):
             labels, "a", signal, 56, step, first, len(waveform), 22_050, 20.0
         )
         assert values.argmax() == number
-        # The kernel is even, so a click in the middle of its step is told to both sides alike.
+        # The kernel is even, so a click in the middle of its step is given to both sides alike.
         np.testing.assert_allclose(values[number - 2], values[number + 2], atol=0.03)
 
 

@@ -84,6 +84,15 @@ def test_model_without_or_with_foreign_metadata(model_dir, tmp_path):
         open_player(tmp_path)
 
 
+def test_a_model_exported_with_a_config_of_version_1(model_dir, tmp_path):
+    path = shutil.copytree(model_dir / "1", tmp_path / "1") / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["config"] |= {"version": 1}
+    del metadata["config"]["conditioning"]
+    path.write_text(json.dumps(metadata))
+    assert open_player(tmp_path).config == open_player(model_dir).config
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_run_plays_what_its_export_plays(tiny_model, jit_compile):
     run_dir = tiny_model.parents[1] / "run"

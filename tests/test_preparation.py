@@ -207,7 +207,7 @@ def test_a_single_file_must_have_room_for_both(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_the_report_is_saved_and_told(audio_dir, tmp_path):
+def test_the_report_is_saved_and_printed(audio_dir, tmp_path):
     report = preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
     with open(tmp_path / "data" / "report.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -60,7 +60,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def told(config, n_steps) -> list[tf.Tensor]:
+def conditioning(config, n_steps) -> list[tf.Tensor]:
     """Conditioning of one example; nothing of an unconditional system."""
     of = config.conditioning.signals
     least, greatest = [signal.minimum for signal in of], [signal.maximum for signal in of]
@@ -77,7 +77,7 @@ def step_gan(config):
     trainer = GanTrainer(config=config, training=TRAINING, held_out=None)
     shape = (1, 2 * config.gan.seq_len, config.stereo_latent_depth)
     latents = tf.constant(rng().uniform(-1, 1, shape), tf.float32)
-    require_finite(trainer.step(latents, *told(config, shape[1])))
+    require_finite(trainer.step(latents, *conditioning(config, shape[1])))
     return trainer.generator_average
 
 
@@ -96,7 +96,7 @@ def play(config, path):
         "anchors": tf.random.stateless_normal([1, 2, gan.anchor_depth], [0, 1]),
         "style": tf.random.stateless_normal([1, gan.style_depth], [0, 2]),
     }
-    inputs |= zip(("conditioning",), told(config, 2 * gan.seq_len), strict=False)
+    inputs |= zip(("conditioning",), conditioning(config, 2 * gan.seq_len), strict=False)
     loaded = tf.saved_model.load(str(path))
     waveform = loaded.signatures["serving_default"](**inputs)["waveform"].numpy()
     assert waveform.shape == (1, config.anchor_hop_size, 2)

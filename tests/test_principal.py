@@ -49,7 +49,7 @@ def test_components_are_those_of_the_covariance(rows, found):
     np.testing.assert_allclose(found.feature_deviation, frames.std(axis=0), rtol=1e-5)
 
 
-def test_too_few_rows_and_silence_are_told():
+def test_too_few_rows_and_silence_are_reported():
     moments = Moments(8)
     moments.add(correlated(4, 8))
     with pytest.raises(ValueError, match="4 training blocks are too few for 4 principal"):

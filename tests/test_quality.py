@@ -41,36 +41,36 @@ def test_a_sine_measures_as_it_should():
     """1 kHz at half of full scale on the left, the opposite on the right, then silence."""
     sine = 0.5 * np.sin(2 * np.pi * 1000 * seconds_of(3.0))
     sine = np.concatenate([sine, np.zeros(3 * RATE_HZ)])
-    figures = music.waveform_figures(np.stack([sine, -sine], 1).astype(np.float32), RATE_HZ)
+    metrics = music.waveform_metrics(np.stack([sine, -sine], 1).astype(np.float32), RATE_HZ)
     # Half of full scale, a sine's own factor, half of the time.
-    assert figures["rms_dbfs"] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2) / np.sqrt(2)))
-    assert figures["peak"] == pytest.approx(0.5, abs=1e-3)
-    assert figures["clipped_share"] == 0.0
-    assert figures["silent_share"] == pytest.approx(0.5)
+    assert metrics["rms_dbfs"] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2) / np.sqrt(2)))
+    assert metrics["peak"] == pytest.approx(0.5, abs=1e-3)
+    assert metrics["clipped_share"] == 0.0
+    assert metrics["silent_share"] == pytest.approx(0.5)
     # Silence, which has no spectrum, does not pull the means down.
-    assert figures["spectral_centroid_hz"] == pytest.approx(1000, rel=0.03)
-    assert figures["rolloff_hz"] == pytest.approx(1000, abs=3 * RATE_HZ / 2048)
-    assert figures["spectral_flatness"] < 1e-3
-    assert figures["channel_correlation"] == pytest.approx(-1.0)
-    assert figures["band_1000_db"] == pytest.approx(0.0, abs=0.01)
-    assert max(figures["band_63_db"], figures["band_8000_db"]) < -50
+    assert metrics["spectral_centroid_hz"] == pytest.approx(1000, rel=0.03)
+    assert metrics["rolloff_hz"] == pytest.approx(1000, abs=3 * RATE_HZ / 2048)
+    assert metrics["spectral_flatness"] < 1e-3
+    assert metrics["channel_correlation"] == pytest.approx(-1.0)
+    assert metrics["band_1000_db"] == pytest.approx(0.0, abs=0.01)
+    assert max(metrics["band_63_db"], metrics["band_8000_db"]) < -50
 
 
 def test_noise_fills_bands_by_their_width_and_clips():
     noise = np.random.default_rng(0).normal(size=(5 * RATE_HZ, 2)).astype(np.float32)
     clipped = np.clip(noise, -1.0, 1.0)
-    figures = music.waveform_figures(clipped, RATE_HZ)
+    metrics = music.waveform_metrics(clipped, RATE_HZ)
     # Beyond one standard deviation.
-    assert figures["clipped_share"] == pytest.approx(0.3173, abs=0.005)
-    assert abs(figures["channel_correlation"]) < 0.02
+    assert metrics["clipped_share"] == pytest.approx(0.3173, abs=0.005)
+    assert abs(metrics["channel_correlation"]) < 0.02
     # Of white noise the mean of all frequencies, and each band's share of them.
-    assert figures["spectral_centroid_hz"] == pytest.approx(RATE_HZ / 4, rel=0.02)
-    assert figures["rolloff_hz"] == pytest.approx(0.85 * RATE_HZ / 2, rel=0.02)
+    assert metrics["spectral_centroid_hz"] == pytest.approx(RATE_HZ / 4, rel=0.02)
+    assert metrics["rolloff_hz"] == pytest.approx(0.85 * RATE_HZ / 2, rel=0.02)
     for centre_hz in (500, 4000):
         share = centre_hz * (np.sqrt(2) - np.sqrt(0.5)) / (RATE_HZ / 2)
         wanted = 10 * np.log10(share)
-        assert figures[music.band_name(centre_hz)] == pytest.approx(wanted, abs=0.3)
-    assert figures["tempo_strength"] < 0.3
+        assert metrics[music.band_name(centre_hz)] == pytest.approx(wanted, abs=0.3)
+    assert metrics["tempo_strength"] < 0.3
 
 
 def test_clicks_have_their_rate_and_tempo():
@@ -79,17 +79,17 @@ def test_clicks_have_their_rate_and_tempo():
     click = 0.5 * np.random.default_rng(0).normal(size=(400, 2))
     for begin in range(RATE_HZ // 4, len(waveform) - 400, RATE_HZ // 2):
         waveform[begin : begin + 400] = click
-    figures = music.waveform_figures(waveform, RATE_HZ)
-    assert figures["onsets_per_second"] == pytest.approx(2.0, abs=0.01)
-    assert figures["tempo_bpm"] == pytest.approx(120.0, rel=0.02)
-    assert 0.8 < figures["tempo_strength"] <= 1.0
+    metrics = music.waveform_metrics(waveform, RATE_HZ)
+    assert metrics["onsets_per_second"] == pytest.approx(2.0, abs=0.01)
+    assert metrics["tempo_bpm"] == pytest.approx(120.0, rel=0.02)
+    assert 0.8 < metrics["tempo_strength"] <= 1.0
 
 
-def test_silence_has_finite_figures():
-    figures = music.waveform_figures(np.zeros((2 * RATE_HZ, 2), np.float32), RATE_HZ)
-    assert np.isfinite(list(figures.values())).all()
-    assert figures["rms_dbfs"] == music.LEAST_DB and figures["silent_share"] == 1.0
-    assert figures["onsets_per_second"] == figures["tempo_bpm"] == figures["tempo_strength"] == 0.0
+def test_silence_has_finite_metrics():
+    metrics = music.waveform_metrics(np.zeros((2 * RATE_HZ, 2), np.float32), RATE_HZ)
+    assert np.isfinite(list(metrics.values())).all()
+    assert metrics["rms_dbfs"] == music.LEAST_DB and metrics["silent_share"] == 1.0
+    assert metrics["onsets_per_second"] == metrics["tempo_bpm"] == metrics["tempo_strength"] == 0.0
 
 
 # Latents and seams
@@ -176,7 +176,7 @@ class Lossless(Autoencoder):
         return log_magnitudes, self.directions(self.shown)
 
 
-def test_reconstruction_has_the_figures_of_training(
+def test_reconstruction_has_the_metrics_of_training(
     tiny_config, tiny_training, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(reconstruction, "CROP_N_EXCERPTS", 2)
@@ -205,10 +205,10 @@ def test_reconstruction_has_the_figures_of_training(
     for name, network in random.networks.items():
         networks[name].set_weights(network.get_weights())
     found = reconstruction.measure(random, lossless, shards)["both levels"]
-    figures = trainer.validate()
+    metrics = trainer.validate()
     for name in ("multi_scale", "waveform_log_magnitude_l1"):
-        assert getattr(found, name) == pytest.approx(figures[f"held_out/{name}"], rel=1e-4)
-    wanted = figures["held_out/log_magnitude_l1"]
+        assert getattr(found, name) == pytest.approx(metrics[f"held_out/{name}"], rel=1e-4)
+    wanted = metrics["held_out/log_magnitude_l1"]
     assert found.decoder_log_magnitude_l1 == pytest.approx(wanted, rel=1e-4)
 
 
@@ -238,13 +238,13 @@ def test_pieces_and_latents_are_what_they_are_called(run_and_data, monkeypatch):
         pieces["reconstructed-0"],
         system.codec.decode(system.codec.encode(pieces["real-0"]), 6 * RATE_HZ),
     )
-    two, told = tf.constant([2.0]), tf.constant([[0.5, 140.0]])
-    waveform, _ = system.trained.generate(tf.constant([[4, 0]]), tf.constant([6.0]), two, told)
+    two, constants = tf.constant([2.0]), tf.constant([[0.5, 140.0]])
+    waveform, _ = system.trained.generate(tf.constant([[4, 0]]), tf.constant([6.0]), two, constants)
     np.testing.assert_allclose(pieces["generated-0"], waveform[0], atol=1e-5)
     assert np.abs(pieces["untrained-0"] - pieces["generated-0"]).max() > 1e-3
     latents = quality._latents(system)
     seed, seconds = tf.constant([[4, 2]]), tf.constant([5.9])
-    piece, _ = system.trained.generate_latents(seed, seconds, two, told)
+    piece, _ = system.trained.generate_latents(seed, seconds, two, constants)
     assert latents["generated"].shape == (3, *piece.shape[1:]) == (3, 2 * config.gan.seq_len, 32)
     np.testing.assert_allclose(latents["generated"][2], piece[0], atol=1e-5)
     # Of the held-out source as many whole excerpts as it has, from its middle.
@@ -295,8 +295,8 @@ def test_program(run_and_data, tmp_path):
         assert f"(quality/{name}.png)" in text
     values = json.loads((out / "quality.json").read_text())
     assert values["run"]["steps"] == {"level2_phase2": 7, "gan": 9}
-    assert values["told"] == {"note_density": 0.5, "tempo_bpm": 140.0}
-    assert "The generator was told tempo_bpm 140, the middle of its range." in text
+    assert values["conditioning"] == {"note_density": 0.5, "tempo_bpm": 140.0}
+    assert "The conditioning was tempo_bpm 140, the middle of its range." in text
     for part in ("pieces", "waveform_seams", "latent_seams", "frechet", "nearest"):
         assert values[part]
         assert np.isfinite(numbers_in(values[part])).all()

@@ -70,7 +70,7 @@ def gan_parts(folder, config, training):
 
 
 def conditional_gan_parts(folder, config, training):
-    """The same of a GAN that is told note density."""
+    """The same of a GAN conditioned on note density."""
     conditioning = ConditioningConfig((KNOWN_SIGNALS["note_density"],))
     return gan_parts(folder, dataclasses.replace(config, conditioning=conditioning), training)
 

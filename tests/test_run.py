@@ -40,8 +40,8 @@ def test_the_best_gan_can_be_had_instead_of_the_newest(tmp_path, tiny_config):
     for with_best, expected, step in ((False, saved.generator, None), (True, better, 7)):
         ours = Run(tmp_path).synthesizer(with_best).generator.get_weights()
         assert all(map(np.array_equal, ours, expected.get_weights()))
-        told = Run(tmp_path).provenance(with_best)["gan"]["step"]
-        assert (told == 7) == (step == 7)
+        step_taken = Run(tmp_path).provenance(with_best)["gan"]["step"]
+        assert (step_taken == 7) == (step == 7)
 
 
 def test_load_says_what_is_missing(tmp_path, tiny_config):

@@ -59,12 +59,12 @@ def test_served_waveform_is_the_live_networks_eagerly(loaded, contract):
 # Pieces from seeds
 
 
-def tensors_of(seeds, seconds, truncation=2.0, **told):
+def tensors_of(seeds, seconds, truncation=2.0, **signals):
     n_rows = len(seeds)
     fill = lambda value: np.broadcast_to(np.float32(value), [n_rows]).copy()  # noqa: E731
     inputs = {"seed": np.array(seeds, np.int32), "seconds": fill(seconds)}
     return tensors(
-        inputs | {"truncation": fill(truncation)} | {k: fill(v) for k, v in told.items()}
+        inputs | {"truncation": fill(truncation)} | {k: fill(v) for k, v in signals.items()}
     )
 
 
@@ -114,7 +114,7 @@ def test_wav_files_hold_the_waveforms(loaded):
         assert np.abs(samples).max() > 0.01
 
 
-def test_a_conditional_model_is_told_constants(conditional_model):
+def test_a_conditional_model_is_given_constants(conditional_model):
     model = open_player(conditional_model)
     generate = tf.saved_model.load(str(conditional_model)).signatures["generate"]
     inputs = tensors_of([(5, 0)], 4.0, note_density=0.4, tempo_bpm=128.0)

@@ -277,11 +277,11 @@ def test_weights_to_begin_with_must_fit(tmp_path, data_dir, trained, tiny_config
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(("few_n_batches", "is_told"), [(1, False), (2, True)])
-def test_little_data_is_told(
-    tmp_path, data_dir, tiny_config, tiny_training, capsys, monkeypatch, few_n_batches, is_told
+@pytest.mark.parametrize(("few_n_batches", "is_reported"), [(1, False), (2, True)])
+def test_little_data_is_reported(
+    tmp_path, data_dir, tiny_config, tiny_training, capsys, monkeypatch, few_n_batches, is_reported
 ):
     monkeypatch.setattr(stage, "_FEW_N_BATCHES", few_n_batches)
     train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1, n_steps=1)
-    told = "the training data hold 5 examples of 1.5 s, and a step takes 4"
-    assert (told in capsys.readouterr().out) == is_told
+    line = "the training data hold 5 examples of 1.5 s, and a step takes 4"
+    assert (line in capsys.readouterr().out) == is_reported

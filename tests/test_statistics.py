@@ -54,7 +54,7 @@ def test_spread():
     assert statistics.spread([0.3]) is None
 
 
-def figures(requested, measured):
+def metrics(requested, measured):
     return {
         "r": statistics.pearson(requested, measured),
         "error": statistics.mean_absolute_error(requested, measured),
@@ -63,7 +63,7 @@ def figures(requested, measured):
 
 def test_chance_is_what_shuffling_gives():
     requested = np.repeat([0.15, 0.30, 0.45, 0.60, 0.75], 4)
-    chance = statistics.when_shuffled(figures, requested, requested, seed=0)
+    chance = statistics.when_shuffled(metrics, requested, requested, seed=0)
     # Over all shuffles: the mean of r is 0 and its variance 1/(n - 1); the error that between all
     # pairs, the same one included.
     assert chance["r"].mean == pytest.approx(0.0, abs=4 / np.sqrt(19 * 1000))
@@ -75,7 +75,7 @@ def test_chance_is_what_shuffling_gives():
 
 def test_chance_repeats_with_its_seed():
     a, b = np.random.default_rng(0).normal(size=(2, 12))
-    first, again, other = (statistics.when_shuffled(figures, a, b, seed) for seed in (3, 3, 4))
+    first, again, other = (statistics.when_shuffled(metrics, a, b, seed) for seed in (3, 3, 4))
     assert first == again
     assert first != other
 

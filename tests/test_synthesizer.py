@@ -122,7 +122,7 @@ def conditional_waveform(conditional):
     return traced(conditional.waveform, (3, shape.anchor_depth), (2, shape.style_depth), (3, 2))
 
 
-def tell(batch_size, n_steps) -> tf.Tensor:
+def draw_conditioning(batch_size, n_steps) -> tf.Tensor:
     values = np.random.default_rng(0).uniform((0, 110), (1, 170), (batch_size, n_steps, 2))
     return tf.constant(values, tf.float32)
 
@@ -131,24 +131,25 @@ def test_conditional_patches_joined_equal_one_call(conditional, conditional_wave
     config = conditional.config
     seq_len = config.gan.seq_len
     anchors, style = draw(config, 2, 3)
-    told = tell(2, 4 * seq_len)
+    conditioning = draw_conditioning(2, 4 * seq_len)
     overlap, chunks = conditional.no_overlap(2), []
     patches = tf.unstack(coordinates.patches(anchors, seq_len), axis=1)
-    for patch, patch_told in zip(patches, tf.split(told, 4, axis=1), strict=True):
-        chunk, overlap = conditional.decode(conditional.latents(patch, style, patch_told), overlap)
+    for patch, part in zip(patches, tf.split(conditioning, 4, axis=1), strict=True):
+        chunk, overlap = conditional.decode(conditional.latents(patch, style, part), overlap)
         chunks.append(chunk)
-    joined, whole = tf.concat(chunks, axis=1), conditional_waveform(anchors, style, told)
+    joined, whole = tf.concat(chunks, axis=1), conditional_waveform(anchors, style, conditioning)
     np.testing.assert_allclose(joined, whole, rtol=0, atol=TOLERANCE)
 
 
-def test_what_a_patch_is_told_changes_that_patch(conditional, conditional_waveform):
+def test_conditioning_of_a_patch_changes_that_patch(conditional, conditional_waveform):
     config = conditional.config
     anchors, style = draw(config, 2, 3)
-    told = tell(2, 4 * config.gan.seq_len).numpy()
-    before = conditional_waveform(anchors, style, told).numpy()
-    seq_len = config.gan.seq_len
-    told[1, 2 * seq_len : 3 * seq_len, 0] = 1.0 - told[1, 2 * seq_len : 3 * seq_len, 0]
-    change = np.abs(conditional_waveform(anchors, style, told).numpy() - before).max(axis=-1)
+    conditioning = draw_conditioning(2, 4 * config.gan.seq_len).numpy()
+    before = conditional_waveform(anchors, style, conditioning).numpy()
+    patch = np.s_[1, 2 * config.gan.seq_len : 3 * config.gan.seq_len, 0]
+    conditioning[patch] = 1.0 - conditioning[patch]
+    after = conditional_waveform(anchors, style, conditioning).numpy()
+    change = np.abs(after - before).max(axis=-1)
     begin, end = (n * config.patch_n_samples for n in (2, 3))
     assert change[1, begin:end].max() > 1e-4
     # The last frames of a patch reach overlap_size samples into the next one.

@@ -31,13 +31,13 @@ class Result:
 
     Attributes:
       check: what was checked.
-      figure: what came out: a largest difference, or how many of how many.
+      measured: what came out: a largest difference, or how many of how many.
       passed: whether that is good enough.
-      problems: what failed, where the figure does not say it.
+      problems: what failed, where that does not say it.
     """
 
     check: str
-    figure: str
+    measured: str
     passed: bool
     problems: tuple[str, ...] = ()
 
@@ -124,13 +124,13 @@ def _streamed(call: Call, inputs: Arrays, metadata: Mapping, n_excerpts: int) ->
     coordinates = _coordinates(inputs["anchors"], 2 * seq_len)
     latents = []
     for start in range(0, coordinates.shape[1], seq_len):
-        told = {
+        conditioning = {
             name: inputs[name][:, start : start + seq_len]
             for name in inputs
             if name == "conditioning"
         }
         patch = {"coordinates": coordinates[:, start : start + seq_len], "style": inputs["style"]}
-        latents.append(call("latents", patch | told)["latents"])
+        latents.append(call("latents", patch | conditioning)["latents"])
     latents, chunks = np.concatenate(latents, axis=1), []
     for start in range(0, latents.shape[1], step):
         chunk = {"latents": latents[:, start : start + step], "overlap": overlap}
@@ -161,8 +161,8 @@ def _refusals(call: Call, cases: Cases, metadata: Mapping) -> Result:
                 problem = _problem(call, signature, {**inputs, name: bad}, name)
                 if problem:
                     problems.append(f"{signature}, {name}, {what}: {problem}")
-    figure = f"{n_tried - len(problems)} of {n_tried} refused"
-    return Result("bad inputs, refused by name", figure, not problems, tuple(problems))
+    measured = f"{n_tried - len(problems)} of {n_tried} refused"
+    return Result("bad inputs, refused by name", measured, not problems, tuple(problems))
 
 
 def _problem(call: Call, signature: str, inputs: Arrays, name: str) -> str:

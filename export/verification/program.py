@@ -32,7 +32,7 @@ def main() -> int:
     }
     rows = [("check", *by_loader)]
     for same in zip(*by_loader.values(), strict=True):
-        rows.append((same[0].check, *(result.figure for result in same)))
+        rows.append((same[0].check, *(result.measured for result in same)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))

@@ -1,4 +1,4 @@
-"""How people say what a conditional generator is told (paper §5.1, §5.2).
+"""How people say what a conditional generator is to follow (paper §5.1, §5.2).
 
 A control says the value of one signal along an endless piece: a constant, a random walk or a curve
 over time. Time is that of the waveform that comes out, and each latent step takes the value at the
@@ -155,12 +155,12 @@ def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Cont
     names = [signal.name for signal in signals]
     for name in texts:
         if name not in names:
-            told = f"it is told {', '.join(names)}" if names else "it is unconditional"
-            raise ValueError(f"this model has no signal {name}: {told}")
+            known = f"it follows {', '.join(names)}" if names else "it is unconditional"
+            raise ValueError(f"this model has no signal {name}: {known}")
     for signal in signals:
         if signal.name not in texts:
             raise ValueError(
-                f"this model is told {signal.name}: give {_flag(signal)}=VALUE with "
+                f"this model follows {signal.name}: give {_flag(signal)}=VALUE with "
                 f"{_choices(signal)}"
             )
     return tuple(parse(texts[signal.name], signal) for signal in signals)

@@ -135,7 +135,7 @@ class Labels:
         return self._tables[_as_stored(file)][:, :2]
 
     def require(self, files: Sequence[str]) -> None:
-        """Raises ValueError if these files cannot all be told their value.
+        """Raises ValueError if these files cannot all be given their value.
 
         A curve must have a row for each. A file without events is one where nothing happens, but
         where all are without, the labels are those of other files.

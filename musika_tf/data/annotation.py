@@ -217,7 +217,7 @@ def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> La
     if not any(len(rows) for rows in tables.values()):
         raise ValueError(
             f"{annotator.method} found nothing in any of the {len(tables)} files that could be "
-            f"told as {annotator.signal_name}: prepare them without it"
+            f"written as {annotator.signal_name}: prepare them without it"
         )
     return Labels(annotator.columns, tables, f"annotation by {annotator.method}")
 

@@ -104,7 +104,7 @@ class WaveformBatches(_Batches):
 
 
 class LatentBatches(_Batches):
-    """Latent sequences for the latent GAN, and what a conditional one is told along them.
+    """Latent sequences for the latent GAN, and the conditioning of a conditional one.
 
     Float32 latents [batch, crop_n_latents, depth]; of a conditional system also the conditioning
     [batch, crop_n_latents, n_signals] in user units.

@@ -16,6 +16,7 @@ from musika_tf.config import (
     require_equal,
     section_from_dict,
 )
+from musika_tf.config_versions import CONFIG_VERSION
 from musika_tf.data.latent_labels import METADATA_KEY
 from musika_tf.data.shards import Shards
 
@@ -25,10 +26,17 @@ HELD_OUT_N_EXCERPTS = 8
 WAVEFORM_KIND = "waveform"
 LATENT_KIND = "latents"
 
+# Of the sections of a config in the metadata; version 1 did not say so.
+_VERSION_KEY = "config_version"
+
 
 def waveform_metadata(audio: AudioConfig) -> dict[str, Any]:
     """Metadata of waveform shards."""
-    return {"kind": WAVEFORM_KIND, "audio": dataclasses.asdict(audio)}
+    return {
+        "kind": WAVEFORM_KIND,
+        _VERSION_KEY: CONFIG_VERSION,
+        "audio": dataclasses.asdict(audio),
+    }
 
 
 def latent_metadata(
@@ -47,6 +55,7 @@ def latent_metadata(
     """
     return {
         "kind": LATENT_KIND,
+        _VERSION_KEY: CONFIG_VERSION,
         "audio": dataclasses.asdict(config.audio),
         "autoencoder": dataclasses.asdict(config.autoencoder),
         "encoder_fingerprint": encoder_fingerprint,
@@ -62,8 +71,7 @@ def open_waveforms(data_dir: str | os.PathLike, config: Config) -> Shards:
       ValueError: no shards, other shards, or prepared with another audio format; says what to do.
     """
     shards = _open(data_dir, WAVEFORM_KIND, "musika-prepare")
-    prepared = section_from_dict(AudioConfig, shards.metadata["audio"])
-    require_equal(config.audio, prepared, "the run", str(data_dir))
+    require_equal(config.audio, _section(shards, AudioConfig), "the run", str(data_dir))
     return shards
 
 
@@ -75,15 +83,19 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
     """
     shards = _open(latent_dir, LATENT_KIND, "musika-encode")
     for ours, section in ((config.audio, AudioConfig), (config.autoencoder, AutoencoderConfig)):
-        name = section.__name__.removesuffix("Config").lower()
-        theirs = section_from_dict(section, shards.metadata[name])
-        require_equal(ours, theirs, "the run", str(latent_dir))
+        require_equal(ours, _section(shards, section), "the run", str(latent_dir))
     if shards.metadata["encoder_fingerprint"] != encoder_fingerprint:
         raise ValueError(
             f"the latents in {latent_dir} were made by other encoder weights than this run's, "
             "whose decoders would turn them to noise: encode again with musika-encode"
         )
     return shards
+
+
+def _section(shards: Shards, section: type) -> Any:
+    """A section of the config of the system that the shards were made for."""
+    name = section.__name__.removesuffix("Config").lower()
+    return section_from_dict(section, shards.metadata[name], shards.metadata.get(_VERSION_KEY, 1))
 
 
 def held_out_n_samples(audio: AudioConfig, n_excerpts: int = HELD_OUT_N_EXCERPTS) -> int:

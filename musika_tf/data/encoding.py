@@ -68,8 +68,8 @@ def encode_shards(
         for source in shards.sources:
             waveform = shards.rows(source).astype(np.float32) / INT16_SCALE
             latents = codec.encode(waveform)
-            told = labels.at_latents(source, len(latents))
-            writer.add(source.name, latents.astype(np.float16), source.split, told)
+            latent_labels = labels.at_latents(source, len(latents))
+            writer.add(source.name, latents.astype(np.float16), source.split, latent_labels)
             bar.update(source.n_rows)
 
 

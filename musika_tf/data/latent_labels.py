@@ -1,7 +1,7 @@
 """Labels of latents: written beside them when audio is encoded, read when a GAN is trained.
 
 Latent shards hold the labels of all signals that the audio has, in user units and as they were
-labelled. Which of them a GAN is told, in which range, and whether a signal has one value a piece,
+labelled. Which of them condition a GAN, in which range, and whether a signal has one value a piece,
 its config says when it reads them; so one folder of latents serves GANs of any conditioning.
 """
 

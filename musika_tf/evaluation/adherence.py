@@ -1,10 +1,10 @@
-"""Does the music of a conditional model follow what it is told (paper §5.1, §5.2, figure 3)?
+"""Does the music of a conditional model follow its conditioning (paper §5.1, §5.2, figure 3)?
 
-A model is told constants, and note density also random walks between the least and the greatest of
+A model is given constants, and note density also random walks between the least and the greatest of
 them: the ends of its range are for what music hardly ever does. What it makes is given to the
-annotators that label training data, and what they find is held against what it was told. Sample i
-has the same anchors and the same style whatever it is told, so that what differs comes from that
-alone. Where a model has several signals, the others are told the middle of their range.
+annotators that label training data, and what they find is held against what was requested. Sample i
+has the same anchors and the same style whatever is requested, so that what differs comes from that
+alone. Where a model has several signals, the others are given the middle of their range.
 
 Times are those of the waveform that comes out, at the centres of latent steps:
 
@@ -48,7 +48,7 @@ MEASURABLE = (NOTE_DENSITY, TEMPO_BPM)
 OCTAVES = (1.0, 2.0, 0.5)
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
-# So many times each sample is held against a walk that it was not told.
+# So many times each sample is held against a walk that was not its own.
 _N_OTHER_WALKS = 200
 
 
@@ -104,7 +104,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One sample to make: what a signal is told, and which anchors and style it has."""
+    """One sample to make: what is requested of a signal, and which anchors and style it has."""
 
     signal: Signal
     control: Control
@@ -113,10 +113,10 @@ class Task:
     @property
     def name(self) -> str:
         """For files: `note_density-0.3-0`, `note_density-random_walk-0`."""
-        told = RANDOM_WALK
+        value = RANDOM_WALK
         if isinstance(self.control, Constant):
-            told = f"{self.control.value:g}"
-        return f"{self.signal.name}-{told}-{self.index}"
+            value = f"{self.control.value:g}"
+        return f"{self.signal.name}-{value}-{self.index}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Heard:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What one sample was told and what was heard, at the steps that are compared.
+    """What was requested of one sample and what was heard, at the steps that are compared.
 
     Attributes:
       task: what it was made for.
@@ -158,9 +158,9 @@ class Sample:
         return float(self.measured.mean())
 
     @functools.cached_property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Of the two curves over time."""
-        return _curve_figures(self.requested, self.measured)
+        return _curve_metrics(self.requested, self.measured)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,21 +169,21 @@ class Result:
 
     Attributes:
       signal: which.
-      constants: samples by the constant that they were told, rising.
-      figures: over all of these samples, by name: `pearson_r`, `slope`, `mean_absolute_error`; of
+      constants: samples by the constant that was requested, rising.
+      metrics: over all of these samples, by name: `pearson_r`, `slope`, `mean_absolute_error`; of
         tempo also the `tempo_shares`, and all with the ending `_octaves`.
-      chance: of the same figures, when what was requested is shuffled among the samples.
-      walks: samples that were told a random walk.
-      walk_figures: means over the walks of the same figures along time; None without a walk.
-      walk_chance: of the same means, when each sample is held against a walk it was not told.
+      chance: of the same metrics, when what was requested is shuffled among the samples.
+      walks: samples of which a random walk was requested.
+      walk_metrics: means over the walks of the same metrics along time; None without a walk.
+      walk_chance: of the same means, when each sample is held against a walk of others.
     """
 
     signal: Signal
     constants: Mapping[float, Sequence[Sample]]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     chance: Mapping[str, statistics.Chance]
     walks: Sequence[Sample] = ()
-    walk_figures: Mapping[str, float] | None = None
+    walk_metrics: Mapping[str, float] | None = None
     walk_chance: Mapping[str, statistics.Chance] | None = None
 
 
@@ -234,7 +234,7 @@ def _require_long_enough(config: Config, seconds: float) -> None:
 
 
 def controls(config: Config, task: Task) -> tuple[Control, ...]:
-    """What each signal of the model is told for a task; all but one the middle of their range."""
+    """One control a signal of the model for a task; all but one the middle of their range."""
     return tuple(
         task.control if signal == task.signal else Constant(signal.middle)
         for signal in config.conditioning.signals
@@ -270,9 +270,8 @@ def samples(player: Player, settings: Settings) -> Iterator[tuple[Sample, np.nda
 
 def _waveform(player: Player, request: Request, task: Task) -> np.ndarray:
     n_samples = max(1, round(request.seconds * player.config.audio.sample_rate_hz))
-    seed = (request.seed, task.index)
-    told = controls(player.config, task)
-    return np.concatenate(list(player.stream(seed, request.truncation, told, n_samples)))
+    seed, asked = (request.seed, task.index), controls(player.config, task)
+    return np.concatenate(list(player.stream(seed, request.truncation, asked, n_samples)))
 
 
 def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray) -> Sample:
@@ -282,12 +281,12 @@ def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray
     else:
         heard = hear_tempo(mono, config)
     seed, n_steps = (settings.request.seed, task.index), heard.steps[-1] + 1
-    told = next(blocks(controls(config, task), config, seed, n_steps))
+    conditioning = next(blocks(controls(config, task), config, seed, n_steps))
     column = config.conditioning.names.index(task.signal.name)
     return Sample(
         task=task,
         times_seconds=centres_seconds(config, 0, n_steps)[heard.steps],
-        requested=told[heard.steps, column].astype(np.float64),
+        requested=conditioning[heard.steps, column].astype(np.float64),
         measured=heard.values,
         details=heard.details,
         steps=heard.steps,
@@ -339,7 +338,7 @@ def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
 
 
 def results(config: Config, settings: Settings, found: Sequence[Sample]) -> tuple[Result, ...]:
-    """The figures of every signal that was measured.
+    """The metrics of every signal that was measured.
 
     Args:
       config: of the model.
@@ -358,21 +357,21 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
             constants.setdefault(sample.task.control.value, []).append(sample)
         else:
             walks.append(sample)
-    figures = _tempo_figures if signal.name == TEMPO_BPM else _curve_figures
+    metrics = _tempo_metrics if signal.name == TEMPO_BPM else _curve_metrics
     requested = [value for value, group in constants.items() for _ in group]
     measured = [sample.measured_mean for group in constants.values() for sample in group]
     result = Result(
         signal=signal,
         constants=constants,
-        figures=figures(requested, measured),
-        chance=statistics.when_shuffled(figures, requested, measured, settings.request.seed),
+        metrics=metrics(requested, measured),
+        chance=statistics.when_shuffled(metrics, requested, measured, settings.request.seed),
     )
     if not walks:
         return result
     return dataclasses.replace(
         result,
         walks=walks,
-        walk_figures=_mean_of(sample.figures for sample in walks),
+        walk_metrics=_mean_of(sample.metrics for sample in walks),
         walk_chance=statistics.summary(_chance_of_walks(config, settings, walks)),
     )
 
@@ -380,13 +379,13 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
 def _chance_of_walks(
     config: Config, settings: Settings, walks: Sequence[Sample]
 ) -> Iterator[dict[str, float]]:
-    """Means over the walks when each sample is held against a walk that it was not told."""
+    """Means over the walks when each sample is held against a walk that was not its own."""
     for others in zip(*(_other_walks(config, settings, walk) for walk in walks), strict=True):
         pairs = zip(others, walks, strict=True)
-        yield _mean_of(_curve_figures(other, walk.measured) for other, walk in pairs)
+        yield _mean_of(_curve_metrics(other, walk.measured) for other, walk in pairs)
 
 
-def _curve_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+def _curve_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
     return {
         "pearson_r": statistics.pearson(requested, measured),
         "slope": statistics.slope(requested, measured),
@@ -403,32 +402,32 @@ def tempo_shares(requested: Sequence[float], measured: Sequence[float]) -> dict[
     }
 
 
-def _tempo_figures(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    """The figures of curves, and the shares; all of them also with octaves allowed."""
-    figures = {
+def _tempo_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+    """The metrics of curves, and the shares; all of them also with octaves allowed."""
+    metrics = {
         name + ending: value
         for ending, values in _with_octaves(requested, measured).items()
-        for name, value in _curve_figures(requested, values).items()
+        for name, value in _curve_metrics(requested, values).items()
     }
-    return figures | tempo_shares(requested, measured)
+    return metrics | tempo_shares(requested, measured)
 
 
 def _with_octaves(
     requested: Sequence[float], measured: Sequence[float]
 ) -> dict[str, Sequence[float]]:
-    """What was measured, by the ending of its figures: as it is, and with octaves allowed."""
+    """What was measured, by the ending of its metrics: as it is, and with octaves allowed."""
     return {"": measured, "_octaves": statistics.folded(requested, measured, OCTAVES)}
 
 
-def _mean_of(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    figures = list(figures)
-    return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
+def _mean_of(metrics: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    metrics = list(metrics)
+    return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
 
 
 def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator[np.ndarray]:
-    """Walks of the same length that this sample was not told."""
+    """Walks of the same length that were not requested of this sample."""
     for number in range(1, _N_OTHER_WALKS + 1):
-        # The walks that are told have a seed of three numbers; a fourth of 0 would be the same.
+        # Walks that are requested have a seed of three numbers; a fourth of 0 would be the same.
         seed = (settings.request.seed, sample.task.index, 0, number)
         walk = next(sample.task.control.blocks(config, seed, sample.steps[-1] + 1))
         yield walk[sample.steps]

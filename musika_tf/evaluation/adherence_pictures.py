@@ -1,4 +1,4 @@
-"""Pictures of what a model was told and what was heard (paper figure 3)."""
+"""Pictures of what was requested of a model and what was heard (paper figure 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REQUESTED_COLOUR, _MEASURED_COLOUR = "#2dff5b", "white"
 
 
 def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure:
-    """A log-mel picture with what was told over it, and dashed what was heard.
+    """A log-mel picture with what was requested over it, and dashed what was heard.
 
     Args:
       sample: of the waveform, which is shown up to its first minute.
@@ -27,8 +27,8 @@ def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure
     """
     waveform = waveform[: _MAX_SECONDS * sample_rate_hz]
     seconds, signal = len(waveform) / sample_rate_hz, sample.task.signal
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    mel = figure.subplots()
+    drawing = Figure(figsize=(12, 4), layout="constrained")
+    mel = drawing.subplots()
     image = pictures.mel_picture(waveform, sample_rate_hz)
     mel.imshow(image, extent=(0, seconds, 0, 1), aspect="auto")
     mel.set_title(sample.task.name, loc="left")
@@ -47,13 +47,13 @@ def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure
     # Above the picture, where it hides nothing.
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 2, "borderaxespad": 0.2}
     curves.legend(facecolor="black", labelcolor="white", **place)
-    return figure
+    return drawing
 
 
 def scatter(result: Result) -> Figure:
     """What was measured over what was requested: a dot a sample, a pale one a step of the walks."""
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axes = figure.subplots()
+    drawing = Figure(figsize=(6, 6), layout="constrained")
+    axes = drawing.subplots()
     signal, limits = result.signal, np.array([result.signal.minimum, result.signal.maximum])
     factors = adherence.OCTAVES if signal.name == adherence.TEMPO_BPM else (1.0,)
     for factor in factors:
@@ -65,13 +65,13 @@ def scatter(result: Result) -> Figure:
     requested, measured = zip(*pairs, strict=True)
     axes.plot(requested, measured, "o", color="tab:blue", alpha=0.7)
     axes.set(
-        title=f"{signal.name}: Pearson r {result.figures['pearson_r']:.2f} over the constants",
+        title=f"{signal.name}: Pearson r {result.metrics['pearson_r']:.2f} over the constants",
         xlabel=f"requested, {signal.unit}",
         ylabel=f"measured, {signal.unit}",
         xlim=limits,
         ylim=_limits(signal, measured),
     )
-    return figure
+    return drawing
 
 
 def _limits(signal: Signal, values: Sequence[float]) -> tuple[float, float]:

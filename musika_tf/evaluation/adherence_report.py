@@ -108,8 +108,8 @@ def _is_walk(sample: Sample) -> bool:
     return isinstance(sample.task.control, RandomWalk)
 
 
-def _save(figure: Figure, path: pathlib.Path) -> None:
-    figure.savefig(path, dpi=100, format="png")
+def _save(picture: Figure, path: pathlib.Path) -> None:
+    picture.savefig(path, dpi=100, format="png")
 
 
 def _scatter_name(result: Result) -> str:
@@ -129,7 +129,7 @@ def tables(player: Player, settings: Settings, results: Sequence[Result]) -> str
         f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
         "",
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
-        "shuffled among the samples, and the range of their middle 90 %. Samples that were told a "
+        "shuffled among the samples, and the range of their middle 90 %. Samples that were given a "
         "random walk are held against other walks.",
         "",
         "Slope: how much what is measured changes when what is requested changes by 1.",
@@ -140,7 +140,7 @@ def tables(player: Player, settings: Settings, results: Sequence[Result]) -> str
         lines += _left_out(settings, result)
         make = _tempo_table if _is_tempo(result.signal) else _density_table
         lines += make(player.config, settings, result)
-        lines += ["", *_figures_table("all constants", result.figures, result.chance)]
+        lines += ["", *_metrics_table("all constants", result.metrics, result.chance)]
         lines += _walks_tables(result)
         lines += _pictures(result)
     return "\n".join(lines) + "\n"
@@ -211,7 +211,7 @@ def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator
     )
 
 
-def _figures_table(
+def _metrics_table(
     title: str, found: Mapping[str, float], chance: Mapping[str, statistics.Chance]
 ) -> list[str]:
     rows = (
@@ -230,15 +230,15 @@ def _walks_tables(result: Result) -> list[str]:
     if not result.walks:
         return []
     rows = [
-        (str(walk.task.index), *(f"{v:.3f}" for v in walk.figures.values()))
+        (str(walk.task.index), *(f"{v:.3f}" for v in walk.metrics.values()))
         for walk in result.walks
     ]
     low, high = min(result.constants), max(result.constants)
     header = (
         f"random walk from {low:g} to {high:g}",
-        *(_TITLES[name] for name in result.walk_figures),
+        *(_TITLES[name] for name in result.walk_metrics),
     )
-    means = _figures_table("mean of all walks", result.walk_figures, result.walk_chance)
+    means = _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
     return ["", *table(header, rows), "", *means]
 
 
@@ -280,12 +280,12 @@ def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> di
 def _signal_numbers(settings: Settings, result: Result) -> dict[str, Any]:
     return {
         **dataclasses.asdict(result.signal),
-        "figures": result.figures,
+        "metrics": result.metrics,
         "chance": _chance_numbers(result.chance),
         "constants": [_row(group) for group in result.constants.values()],
-        "walk_figures": result.walk_figures,
+        "walk_metrics": result.walk_metrics,
         "walk_chance": result.walk_chance and _chance_numbers(result.walk_chance),
-        "walks": [_sample_numbers(walk) | walk.figures for walk in result.walks],
+        "walks": [_sample_numbers(walk) | walk.metrics for walk in result.walks],
     }
 
 

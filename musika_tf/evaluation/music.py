@@ -19,7 +19,7 @@ from musika_tf import spectral, statistics
 from musika_tf.conditioning import onsets
 from musika_tf.config import AudioConfig, Config
 
-# Full scale is 1: a sine of full scale has -3 dBFS. Silence is told as this.
+# Full scale is 1: a sine of full scale has -3 dBFS. Silence is given as this.
 LEAST_DB = -100.0
 # From this absolute sample on it counts as clipped.
 CLIPPED_LEVEL = 0.999
@@ -42,7 +42,7 @@ _ENVELOPE_RATE_HZ = 100
 # Waveforms
 
 
-def waveform_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def waveform_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     """Everything about one piece.
 
     Args:
@@ -59,15 +59,15 @@ def waveform_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, flo
     """
     left, right = waveform.T
     return {
-        **_level_figures(waveform, sample_rate_hz),
-        **_spectrum_figures(waveform, sample_rate_hz),
+        **_level_metrics(waveform, sample_rate_hz),
+        **_spectrum_metrics(waveform, sample_rate_hz),
         "channel_correlation": statistics.pearson(left, right),
-        **_rhythm_figures(waveform.mean(axis=1), sample_rate_hz),
+        **_rhythm_metrics(waveform.mean(axis=1), sample_rate_hz),
     }
 
 
 def band_name(centre_hz: int) -> str:
-    """Name of an octave band's figure, `band_63_db` to `band_8000_db`."""
+    """Name of an octave band's metric, `band_63_db` to `band_8000_db`."""
     return f"band_{centre_hz}_db"
 
 
@@ -75,7 +75,7 @@ def _db(power: np.ndarray) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 10.0 ** (LEAST_DB / 10.0)))
 
 
-def _level_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def _level_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     squares = np.square(waveform, dtype=np.float64).mean(axis=1)
     window_size = round(SILENT_WINDOW_SECONDS * sample_rate_hz)
     n_windows = len(squares) // window_size
@@ -89,7 +89,7 @@ def _level_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float
     }
 
 
-def _spectrum_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def _spectrum_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     spectrum = librosa.stft(
         np.ascontiguousarray(waveform.T), n_fft=_WINDOW_SIZE, hop_length=_HOP_SIZE, center=False
     )
@@ -106,23 +106,23 @@ def _spectrum_figures(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, fl
         "spectral_flatness": librosa.feature.spectral_flatness(S=magnitude),
     }
     means = {name: float(values.mean()) if values.size else 0.0 for name, values in frames.items()}
-    return means | _band_figures(power.mean(axis=1), sample_rate_hz)
+    return means | _band_metrics(power.mean(axis=1), sample_rate_hz)
 
 
-def _band_figures(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def _band_metrics(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     """Energy of the octave bands relative to the whole, of mean powers [n_bins]."""
     frequencies = librosa.fft_frequencies(sr=sample_rate_hz, n_fft=_WINDOW_SIZE)
     total, half_octave = max(power.sum(), np.finfo(np.float32).tiny), np.sqrt(2.0)
-    figures = {}
+    metrics = {}
     for centre_hz in BANDS_HZ:
         is_inside = (centre_hz / half_octave <= frequencies) & (
             frequencies < centre_hz * half_octave
         )
-        figures[band_name(centre_hz)] = float(_db(power[is_inside].sum() / total))
-    return figures
+        metrics[band_name(centre_hz)] = float(_db(power[is_inside].sum() / total))
+    return metrics
 
 
-def _rhythm_figures(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     found = onsets.detect_onsets(mono, sample_rate_hz, ONSET_DETECTOR)
     hop_size = round(sample_rate_hz / _ENVELOPE_RATE_HZ)
     envelope = librosa.onset.onset_strength(y=mono, sr=sample_rate_hz, hop_length=hop_size)

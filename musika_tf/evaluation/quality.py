@@ -137,7 +137,7 @@ class Result:
 
     Attributes:
       reconstruction: by way, see `reconstruction.measure`.
-      pieces: by kind, means over its pieces of `music.waveform_figures`.
+      pieces: by kind, means over its pieces of `music.waveform_metrics`.
       waveform_seams, latent_seams: by kind, ratios of `music.Grid.ratios`.
       frechet: by whose latents were compared with the held-out ones.
       nearest: by whose windows were compared with those of training.
@@ -161,7 +161,7 @@ def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
     Args:
       run: with a trained autoencoder and latent GAN.
       data_dir: waveform shards with both splits, best those that it was trained with.
-      request: what to generate; what a conditional system is told is the middle of each range.
+      request: what to generate; the conditioning is the middle of each range.
 
     Raises:
       ValueError: a stage was not trained yet, run and shards do not fit together, pieces are too
@@ -198,13 +198,13 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
     ways = reconstruction.measure(
         system.trained.autoencoder, system.untrained.autoencoder, system.shards
     )
-    figures, seams = _measure_pieces(system, pieces)
+    metrics, seams = _measure_pieces(system, pieces)
     latents = _latents(system)
     n_latents = music.window_n_latents(system.config, WINDOW_SECONDS)
     audio, hop_size = system.config.audio, system.config.latent_hop_size
     return Result(
         reconstruction=ways,
-        pieces=figures,
+        pieces=metrics,
         waveform_seams=seams,
         latent_seams=_latent_seams(system.config, latents),
         frechet=_frechet(latents, n_latents),
@@ -267,19 +267,19 @@ def _draw_arguments(
 def _measure_pieces(
     system: System, pieces: Iterator[Piece]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float | None]]]:
-    """Means of the figures, and ratios at seams, by kind."""
+    """Means of the metrics, and ratios at seams, by kind."""
     audio = system.config.audio
-    figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    metrics: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     changes: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     for piece in pieces:
-        figures[piece.kind].append(music.waveform_figures(piece.waveform, audio.sample_rate_hz))
+        metrics[piece.kind].append(music.waveform_metrics(piece.waveform, audio.sample_rate_hz))
         changes[piece.kind].append(music.spectral_flux(piece.waveform, audio))
     grid = music.Grid.of_frames(system.config)
     # Encoding puts zeros before a file, so its first frame is not the first on the grid.
     firsts = dict.fromkeys((RECONSTRUCTED, REAL), audio.overlap_size // audio.hop_size)
     means = {
         kind: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        for kind, rows in figures.items()
+        for kind, rows in metrics.items()
     }
     seams = {
         kind: grid.ratios(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()

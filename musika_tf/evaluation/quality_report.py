@@ -22,7 +22,7 @@ from musika_tf.runs.run import Run
 FORMAT_VERSION = 1
 
 _FILES = ReportFiles("quality")
-# Figures of pieces in two tables: name, title, factor, format.
+# Metrics of pieces in two tables: name, title, factor, format.
 _Column = tuple[str, str, int, str]
 _PIECE_COLUMNS = (
     ("rms_dbfs", "RMS dBFS", 1, ".1f"),
@@ -125,9 +125,9 @@ def _heading(values: Mapping[str, Any], system: System) -> Iterator[str]:
         f"seed {request.seed}, truncation {request.truncation:g}. Held-out: the validation split "
         f"of {values['data']}."
     )
-    for name, middle in values["told"].items():
+    for name, middle in values["conditioning"].items():
         yield ""
-        yield f"The generator was told {name} {middle:g}, the middle of its range."
+        yield f"The conditioning was {name} {middle:g}, the middle of its range."
 
 
 def _reconstruction_table(result: Result) -> Iterator[str]:
@@ -262,6 +262,8 @@ def numbers(
         "seed": request.seed,
         "truncation": request.truncation,
         "n_samples": request.n_samples,
-        "told": {signal.name: signal.middle for signal in system.config.conditioning.signals},
+        "conditioning": {
+            signal.name: signal.middle for signal in system.config.conditioning.signals
+        },
         **dataclasses.asdict(result),
     }

@@ -1,6 +1,6 @@
 """How well an autoencoder gives held-out audio back, beside what phases by other means would give.
 
-The figures are those of training (losses.py, paper §3.1), at the samples that lie under all their
+The metrics are those of training (losses.py, paper §3.1), at the samples that lie under all their
 frames. What is measured of each crop:
 
     crop ─STFT─► magnitudes ─encoders─► latents ─decoders─► magnitudes, phases ─inverse STFT─► wave
@@ -184,7 +184,7 @@ def _distances(
 
 
 def _mean(group: Sequence[Distances]) -> Distances:
-    # Every crop has the same length, so that these are the figures of all crops in one batch.
+    # Every crop has the same length, so that these are the metrics of all crops in one batch.
     names = [field.name for field in dataclasses.fields(Distances)]
     columns = {name: [getattr(distances, name) for distances in group] for name in names}
     return Distances(

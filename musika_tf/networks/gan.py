@@ -31,9 +31,9 @@ _DECODER_WIDTH_DIVISOR = 4
 def build_generator(config: Config, name: str = "generator") -> keras.Model:
     """The generator: coordinates of a patch and the style of the piece → latents of the patch.
 
-    What a conditional one is told stands beside the coordinates, step by step.
+    The conditioning stands beside the coordinates, step by step.
 
-    Starts from its modulation signal at the coarsest rate. Each stage doubles the rate and
+    Starts from its modulation at the coarsest rate. Each stage doubles the rate and
     convolves twice; every convolution is followed by SA-AdaIN and, but for the last one, a gated
     linear unit. The output depends on the inputs alone: no noise, no statistics of the batch.
 
@@ -45,9 +45,9 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
     gan = config.gan
     coordinates = keras.Input((gan.seq_len, gan.anchor_depth), name="coordinates")
     style = keras.Input((gan.style_depth,), name="style")
-    told, in_model_units = _conditioning(config, gan.seq_len)
-    signals = [coordinates, *in_model_units]
-    modulations = _modulations(signals, style, n_rates=len(gan.generator_widths))
+    conditioning, in_model_units = _conditioning(config, gan.seq_len)
+    along_time = [coordinates, *in_model_units]
+    modulations = _modulations(along_time, style, n_rates=len(gan.generator_widths))
     x, stages = modulations[0], []
     for index, (width, modulation) in enumerate(
         zip(gan.generator_widths, modulations, strict=True)
@@ -64,7 +64,7 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
     # float32 also where the rest is in half precision: latents are what everything else builds on.
     x = _modulated_conv(x, modulations[-1], config.stereo_latent_depth, "output", dtype="float32")
     latents = keras.layers.Activation("tanh", dtype="float32", name="latents")(x)
-    return keras.Model([coordinates, style, *told], latents, name=name)
+    return keras.Model([coordinates, style, *conditioning], latents, name=name)
 
 
 def _conditioning(
@@ -75,22 +75,23 @@ def _conditioning(
     if not signals:
         return [], []
     # Not in the precision of the networks: see the layer.
-    told = keras.Input((n_steps, len(signals)), dtype="float32", name="conditioning")
-    return [told], [layers.ModelUnits(signals, name="conditioning_in_model_units")(told)]
+    conditioning = keras.Input((n_steps, len(signals)), dtype="float32", name="conditioning")
+    in_model_units = layers.ModelUnits(signals, name="conditioning_in_model_units")(conditioning)
+    return [conditioning], [in_model_units]
 
 
 def _modulations(
-    signals: list[keras.KerasTensor], style: keras.KerasTensor, n_rates: int
+    along_time: list[keras.KerasTensor], style: keras.KerasTensor, n_rates: int
 ) -> list[keras.KerasTensor]:
     """What steers SA-AdaIN at each rate, coarsest first.
 
-    The one place where all that the generator is told comes together: signals along time
+    The one place where all that the generator is given comes together: what it has along time
     ([B, seq_len, …] each) side by side with the style, repeated. A coarse step is the mean of the
     fine steps that it stands for; of coordinates that is the coordinate at its centre.
     """
-    seq_len = signals[0].shape[1]
+    seq_len = along_time[0].shape[1]
     repeated = keras.layers.RepeatVector(seq_len, name="style_along_time")(style)
-    finest = keras.layers.Concatenate(name=f"steps{seq_len}_modulation")([*signals, repeated])
+    finest = keras.layers.Concatenate(name=f"steps{seq_len}_modulation")([*along_time, repeated])
     modulations = [finest]
     for halving in range(1, n_rates):
         pool = keras.layers.AveragePooling1D(2, name=f"steps{seq_len >> halving}_modulation")
@@ -121,9 +122,9 @@ def _gated_conv(x, modulation, width: int, name: str):
 def build_discriminator(config: Config, name: str = "discriminator") -> keras.Model:
     """The discriminator with the light decoder that rebuilds its input (paper §4.2).
 
-    Channels are mixed first, and what a conditional system is told is put beside them. Then the
-    rate is halved stage by stage, each time as FastGAN does: the mean of a convolved path and of
-    an average-pooled one. No normalisation.
+    Channels are mixed first, and the conditioning is put beside them. Then the rate is halved stage
+    by stage, each time as FastGAN does: the mean of a convolved path and of an average-pooled one.
+    No normalisation.
 
     Returns:
       Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, and, if the
@@ -133,10 +134,10 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
     """
     widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
     latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
-    told, in_model_units = _conditioning(config, n_steps)
+    conditioning, in_model_units = _conditioning(config, n_steps)
     x = layers.CrossChannelMixing(seed=_MIXING_SEED, name="mixing")(latents)
     if in_model_units:
-        x = keras.layers.Concatenate(name="mixed_and_told")([x, *in_model_units])
+        x = keras.layers.Concatenate(name="mixed_and_conditioning")([x, *in_model_units])
     x = _leaky_conv(x, widths[0], 3, name="input")
     for width in widths[1:]:
         x = _down_block(x, width)
@@ -144,7 +145,8 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
     logits = keras.layers.Conv1D(1, 1, dtype="float32", name="logits_conv")(hidden)
     logits = keras.layers.Flatten(dtype="float32", name="logits")(logits)
     reconstruction = _decoder(x, widths, config.stereo_latent_depth)
-    return keras.Model([latents, *told] if told else latents, [logits, reconstruction], name=name)
+    inputs = [latents, *conditioning] if conditioning else latents
+    return keras.Model(inputs, [logits, reconstruction], name=name)
 
 
 def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
@@ -164,7 +166,7 @@ def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
     for dilation in _ESTIMATOR_DILATIONS:
         y = _leaky_conv(x, width, 3, name=f"dilated{dilation}", dilation_rate=dilation)
         x = keras.layers.Add(name=f"dilated{dilation}_sum")([x, y])
-    # Estimates are zero at first: nothing is told to the generator that was not learnt.
+    # Estimates are zero at first: the generator hears of nothing that was not learnt.
     estimate = keras.layers.Conv1D(
         config.conditioning.n_signals,
         1,

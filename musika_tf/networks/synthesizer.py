@@ -77,8 +77,8 @@ class Synthesizer:
         Returns:
           float32 [B, seq_len, stereo_latent_depth] in (-1, 1).
         """
-        told = [] if conditioning is None else [conditioning]
-        return self.generator([coordinates_, style, *told])
+        inputs = [coordinates_, style]
+        return self.generator(inputs if conditioning is None else [*inputs, conditioning])
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → their part of the waveform.
@@ -126,7 +126,7 @@ class Synthesizer:
         seed: tf.Tensor,
         seconds: tf.Tensor,
         truncation: tf.Tensor,
-        told: tf.Tensor | None = None,
+        constants: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The pieces that belong to seeds; those of `Player.stream` with constants.
 
@@ -134,14 +134,14 @@ class Synthesizer:
           seed: int32 [B, 2].
           seconds: float32 [B], above 0.
           truncation: float32 [B], above 0; see `coordinates.truncated_normal`.
-          told: float32 [B, n_signals] in user units, held for the whole piece; None: the system is
-            unconditional.
+          constants: float32 [B, n_signals] in user units, signals held for the whole piece; None:
+            the system is unconditional.
 
         Returns:
           The waveform float32 [B, n, 2] in [-1, 1], as long as the longest row and silent after the
           end of the others, and int32 [B]: the samples of each row, seconds·rate rounded.
         """
-        latents, n_samples = self.generate_latents(seed, seconds, truncation, told)
+        latents, n_samples = self.generate_latents(seed, seconds, truncation, constants)
         longest = tf.reduce_max(n_samples)
         waveform = self._decode_in_turn(latents)[:, :longest]
         is_inside = tf.sequence_mask(n_samples, longest)[..., tf.newaxis]
@@ -152,7 +152,7 @@ class Synthesizer:
         seed: tf.Tensor,
         seconds: tf.Tensor,
         truncation: tf.Tensor,
-        told: tf.Tensor | None = None,
+        constants: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The latents that `generate` decodes, with the same arguments.
 
@@ -169,8 +169,8 @@ class Synthesizer:
         n_anchors = (n_patches + 1) // 2 + 1
         patches, style = coordinates.draw_patches(sizes, seed, 0, n_anchors, truncation)
         conditioning = None
-        if told is not None:
-            conditioning = tf.repeat(told[:, tf.newaxis], n_patches * sizes.seq_len, axis=1)
+        if constants is not None:
+            conditioning = tf.repeat(constants[:, tf.newaxis], n_patches * sizes.seq_len, axis=1)
         patches = patches[:, :n_patches]
         return self._latents_of_patches(patches, style, conditioning), n_samples
 
@@ -207,10 +207,11 @@ class Synthesizer:
         """Latents [B, P·seq_len, stereo_latent_depth] of patches [B, P, seq_len, D]."""
         seq_len = self.config.gan.seq_len
         batch_size, n_patches = tf.unstack(tf.shape(patches)[:2])
-        told = None
         if conditioning is not None:
-            told = tf.reshape(conditioning, [-1, seq_len, self.config.conditioning.n_signals])
-        latents = self.latents(_in_one_batch(patches), tf.repeat(style, n_patches, axis=0), told)
+            shape = [-1, seq_len, self.config.conditioning.n_signals]
+            conditioning = tf.reshape(conditioning, shape)
+        styles = tf.repeat(style, n_patches, axis=0)
+        latents = self.latents(_in_one_batch(patches), styles, conditioning)
         depth = self.config.stereo_latent_depth
         return tf.reshape(latents, [batch_size, n_patches * seq_len, depth])
 

@@ -3,7 +3,7 @@
     musika-evaluate --model_dir=models/piano_note_density --out=evaluation --adherence
     musika-evaluate --run_dir=runs/piano --data_dir=data/piano --out=evaluation --quality
 
---adherence: does the music of a conditional model follow what it is told?
+--adherence: does the music of a conditional model follow its conditioning?
 --quality: how near is what a run decodes and generates to held-out music?
 """
 

@@ -24,6 +24,8 @@ from musika_tf.networks.fingerprint import sha256
 _NEWEST, _BEST = "checkpoint", "best"
 # What their weights are named after: networks/<network>/<layer>/<variable>.
 _NETWORKS = "networks/"
+# What earlier releases called what is not of a network.
+_RENAMED = {"loop/best_figure": "loop/best_metric"}
 _NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
 
 
@@ -93,7 +95,7 @@ def latest(folder: str | os.PathLike) -> pathlib.Path | None:
 
 
 def best(folder: str | os.PathLike) -> pathlib.Path | None:
-    """The checkpoint of the best validation figure in a folder, or None."""
+    """The checkpoint of the best validation metric in a folder, or None."""
     return next(reversed(_all(pathlib.Path(folder), _BEST)), None)
 
 
@@ -153,9 +155,10 @@ def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> No
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        return safetensors.numpy.load_file(path)
+        arrays = safetensors.numpy.load_file(path)
     except Exception as error:  # safetensors raises its own error type, with bare messages
         raise ValueError(f"{path} is not a readable checkpoint ({error})") from error
+    return {_RENAMED.get(name, name): array for name, array in arrays.items()}
 
 
 def _assign(path, arrays, variables: Mapping[str, tf.Variable], unused: set[str]) -> None:

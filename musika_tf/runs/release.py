@@ -8,7 +8,7 @@ which the released ones are the moving averages.
     README.md                 the card
     config.json               the system
     adopted_autoencoder.json  steps and flags of the stages of the autoencoder
-    curves.png                held-out figures against steps, of the stages that the run trained
+    curves.png                held-out metrics against steps, of the stages that the run trained
     level2_phase2/            encoders, decoders, the spectral discriminator
     gan/                      generator, latent discriminator; not if the run has no GAN
 """
@@ -47,7 +47,7 @@ def release(
       run: with both levels of an autoencoder trained, and with a GAN or without.
       weights_dir: folder to write.
       card: Markdown file that the card begins with: data, licence, quality, faults.
-      with_best: the GAN of the best held-out figure instead of the newest.
+      with_best: the GAN of the best held-out metric instead of the newest.
       overwrite: replace a folder that is there.
 
     Returns:
@@ -101,7 +101,7 @@ def _curves(run: Run) -> dict[str, dict[str, curves.Curve]]:
     return found
 
 
-# The figures that say how far a stage has come, and what they are called.
+# The metrics that say how far a stage has come, and what they are called.
 _HELD_OUT = {
     "held_out/log_magnitude_l1": "log-magnitude L1",
     "held_out/multi_scale": "multi-scale distance",
@@ -111,17 +111,17 @@ _HELD_OUT = {
 
 
 def _draw(found: dict[str, dict[str, curves.Curve]]) -> Figure:
-    figure = Figure(figsize=(4 * len(found), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(found), squeeze=False)[0]
+    picture = Figure(figsize=(4 * len(found), 3.2), layout="constrained")
+    axes = picture.subplots(1, len(found), squeeze=False)[0]
     for panel, (stage, held_out) in zip(axes, found.items(), strict=True):
-        # One figure a stage: the one that it is about.
+        # One metric a stage: the one that it is about.
         name = "held_out/multi_scale" if stage.endswith("phase2") else min(held_out)
         panel.plot(held_out[name].steps, held_out[name].values, marker=".")
         panel.set(title=stage, xlabel="step", ylabel=f"{_HELD_OUT[name]}, held out")
         if stage == "gan":
             panel.set_yscale("log")
         panel.grid(alpha=0.3)
-    return figure
+    return picture
 
 
 def _facts(
@@ -130,22 +130,22 @@ def _facts(
     found: dict[str, dict[str, curves.Curve]],
     made: pathlib.Path,
 ) -> Iterator[str]:
-    """What is known of the training without being told."""
+    """What is known of the training without being asked."""
     yield "## Training"
     yield ""
     yield "| stage | steps | minutes | held out, last |"
     yield "| --- | ---: | ---: | --- |"
     for stage, origin in provenance.items():
         minutes = curves.duration_seconds(run.stage_dir(stage)) / 60.0
-        figures = ", ".join(
+        metrics = ", ".join(
             f"{_HELD_OUT[name]} {curve.values[-1]:.3g}"
             for name, curve in found.get(stage, {}).items()
         )
         logged = f"{minutes:.0f}" if minutes else "–"
-        yield f"| {stage} | {origin['step']} | {logged} | {figures or '–'} |"
+        yield f"| {stage} | {origin['step']} | {logged} | {metrics or '–'} |"
     yield ""
     if found:
-        yield f"![held-out figures against steps]({CURVES_FILE})"
+        yield f"![held-out metrics against steps]({CURVES_FILE})"
         yield ""
     n_bytes = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
     yield f"Weights in float16, {n_bytes / 1e6:.1f} MB; the system is in `{CONFIG_FILE}`."

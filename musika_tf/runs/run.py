@@ -19,6 +19,7 @@ from typing import Any
 
 from musika_tf import files
 from musika_tf.config import Config, TrainingConfig, require_equal, section_from_dict
+from musika_tf.config_versions import CONFIG_VERSION
 from musika_tf.networks import precision as precision_lib
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
@@ -87,11 +88,17 @@ class Run:
 
     @property
     def saved_training(self) -> TrainingConfig | None:
-        """How the run was started to be trained; None for a new run."""
+        """How the run was started to be trained; None for a new run.
+
+        Raises:
+          ValueError: the file is of an unknown version.
+        """
         path = self.folder / TRAINING_FILE
         if not path.exists():
             return None
-        return section_from_dict(TrainingConfig, json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        version = values.pop("version", 1)  # Version 1 did not say so.
+        return section_from_dict(TrainingConfig, values, version)
 
     def check_config(self, config: Config) -> None:
         """Checks a config against that of the run, if it has one.
@@ -119,7 +126,7 @@ class Run:
         return [stage for stage in STAGES if self.newest(stage)]
 
     def checkpoint(self, stage: str, is_best: bool = False) -> pathlib.Path:
-        """The newest checkpoint of a stage, or the best by its held-out figure.
+        """The newest checkpoint of a stage, or the best by its held-out metric.
 
         Raises:
           ValueError: there is none; the message says which command makes it.
@@ -143,8 +150,8 @@ class Run:
         """
         self.stage_dir(stage).mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG_FILE).exists():
-            training_text = json.dumps(dataclasses.asdict(training), indent=2)
-            files.write_text(self.folder / TRAINING_FILE, training_text)
+            values = {"version": CONFIG_VERSION, **dataclasses.asdict(training)}
+            files.write_text(self.folder / TRAINING_FILE, json.dumps(values, indent=2))
             files.write_text(self.folder / CONFIG_FILE, config.to_json())
         if flags_text:
             files.write_text(self.stage_dir(stage) / FLAGS_FILE, flags_text)
@@ -265,7 +272,7 @@ class Run:
         """What makes sound: the averaged generator, and the decoders of the newest stage.
 
         Args:
-          with_best: the GAN's checkpoint of the best held-out figure instead of the newest one.
+          with_best: the GAN's checkpoint of the best held-out metric instead of the newest one.
           precision: what the decoders compute in, `float32` or `bfloat16`.
 
         Raises:

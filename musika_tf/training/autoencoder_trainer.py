@@ -67,9 +67,9 @@ class AutoencoderTrainer(Trainer):
         with precision.networks_of(training.precision):
             self._build()
         self._finish_building()
-        self.best_figure = f"held_out/{'log_magnitude_l1' if phase == 1 else 'multi_scale'}"
+        self.best_metric = f"held_out/{'log_magnitude_l1' if phase == 1 else 'multi_scale'}"
         self._held_out = np.asarray(held_out, np.float32)
-        self._evaluate = tf.function(self._held_out_figures, autograph=False)
+        self._evaluate = tf.function(self._held_out_metrics, autograph=False)
 
     def _build(self) -> None:
         config = self.config
@@ -273,7 +273,7 @@ class AutoencoderTrainer(Trainer):
             "fake": tf.reduce_mean(fake_logits),
         }
 
-    # Held-out figures and samples
+    # Held-out metrics and samples
 
     def _held_out_pairs(self) -> np.ndarray:
         """The held-out excerpts cut into training-sized pairs."""
@@ -282,39 +282,39 @@ class AutoencoderTrainer(Trainer):
         starts = range(0, self._held_out.shape[1] - length + 1, hop)
         return np.concatenate([self._held_out[:, start : start + length] for start in starts])
 
-    def _held_out_figures(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _held_out_metrics(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         log_magnitudes = self.autoencoder.log_spectrogram(waveforms)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
         decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
-        figures = {"held_out/log_magnitude_l1": losses.l1(log_magnitudes, decoded)}
+        metrics = {"held_out/log_magnitude_l1": losses.l1(log_magnitudes, decoded)}
         if self.phase == 2:
             real, fake = self._complete(waveforms), self._waveform(decoded, directions)
-            figures["held_out/multi_scale"] = losses.multi_scale_spectral_distance(
+            metrics["held_out/multi_scale"] = losses.multi_scale_spectral_distance(
                 real, fake, self.config.audio.multi_scale_hop_sizes
             )
-            figures["held_out/waveform_log_magnitude_l1"] = losses.l1(
+            metrics["held_out/waveform_log_magnitude_l1"] = losses.l1(
                 self.autoencoder.log_spectrogram(real), self.autoencoder.log_spectrogram(fake)
             )
-        return figures
+        return metrics
 
     def validate(self) -> dict[str, float]:
-        """Figures on the held-out pairs; lower is better for all of them.
+        """Metrics on the held-out pairs; lower is better for all of them.
 
         Returns:
           held_out/log_magnitude_l1: of what decoder 1 gives, before phases.
           held_out/multi_scale: in phase 2, of the waveform.
           held_out/waveform_log_magnitude_l1: in phase 2, the L1 once more, but of the waveform's
             own spectrogram: where frames cancel each other in part, the decoder learns to ask for
-            more than it wants, so that the first figure rises while the sound gets closer.
+            more than it wants, so that the first metric rises while the sound gets closer.
         """
         batches = np.array_split(
             pairs := self._held_out_pairs(), -(-len(pairs) // self.training.batch_size)
         )
-        figures = [self._evaluate(batch) for batch in batches]
+        measured = [self._evaluate(batch) for batch in batches]
         weights = [len(batch) for batch in batches]
         return {
-            name: float(np.average([figure[name] for figure in figures], weights=weights))
-            for name in figures[0]
+            name: float(np.average([metrics[name] for metrics in measured], weights=weights))
+            for name in measured[0]
         }
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:

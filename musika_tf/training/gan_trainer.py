@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -36,12 +36,12 @@ class GanTrainer(Trainer):
 
     Both networks are updated at once from one forward pass of each: the discriminator with the
     hinge loss, R1 and its reconstruction of real latents, the generator with the adversarial loss.
-    A conditional generator is also told by an estimator, trained beside them on real latents, how
-    far its latents are from what it was told.
+    A conditional generator also learns from an estimator, trained beside them on real latents, how
+    far its latents are from its conditioning.
     Anchors, style and crop of a step follow from the seed and the step's number.
 
-    A conditional generator is told what belongs to the real latents of the batch, and the
-    discriminator sees with fakes what they were told and with real latents what belongs to them.
+    A conditional generator is given the conditioning of the real latents of the batch, and the
+    discriminator sees the same beside real latents and beside fakes.
 
     Args:
       config: the system.
@@ -49,7 +49,7 @@ class GanTrainer(Trainer):
       held_out: float32 [n, 2·seq_len, stereo_latent_depth]: real latents that are never trained
         on; None: `validate` has nothing to tell.
       held_out_conditioning: of a conditional system, float32 [n, 2·seq_len, n_signals] in user
-        units: what belongs to `held_out`, and what the pieces of `sample` are told.
+        units: what belongs to `held_out`, and what the pieces of `sample` are given.
       decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
         nothing to play.
       n_steps: length of the stage, see `Trainer`.
@@ -59,7 +59,7 @@ class GanTrainer(Trainer):
         missing.
     """
 
-    best_figure = "held_out/frechet"
+    best_metric = "held_out/frechet"
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class GanTrainer(Trainer):
         generator: keras.Model,
         number: tf.Tensor,
         batch_size: int,
-        told: Sequence[tf.Tensor] = (),
+        conditioning: tf.Tensor | None = None,
         is_shared: bool = False,
     ) -> tf.Tensor:
         """Pairs of adjacent patches of one style, joined (paper §3.2).
@@ -162,50 +162,55 @@ class GanTrainer(Trainer):
         Args:
           generator: the one that is trained, or its average.
           number, batch_size, is_shared: as for `_draw`.
-          told: nothing, or the conditioning [B, 2·seq_len, n_signals].
+          conditioning: [B, 2·seq_len, n_signals] in user units; None: it is unconditional.
 
         Returns:
           float32 [B, 2·seq_len, stereo_latent_depth].
         """
-        drawn = self._draw(number, batch_size, is_shared)
-        told_by_patch = [tf.concat(tf.split(x, _N_PATCHES, axis=1), axis=0) for x in told]
-        patches = generator([*drawn, *told_by_patch])
+        inputs = [*self._draw(number, batch_size, is_shared)]
+        if conditioning is not None:
+            inputs.append(tf.concat(tf.split(conditioning, _N_PATCHES, axis=1), axis=0))
+        patches = generator(inputs)
         return tf.concat(tf.split(patches, _N_PATCHES), axis=1)
 
-    def _judge(self, latents: tf.Tensor, told: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits and reconstruction of latents that belong to what was told."""
-        return self.discriminator([latents, *told] if told else latents)
+    def _judge(
+        self, latents: tf.Tensor, conditioning: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits and reconstruction of latents that belong to a conditioning."""
+        return self.discriminator(latents if conditioning is None else [latents, conditioning])
 
     # Training
 
     def gradients(
-        self, latents: tf.Tensor, *told: tf.Tensor
+        self, latents: tf.Tensor, conditioning: tf.Tensor | None = None
     ) -> tuple[Gradients, dict[str, tf.Tensor]]:
         """Of one step.
 
         Args:
           latents: real ones, float32 [batch, 2·seq_len, stereo_latent_depth].
-          *told: of a conditional system their conditioning, float32 [batch, 2·seq_len, n_signals]
-            in user units.
+          conditioning: what belongs to them, float32 [batch, 2·seq_len, n_signals] in user units;
+            None: the system is unconditional.
         """
         number = self.state["step"].read_value()
         # One forward pass of each network serves all losses.
         with tf.GradientTape(persistent=True) as tape:
-            fake = self._generate(self.generator, number, latents.shape[0], told, is_shared=True)
+            fake = self._generate(
+                self.generator, number, latents.shape[0], conditioning, is_shared=True
+            )
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = self._judge(fake, told)
+            fake_logits, _ = self._judge(fake, conditioning)
             adversarial = losses.hinge_generator_loss(fake_logits)
-            terms, real_logits = self._discriminator_terms(latents, fake_logits, told)
+            terms, real_logits = self._discriminator_terms(latents, fake_logits, conditioning)
             discriminator_loss = (
                 terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
             )
             objectives = {"generator": adversarial, "discriminator": discriminator_loss}
-            told_terms = self._told_terms(latents, fake, told) if told else {}
-            if told:
-                objectives["estimator"] = told_terms["estimator/real_error"]
-                objectives["generator"] += (
-                    self.training.told_weight * told_terms["estimator/fake_error"]
-                )
+            errors = {}
+            if conditioning is not None:
+                errors = self._estimator_errors(latents, fake, conditioning)
+                weighted = self.training.conditioning_weight * errors["estimator/fake_error"]
+                objectives["estimator"] = errors["estimator/real_error"]
+                objectives["generator"] += weighted
             targets = {name: self.target(loss) for name, loss in objectives.items()}
         gradients = {
             name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
@@ -216,14 +221,17 @@ class GanTrainer(Trainer):
             "generator/adversarial": adversarial,
             "latents/spread_ratio": _spread(fake) / _spread(latents),
         }
-        return gradients, metrics | told_terms
+        return gradients, metrics | errors
 
     def _discriminator_terms(
-        self, latents: tf.Tensor, fake_logits: tf.Tensor, told: Sequence[tf.Tensor] = ()
+        self,
+        latents: tf.Tensor,
+        fake_logits: tf.Tensor,
+        conditioning: tf.Tensor | None = None,
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as inner_tape:
             inner_tape.watch(latents)
-            real_logits, reconstruction = self._judge(latents, told)
+            real_logits, reconstruction = self._judge(latents, conditioning)
             # Examples do not mix, so the gradient of the sum holds each example's own.
             critic_sum = tf.reduce_sum(real_logits)
         terms = {
@@ -233,14 +241,14 @@ class GanTrainer(Trainer):
         }
         return terms, real_logits
 
-    def _told_terms(
-        self, latents: tf.Tensor, fake: tf.Tensor, told: Sequence[tf.Tensor]
+    def _estimator_errors(
+        self, latents: tf.Tensor, fake: tf.Tensor, conditioning: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """How far the estimator is from what belongs to real latents, and generated ones from it.
+        """How far its estimates of real and of generated latents are from their conditioning.
 
         Mean absolute differences in model units, in which a signal's range is 2.
         """
-        (wanted,) = (to_model_units(x, self.config.conditioning.signals) for x in told)
+        wanted = to_model_units(conditioning, self.config.conditioning.signals)
         return {
             "estimator/real_error": losses.l1(wanted, self.estimator(latents)),
             "estimator/fake_error": losses.l1(wanted, self.estimator(fake)),
@@ -250,23 +258,25 @@ class GanTrainer(Trainer):
         """Moves the averaged generator towards the generator."""
         self.move_average(self.generator_average, self.generator)
 
-    # Held-out figures and samples
+    # Held-out metrics and samples
 
-    def _held_out_outputs(self, real: tf.Tensor, *told: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _held_out_outputs(
+        self, real: tf.Tensor, conditioning: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         number = tf.constant(_HELD_OUT_DRAW, tf.int64)
-        fake = self._generate(self.generator_average, number, real.shape[0], told)
+        fake = self._generate(self.generator_average, number, real.shape[0], conditioning)
         outputs = {
             "fake": fake,
-            "real_logits": self._judge(real, told)[0],
-            "fake_logits": self._judge(fake, told)[0],
+            "real_logits": self._judge(real, conditioning)[0],
+            "fake_logits": self._judge(fake, conditioning)[0],
         }
-        if told:
+        if conditioning is not None:
             # Of examples far away: neighbours may come from one piece.
-            of_others = [tf.roll(x, max(1, real.shape[0] // 2), axis=0) for x in told]
+            of_others = tf.roll(conditioning, max(1, real.shape[0] // 2), axis=0)
             outputs["mismatched_logits"] = self._judge(real, of_others)[0]
             outputs["real_estimate"] = self.estimator(real)
             outputs["fake_estimate"] = self.estimator(fake)
-            outputs["told_of_others"] = self._generate(
+            outputs["fake_of_others"] = self._generate(
                 self.generator_average, number, real.shape[0], of_others
             )
         return outputs
@@ -286,11 +296,12 @@ class GanTrainer(Trainer):
 
           Of a conditional system also, with the conditioning of one example given to another:
           held_out/mismatched_logit: of real latents; below held_out/real_logit: the discriminator
-            sees whether latents are what was told.
-          held_out/told_ratio: mean change of the generated latents over their standard deviation;
-            0: the generator does not listen.
-          held_out/real_told_error, held_out/fake_told_error: mean distance, in model units, between
-            what was told and what the estimator reads in held-out and in generated latents.
+            sees whether latents belong to their conditioning.
+          held_out/conditioning_ratio: mean change of the generated latents over their standard
+            deviation; 0: the generator does not listen.
+          held_out/real_conditioning_error, held_out/fake_conditioning_error: mean distance, in
+            model units, between the conditioning and what the estimator reads in held-out and in
+            generated latents.
         """
         if not self._held_out:
             return {}
@@ -300,7 +311,7 @@ class GanTrainer(Trainer):
         spread_ratio = fake.std(axis=(0, 1)) / np.maximum(real.std(axis=(0, 1)), 1e-6)
         real_changes, fake_changes = (np.abs(np.diff(x, axis=1)) for x in (real, fake))
         seam = self.config.gan.seq_len - 1
-        figures = {
+        metrics = {
             "frechet": statistics.frechet_distance(real, fake),
             "spread_ratio_min": spread_ratio.min(),
             "spread_ratio_max": spread_ratio.max(),
@@ -309,15 +320,15 @@ class GanTrainer(Trainer):
             "real_logit": outputs["real_logits"].mean(),
             "fake_logit": outputs["fake_logits"].mean(),
         }
-        if "told_of_others" in outputs:
-            change = np.abs(outputs["told_of_others"] - fake).mean()
-            figures["told_ratio"] = change / max(fake.std(), 1e-6)
-            figures["mismatched_logit"] = outputs["mismatched_logits"].mean()
+        if "fake_of_others" in outputs:
+            change = np.abs(outputs["fake_of_others"] - fake).mean()
+            metrics["conditioning_ratio"] = change / max(fake.std(), 1e-6)
+            metrics["mismatched_logit"] = outputs["mismatched_logits"].mean()
             wanted = to_model_units(self._held_out[1], self.config.conditioning.signals)
             for name in ("real", "fake"):
                 error = np.abs(outputs[f"{name}_estimate"] - wanted).mean()
-                figures[f"{name}_told_error"] = error
-        return {f"held_out/{name}": float(value) for name, value in figures.items()}
+                metrics[f"{name}_conditioning_error"] = error
+        return {f"held_out/{name}": float(value) for name, value in metrics.items()}
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
         """Tells of a discriminator that wins, or that knows its examples by heart."""
@@ -337,7 +348,7 @@ class GanTrainer(Trainer):
         """Pieces of the averaged generator, drawn from the same seeds every time.
 
         Piece i is what `musika-generate --seed=0` begins its sample i with; a conditional generator
-        is told what belongs to a held-out example, another one for each piece.
+        is given the conditioning of a held-out example, another one for each piece.
         """
         is_ready = self._decode and (self._held_out or not self.config.conditioning.signals)
         waveforms = {}
@@ -362,12 +373,12 @@ class GanTrainer(Trainer):
         (patches,), style = coordinates.draw_patches(
             self.config.gan, seed, 0, _SAMPLE_N_ANCHORS, truncation
         )
-        told = self._piece_told(piece)
-        latents = self.generator_average([patches, tf.repeat(style, len(patches), axis=0), *told])
+        styles, conditioning = tf.repeat(style, len(patches), axis=0), self._conditioning_of(piece)
+        latents = self.generator_average([patches, styles, *conditioning])
         return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])
 
-    def _piece_told(self, piece: int) -> list[tf.Tensor]:
-        """What the patches of a piece are told, [2, seq_len, n_signals]; or nothing."""
+    def _conditioning_of(self, piece: int) -> list[tf.Tensor]:
+        """The conditioning of the patches of a piece, [2, seq_len, n_signals]; or nothing."""
         shape = [_N_PATCHES, self.config.gan.seq_len, self.config.conditioning.n_signals]
         return [
             tf.reshape(conditioning[piece * len(conditioning) // _N_SAMPLE_PIECES], shape)

@@ -100,7 +100,7 @@ def train(
 
 
 class LoopState:
-    """What a checkpoint holds: the trainer's variables and the best figure so far.
+    """What a checkpoint holds: the trainer's variables and the best metric so far.
 
     Takes up the newest checkpoint of the stage if there is one.
 
@@ -110,12 +110,12 @@ class LoopState:
 
     Attributes:
       step: where training stands.
-      best_figure: least value of the trainer's `best_figure` so far.
+      best_metric: least value of the trainer's `best_metric` so far.
     """
 
     def __init__(self, trainer: Trainer, stage_dir: pathlib.Path):
         self._trainer = trainer
-        self.best_figure = tf.Variable(float("inf"), name="best_figure", trainable=False)
+        self.best_metric = tf.Variable(float("inf"), name="best_metric", trainable=False)
         newest = checkpoint.latest(stage_dir)
         if newest:
             checkpoint.restore(newest, self.variables())
@@ -125,7 +125,7 @@ class LoopState:
 
     def variables(self) -> dict[str, tf.Variable]:
         """By the name that each has in a checkpoint."""
-        return self._trainer.named_variables() | {"loop/best_figure": self.best_figure}
+        return self._trainer.named_variables() | {"loop/best_metric": self.best_metric}
 
 
 class _Run:
@@ -155,7 +155,7 @@ class _Run:
                 self._sample()
             while not self._finished():
                 self._advance(self._n_steps_to_next_event(), bar)
-                # Samples first: a checkpoint remembers the best figure so far.
+                # Samples first: a checkpoint remembers the best metric so far.
                 if self.step % self.settings.sample_n_steps == 0:
                     self._sample()
                 if self.step % self.settings.checkpoint_n_steps == 0:
@@ -266,21 +266,21 @@ class _Run:
     def _sample(self) -> None:
         if not distribution.is_chief():
             return
-        figures = self.trainer.validate()
-        self._keep_best(figures.get(self.trainer.best_figure, math.inf))
-        self.writer.scalars(figures, self.step)
+        metrics = self.trainer.validate()
+        self._keep_best(metrics.get(self.trainer.best_metric, math.inf))
+        self.writer.scalars(metrics, self.step)
         self.writer.samples(self.trainer.sample(), self.step)
-        listed = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        listed = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         tqdm.tqdm.write(f"step {self.step}: {listed}")
         # What goes wrong for a whole period is no passing weakness.
-        diagnoses = [self.trainer.diagnose(metrics | figures) for metrics in self.recent]
+        diagnoses = [self.trainer.diagnose(recent | metrics) for recent in self.recent]
         if diagnoses and all(diagnoses):
             tqdm.tqdm.write(f"step {self.step}: {diagnoses[-1]}")
         self.recent = []
 
-    def _keep_best(self, figure: float) -> None:
-        if self.step > 0 and figure < self.state.best_figure.numpy():
-            self.state.best_figure.assign(figure)
+    def _keep_best(self, metric: float) -> None:
+        if self.step > 0 and metric < self.state.best_metric.numpy():
+            self.state.best_metric.assign(metric)
             checkpoint.save_best(self.stage_dir, self.state.variables(), self.step)
 
     def _progress_bar(self) -> tqdm.tqdm:

@@ -54,7 +54,7 @@ def multi_scale_spectral_distance(
 ) -> tf.Tensor:
     """L_ms = E Σ_hop log ‖ |STFT_hop(w)| - |STFT_hop(w̃)| ‖₁ with windows of 4 hops (paper §3.1.2).
 
-    The norm is taken as a mean instead of a sum: that shifts the figure by a constant and makes it
+    The norm is taken as a mean instead of a sum: that shifts the metric by a constant and makes it
     independent of the excerpt's length.
 
     Args:

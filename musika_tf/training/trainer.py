@@ -53,7 +53,7 @@ class Trainer(abc.ABC):
     networks: name → network; all of them are kept in checkpoints, frozen ones too, so that one
       checkpoint is enough to go on, to start the next stage and to export.
     trained: name of an optimizer → the variables that it trains.
-    best_figure: name of the figure of `validate` by which the best checkpoint is chosen: lower is
+    best_metric: name of the metric of `validate` by which the best checkpoint is chosen: lower is
       better.
 
     Afterwards `_finish_building` makes the rest:
@@ -68,7 +68,7 @@ class Trainer(abc.ABC):
     trained: dict[str, list[keras.Variable]]
     optimizers: dict[str, keras.optimizers.Optimizer]
     state: dict[str, tf.Variable]
-    best_figure: str
+    best_metric: str
 
     def __init__(self, training: TrainingConfig, n_steps: int | None = None):
         """Must come before networks are built: it seeds them.
@@ -131,7 +131,7 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def validate(self) -> dict[str, float]:
-        """Figures on held-out data, by slash-separated name."""
+        """Metrics on held-out data, by slash-separated name."""
 
     @abc.abstractmethod
     def sample(self) -> Samples:
@@ -141,7 +141,7 @@ class Trainer(abc.ABC):
         """What is going wrong, in one line with what to do; None if nothing is.
 
         Args:
-          metrics: of the last steps, with the figures of the last validation among them.
+          metrics: of the last steps, with the metrics of the last validation among them.
         """
         del metrics
         return None
