@@ -60,6 +60,7 @@ setup(
         "mp3": ["tensorflow-io==0.37.1"],
         # musika-serve, and warm-up requests in exported models.
         "serving": [
+            "anyio>=4,<5",
             "grpcio-health-checking>=1.62.3,<2",
             "orjson>=3.10,<4",
             "prometheus-client>=0.20,<1",

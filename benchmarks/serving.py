@@ -31,8 +31,6 @@ import numpy as np
 from absl import app, flags
 from serving_clients import POLL_SECONDS, TIMEOUT_SECONDS, Model, Soak, Tally
 
-from musika_tf.player import METADATA_FILE, find_version
-
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Exported model.", required=True)
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.", lower_bound=0.01)
 _CHANGE_SECONDS = flags.DEFINE_float("change_seconds", 20.0, "From one version to the next.")
@@ -121,8 +119,8 @@ def _watch(pid: int, n_seconds: float, soak: Soak) -> list[tuple[float, float, i
 def main(argv: list[str]) -> None:
     """Runs one soak."""
     del argv
-    source = find_version(_MODEL_DIR.value)
-    metadata = json.loads((source / METADATA_FILE).read_text(encoding="utf-8"))
+    source = max(pathlib.Path(_MODEL_DIR.value).glob("[0-9]*"), key=lambda path: int(path.name))
+    metadata = json.loads((source / "metadata.json").read_text(encoding="utf-8"))
     n_seconds = 60 * _MINUTES.value
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary, "model")
@@ -178,7 +176,7 @@ def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
         "model": soak.model.metadata["weights_sha256"],
         "settings": {flag.name: flag.value for flag in (_MINUTES, _CHANGE_SECONDS, _SECONDS)}
         | {"server_flags": _SERVER_FLAGS.value, "n_clients": len(soak.clients())},
-        "kinds": {kind: _figures(tally, kind) for kind in kinds},
+        "kinds": {kind: _numbers(tally, kind) for kind in kinds},
         "n_failed": sum(tally.n_failed.values()),
         "failures": tally.failures[:_N_FAILURES_SHOWN],
         "n_version_changes": len(tally.latencies_seconds[_CHANGE]),
@@ -189,7 +187,7 @@ def _report(soak: Soak, samples: list, n_seconds: float) -> dict:
     }
 
 
-def _figures(tally: Tally, kind: str) -> dict:
+def _numbers(tally: Tally, kind: str) -> dict:
     found = {
         "n": len(tally.latencies_seconds[kind]),
         "n_refused": tally.n_refused[kind],

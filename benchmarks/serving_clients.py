@@ -83,13 +83,13 @@ class Model:
     wav_seconds: float
     name: str = "musika"
 
-    def told(self) -> dict[str, float]:
-        """What a conditional model is told: the middle of each range."""
+    def signals(self) -> dict[str, float]:
+        """What a conditional model is given: the middle of each signal's range."""
         signals = self.metadata.get("signals", [])
         return {s["name"]: (s["minimum"] + s["maximum"]) / 2 for s in signals}
 
     def wav_request(self, seed: int) -> dict:
-        row = {"seed": [seed, 0], "seconds": self.wav_seconds, "truncation": 2.0, **self.told()}
+        row = {"seed": [seed, 0], "seconds": self.wav_seconds, "truncation": 2.0, **self.signals()}
         return {"signature_name": "generate_wav", "instances": [row]}
 
     def request(self, signature: str, **inputs: np.ndarray) -> predict_pb2.PredictRequest:
@@ -119,8 +119,8 @@ class Model:
         style = rng.normal(size=[1, self.sizes("latents", "style")[-1]])
         while True:
             coordinates = np.linspace(*rng.normal(size=[2, 1, depth]), seq_len, axis=1)
-            told = self.conditioning(seq_len)
-            yield self.request("latents", coordinates=coordinates, style=style, **told)
+            conditioning = self.conditioning(seq_len)
+            yield self.request("latents", coordinates=coordinates, style=style, **conditioning)
 
     @property
     def excerpt_n_latents(self) -> int:
@@ -128,7 +128,7 @@ class Model:
         return round(self.metadata["seconds_per_excerpt"] / self.metadata["seconds_per_latent"])
 
     def conditioning(self, n_steps: int) -> dict[str, np.ndarray]:
-        values = list(self.told().values())
+        values = list(self.signals().values())
         return {"conditioning": np.tile(values, [1, n_steps, 1])} if values else {}
 
 

@@ -58,6 +58,16 @@ _sections.define_int_tuple(
     _DEFAULT.spectral_discriminator_widths,
     "Channels of each convolution of the discriminator on spectrograms, first layer first.",
 )
+flags.DEFINE_bool(
+    "principal_path",
+    _DEFAULT.principal_path,
+    "Give both levels a linear path of principal components beside their networks.",
+)
+flags.DEFINE_integer(
+    "consistency_n_steps",
+    _DEFAULT.consistency_n_steps,
+    "Steps inverse STFT, STFT by which the phases of an excerpt are made consistent, 0 to 8.",
+)
 
 
 def config(

@@ -35,6 +35,12 @@ flags.DEFINE_float(
     "Learning rate of Adam in every stage.",
 )
 flags.DEFINE_float(
+    "final_learning_rate_share",
+    _DEFAULT.final_learning_rate_share,
+    "Share of the learning rate at the last step of a stage, to which half a cosine leads; 1 keeps "
+    "it constant.",
+)
+flags.DEFINE_float(
     "adam_beta_1",
     _DEFAULT.adam_beta_1,
     "Decay of Adam's running mean of gradients, at least 0 and below 1.",
@@ -42,12 +48,23 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "reconstruction_weight",
     _DEFAULT.reconstruction_weight,
-    "Weight of the L1 distance of log magnitudes in phase 2 of an autoencoder.",
+    "Weight of the L1 distance of the waveforms' log magnitudes in phase 2 of an autoencoder.",
 )
 flags.DEFINE_float(
     "multi_scale_weight",
     _DEFAULT.multi_scale_weight,
     "Weight of the multi-scale spectral distance in phase 2 of an autoencoder.",
+)
+flags.DEFINE_float(
+    "adversarial_start_share",
+    _DEFAULT.adversarial_start_share,
+    "Share of the steps of phase 2 of an autoencoder that pass before its discriminator comes in, "
+    "0 to 1.",
+)
+flags.DEFINE_integer(
+    "adversarial_period",
+    _DEFAULT.adversarial_period,
+    "Steps from one that trains and heeds the discriminator of an autoencoder to the next.",
 )
 flags.DEFINE_float(
     "r1_weight",
@@ -64,7 +81,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "average_decay",
     _DEFAULT.average_decay,
-    "Decay a step of the moving average of generator weights, at least 0 and below 1.",
+    "Decay a step of the moving averages of the weights of the generator and of a decoder in phase "
+    "2, at least 0 and below 1.",
 )
 flags.DEFINE_integer(
     "seed",

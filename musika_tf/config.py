@@ -116,9 +116,17 @@ class AutoencoderConfig:
     level2_decoder_widths: tuple[int, ...] = (768, 512, 384)
     # Channels of the 2-D convolutions of the discriminator on spectrograms.
     spectral_discriminator_widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    # Whether both levels have a linear path of principal components beside their networks.
+    principal_path: bool = True
+    # Steps inverse STFT → STFT by which the phases of an excerpt are made consistent.
+    consistency_n_steps: int = 2
 
     def __post_init__(self):
-        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        names = (field.name for field in dataclasses.fields(self))
+        may_be_zero = ("principal_path", "consistency_n_steps")
+        _require_positive(self, *(name for name in names if name not in may_be_zero))
+        if not 0 <= self.consistency_n_steps <= 8:
+            raise ValueError(f"consistency_n_steps={self.consistency_n_steps} must be 0 to 8")
         if len(self.level2_encoder_widths) != len(self.level2_strides):
             raise ValueError(
                 f"level2_encoder_widths={self.level2_encoder_widths} must hold one width "
@@ -265,18 +273,24 @@ class TrainingConfig:
     gan_n_steps: int = 1_500_000
     # Learning rate of Adam, all stages.
     learning_rate: float = 1e-4
+    # Share of it at the end of a stage: half a cosine leads there; 1 keeps it constant.
+    final_learning_rate_share: float = 0.05
     # First-moment decay of Adam.
     adam_beta_1: float = 0.5
-    # Weight of the L1 distance of log magnitudes in phase 2.
+    # Weight of the L1 distance of the waveforms' log magnitudes in phase 2.
     reconstruction_weight: float = 1.0
     # Weight of the multi-scale spectral distance in phase 2.
     multi_scale_weight: float = 4.0
+    # Share of the steps of phase 2 that pass before the discriminator comes in.
+    adversarial_start_share: float = 0.6
+    # Steps from one that trains and heeds the discriminator to the next.
+    adversarial_period: int = 2
     # Weight of the R1 gradient penalty of the latent GAN.
     r1_weight: float = 1.0
     # Weight of the distance between what a conditional generator is told and what the estimator
     # reads in its latents.
     told_weight: float = 4.0
-    # Decay of the moving average of generator weights.
+    # Decay of the moving averages of the generator's weights and, in phase 2, of the decoder's.
     average_decay: float = 0.999
     # Everything random in a training follows from this number and the step.
     seed: int = 0
@@ -285,8 +299,17 @@ class TrainingConfig:
 
     def __post_init__(self):
         _require_positive(
-            self, "batch_size", "level1_n_steps", "level2_n_steps", "gan_n_steps", "learning_rate"
+            self,
+            "batch_size",
+            "level1_n_steps",
+            "level2_n_steps",
+            "gan_n_steps",
+            "learning_rate",
+            "adversarial_period",
         )
+        for name in ("final_learning_rate_share", "adversarial_start_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 to 1")
         for name in ("adam_beta_1", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
@@ -301,6 +324,10 @@ class TrainingConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
+
+    def n_steps_of(self, stage: str) -> int:
+        """Length of a stage: level1_phase1, level1_phase2, level2_phase1, level2_phase2 or gan."""
+        return getattr(self, f"{stage.partition('_')[0]}_n_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,11 +350,26 @@ class Config:
                     f"{name} {factor}, which must divide "
                     f"excerpt_n_frames={self.audio.excerpt_n_frames}"
                 )
+        if self.autoencoder.principal_path:
+            self._require_enough_numbers()
         if self.gan.seq_len % self.excerpt_n_latents:
             raise ValueError(
                 f"seq_len={self.gan.seq_len} must be a multiple of the "
                 f"{self.excerpt_n_latents} latents of an excerpt"
             )
+
+    def _require_enough_numbers(self) -> None:
+        """There are as many principal components as there are numbers to each latent, no more."""
+        sizes = self.autoencoder
+        for level, depth, n_numbers in (
+            (1, sizes.level1_latent_depth, self.audio.n_bins),
+            (2, sizes.level2_latent_depth, self.level2_ratio * sizes.level1_latent_depth),
+        ):
+            if depth > n_numbers:
+                raise ValueError(
+                    f"level{level}_latent_depth={depth} must be at most {n_numbers}, what one "
+                    "latent stands for, or principal_path must be off"
+                )
 
     @property
     def level2_ratio(self) -> int:
@@ -394,11 +436,15 @@ class Config:
         return cls(**{name: section_from_dict(sections[name], values[name]) for name in values})
 
 
+# Fields that a section gained later: what systems were whose JSON does not say.
+_BEFORE = {AutoencoderConfig: {"principal_path": False, "consistency_n_steps": 0}}
+
+
 def section_from_dict(section: type, values: dict[str, Any]) -> Any:
     """Builds one of the config dataclasses from what JSON made of it.
 
     Lists become tuples, and in `signals` their elements become signals. A field that is left out
-    has its default.
+    has its default, or the value that stands for systems from before there was such a field.
 
     Raises:
       ValueError: no dictionary, a field that the section does not have, or one without a default
@@ -416,6 +462,7 @@ def section_from_dict(section: type, values: dict[str, Any]) -> Any:
     ]
     if missing:
         raise ValueError(f"{section.__name__} lacks {', '.join(missing)}")
+    values = _BEFORE.get(section, {}) | values
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     if section is ConditioningConfig and "signals" in values:
         values["signals"] = tuple(section_from_dict(Signal, v) for v in values["signals"])

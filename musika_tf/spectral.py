@@ -86,9 +86,53 @@ def synthesis_window(window_size: int, hop_size: int) -> np.ndarray:
     Returns:
       float32 [window_size]; analysis window times this one, overlap-added, is one everywhere.
     """
-    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window_size) / window_size)
+    window = _hann(window_size)
     squares = np.sum(np.square(window).reshape(-1, hop_size), axis=0)
     return (window / np.tile(squares, window_size // hop_size)).astype(np.float32)
+
+
+def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: int) -> tf.Tensor:
+    """Keeps the magnitudes and moves the phases towards those of a waveform (Griffin & Lim 1984).
+
+    Each step takes the waveform whose frames come nearest to the spectrum, at both ends too, and
+    of the waveform's spectrum the phases. Gradients pass through.
+
+    Args:
+      spectrum: complex64 [..., n_frames, window_size // 2 + 1], n_frames static.
+      window_size, hop_size: in samples.
+      n_steps: at least 0.
+
+    Returns:
+      complex64, as `spectrum`.
+    """
+    magnitudes = magnitude(spectrum)
+    window = _hann(window_size).astype(np.float32)
+    weights = _sum_of_squared_windows(spectrum.shape[-2], window_size, hop_size)
+    for _ in range(n_steps):
+        frames = tf.signal.irfft(spectrum, fft_length=[window_size])
+        waveform = _overlap_add(frames * window, hop_size) / weights
+        found = stft(waveform, window_size, hop_size)
+        gain = magnitudes * tf.math.rsqrt(power(found) + 1e-9)
+        spectrum = found * tf.complex(gain, tf.zeros_like(gain))
+    return spectrum
+
+
+@functools.lru_cache(maxsize=8)
+def _sum_of_squared_windows(n_frames: int, window_size: int, hop_size: int) -> np.ndarray:
+    """What an overlap-add of windowed frames weighs every sample with, float32 [n_samples].
+
+    At least 1e-3: the outermost samples, under next to nothing of one window, are not magnified
+    without limit.
+    """
+    total = np.zeros(n_frames * hop_size + window_size - hop_size)
+    for start in range(0, n_frames * hop_size, hop_size):
+        total[start : start + window_size] += np.square(_hann(window_size))
+    return np.maximum(total, 1e-3).astype(np.float32)
+
+
+def _hann(window_size: int) -> np.ndarray:
+    """Periodic Hann window, float64 [window_size]."""
+    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window_size) / window_size)
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ import keras
 from export import saved_model
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import gan
-from musika_tf.networks.autoencoder import Autoencoder
+from musika_tf.networks.autoencoder import Autoencoder, build_decoder2
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
@@ -21,7 +21,10 @@ def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synth
     average = gan.build_generator(config, name="generator_average")
     other = gan.build_generator(config)
     Run(run_dir).begin("level1_phase1", config, TrainingConfig(), "")
-    save_networks(run_dir, autoencoder_stage, 7, autoencoder.networks)
+    networks = dict(autoencoder.networks)
+    if autoencoder_stage == "level2_phase2":
+        networks["decoder2_learning"] = build_decoder2(config)
+    save_networks(run_dir, autoencoder_stage, 7, networks)
     save_networks(run_dir, "gan", 9, {"generator": other, "generator_average": average})
     return Synthesizer(config, average, autoencoder)
 

@@ -14,14 +14,15 @@ class Rest:
     """A session with one server."""
 
     def __init__(self, port, name="musika"):
+        self.port = port
         self.root = f"http://127.0.0.1:{port}"
         self._url = f"{self.root}/v1/models/{name}"
         self._session = requests.Session()
 
     def predict(self, body, version=None):
-        """Posts JSON, or bytes as they are."""
+        """Posts JSON, or bytes (an iterator of them) as they are."""
         where = "" if version is None else f"/versions/{version}"
-        how = {"data": body} if isinstance(body, bytes) else {"json": body}
+        how = {"json": body} if isinstance(body, dict) else {"data": body}
         return self._session.post(f"{self._url}{where}:predict", **how, timeout=TIMEOUT_SECONDS)
 
     def get(self, path="", root=None):

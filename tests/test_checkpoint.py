@@ -24,6 +24,12 @@ def test_round_trip_keeps_values_and_types(tmp_path):
     assert path.name == "checkpoint-00000012.safetensors"
 
 
+def test_others_may_read_it(tmp_path):
+    (tmp_path / "plain").touch()
+    path = checkpoint.save(tmp_path, variables(7.0), step=12)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_newest_is_found_and_old_ones_go(tmp_path):
     assert checkpoint.latest(tmp_path / "missing") is None
     for step in (5, 100, 20):

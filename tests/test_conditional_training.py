@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_synthesis import save_networks
+from random_model import save_networks
 
 from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal, TrainingConfig

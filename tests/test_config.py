@@ -111,6 +111,14 @@ def test_conditioning_in_words():
             "level1_decoder_widths halve the rate by 8",
         ),
         (
+            {"autoencoder": AutoencoderConfig(level1_latent_depth=514)},
+            "level1_latent_depth=514 must be at most 513, .* or principal_path must be off",
+        ),
+        (
+            {"autoencoder": AutoencoderConfig(level1_latent_depth=1)},
+            "level2_latent_depth=32 must be at most 16",
+        ),
+        (
             {"gan": GanConfig(34, 34, 34, generator_widths=(8,), latent_discriminator_widths=(8,))},
             "seq_len=34 must be a multiple of the 4 latents",
         ),
@@ -159,6 +167,15 @@ def test_json_without_conditioning_is_unconditional():
 def test_json_of_something_else_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         Config.from_json(text)
+
+
+def test_autoencoders_from_before_principal_paths_have_none():
+    values = json.loads(Config().to_json())
+    assert values["autoencoder"].pop("principal_path") is True
+    assert values["autoencoder"].pop("consistency_n_steps") == 2
+    before = dataclasses.replace(AutoencoderConfig(), principal_path=False, consistency_n_steps=0)
+    assert Config.from_json(json.dumps(values)) == Config(autoencoder=before)
+    assert section_from_dict(AutoencoderConfig, values["autoencoder"]) == before
 
 
 def test_left_out_fields_have_their_defaults():

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 import grpc
 import malformed_grpc
 import malformed_rest
-import numpy as np
 import pytest
 import requests
 from hypothesis import HealthCheck, assume, given, settings
@@ -47,8 +46,8 @@ def contract(conditional_model) -> Mapping[str, Signature]:
 
 @pytest.fixture(scope="module")
 def server(conditional_model) -> Iterator[Server]:
-    told = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
-    with Server(told) as server:
+    limits = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
+    with Server(limits) as server:
         yield server
 
 
@@ -144,7 +143,7 @@ def test_malformed_grpc_requests(server, channel, contract, good_before):
 
 
 def test_bytes_that_are_no_message(server, channel, contract, good_before):
-    # The library of gRPC answers these before the server sees them, in C++ as in Python.
+    # The library of gRPC answers these before the server sees them.
     for message in (
         b"\xff",
         b"\x0a\xff",
@@ -154,15 +153,6 @@ def test_bytes_that_are_no_message(server, channel, contract, good_before):
             send_grpc(
                 channel, malformed_grpc.GrpcRequest(malformed_grpc.PREDICT, message, names=())
             )
-        assert error.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)
+        assert "Error parsing message" in error.value.details()
+        assert error.value.code() is grpc.StatusCode.UNKNOWN
     assert good_answers(server, channel, contract) == good_before
-
-
-def test_good_answers_are_those_of_the_signatures(contract, good_before):
-    for name, signature in contract.items():
-        answer = predict_pb2.PredictResponse.FromString(good_before[f"gRPC {name}"])
-        for key, port in signature.outputs.items():
-            if port.dtype.is_floating:
-                values = np.frombuffer(answer.outputs[key].tensor_content, np.float32)
-                assert np.isfinite(values).all()
-                assert np.abs(values).max() > 0

@@ -41,10 +41,10 @@ def test_soak_loses_no_request(tiny_model, tmp_path):
     assert report["failures"] == []
     assert report["kinds"].pop("new version serves")["n"] >= 1
     assert set(report["kinds"]) == KINDS
-    for kind, figures in report["kinds"].items():
-        assert figures["n"] > 5, kind
-        assert figures["n_refused"] == figures["n_failed"] == 0
-        assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+    for kind, numbers in report["kinds"].items():
+        assert numbers["n"] > 5, kind
+        assert numbers["n_refused"] == numbers["n_failed"] == 0
+        assert 0 < numbers["p50_ms"] <= numbers["p95_ms"] <= numbers["p99_ms"]
     assert list(report["rss_mib"]) == ["25 %", "50 %", "100 %", "peak"]
     assert "| gRPC decode |" in out.with_suffix(".md").read_text()
     assert report["machine"]["n_cpu_cores"] == os.cpu_count()

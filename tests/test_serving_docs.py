@@ -15,11 +15,11 @@ TEXT = (pathlib.Path(__file__).resolve().parent.parent / "docs" / "serving.md").
 
 
 def test_limits_are_the_defaults():
-    told = dict(re.findall(r"^\| `--(\w+)=([\d.]+)` \|", TEXT, re.MULTILINE))
+    limits = dict(re.findall(r"^\| `--(\w+)=([\d.]+)` \|", TEXT, re.MULTILINE))
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    assert len(told) == 6
-    assert {name: float(value) for name, value in told.items()} == {
-        name: defaults[name] for name in told
+    assert len(limits) == 6
+    assert {name: float(value) for name, value in limits.items()} == {
+        name: defaults[name] for name in limits
     }
 
 

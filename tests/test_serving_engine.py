@@ -1,49 +1,46 @@
-"""The engine: how many run, how many wait, how long, and how it ends."""
+"""The engine: how many run, how many wait, how long, and what of their errors shows."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
+import asyncio
 import threading
 
 import numpy as np
 import pytest
+from grpc import StatusCode
 
 from export.serving.engine import Engine
-from export.serving.errors import Code, ServingError
+from export.serving.errors import ServingError
 from export.serving.settings import Settings
 
 WAIT_SECONDS = 20
 
 
 class StubVersions:
-    """Versions whose servable is their number."""
+    """Versions whose model is their number."""
 
-    def __init__(self):
-        self.n_leased = 0
-
-    @contextlib.contextmanager
-    def lease(self, number):
+    def model(self, number):
         if number == 404:
-            raise ServingError(Code.NOT_FOUND, "no such version")
-        self.n_leased += 1
-        try:
-            yield number
-        finally:
-            self.n_leased -= 1
+            raise ServingError(StatusCode.NOT_FOUND, "no such version")
+        return number
+
+
+class StubSignature:
+    """Gives its inputs back, and remembers how long it could have taken."""
+
+    name = "stub"
+
+    def __call__(self, inputs, seconds):
+        self.seconds = seconds
+        return inputs
 
 
 @pytest.fixture
-def versions():
-    return StubVersions()
-
-
-@pytest.fixture
-def new_engine(versions):
+def new_engine():
     engines = []
 
     def new(**settings):
-        engines.append(Engine(Settings("model", **settings), versions))
+        engines.append(Engine(Settings("model", **settings), StubVersions()))
         return engines[-1]
 
     yield new
@@ -51,130 +48,112 @@ def new_engine(versions):
         engine.close()
 
 
-def start(engine, work, number=1):
-    with engine.admit() as ticket:
-        return ticket.start(number, work)
+async def answered(engine, answer, number=1, client_seconds=None):
+    async with engine.admit("rest", client_seconds) as admitted:
+        return await engine.run(admitted, number, answer)
 
 
-def test_result_comes_from_the_version_asked_for(new_engine, versions):
-    engine = new_engine()
-    assert start(engine, lambda servable: servable + 1, 41).result(WAIT_SECONDS) == 42
-    assert engine.drain(WAIT_SECONDS)
-    assert versions.n_leased == 0
+def test_so_many_run_and_so_many_wait_in_order(new_engine):
+    engine, go, order = new_engine(max_concurrency=2, max_queue=3), threading.Event(), []
 
-
-def test_so_many_run_and_so_many_wait(new_engine, versions):
-    engine, go, n_begun = new_engine(max_concurrency=2, max_queue=3), threading.Event(), []
-
-    def work(_):
-        n_begun.append(1)
+    def answer(model, call):
+        order.append(model)
         go.wait(WAIT_SECONDS)
+        return model
 
-    futures = [start(engine, work) for _ in range(5)]
-    with pytest.raises(ServingError, match="5 requests are running or waiting") as error:
-        engine.admit()
-    assert error.value.http_status == 429
-    assert versions.n_leased == 5
-    for _ in range(12_000):
-        if engine.n_running == 2:
-            break
-        go.wait(0.01)
-    assert (len(n_begun), engine.n_running, engine.n_waiting) == (2, 2, 3)
-    go.set()
-    concurrent.futures.wait(futures, WAIT_SECONDS)
-    assert engine.drain(WAIT_SECONDS)
-    assert (engine.n_running, engine.n_waiting, versions.n_leased) == (0, 0, 0)
+    async def all_of_them():
+        tasks = [asyncio.create_task(answered(engine, answer, n)) for n in range(5)]
+        while len(order) < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ServingError, match="5 requests are running or waiting") as error:
+            await answered(engine, answer)
+        assert error.value.http_status == 429
+        await asyncio.sleep(0.05)
+        assert order == [0, 1]
+        go.set()
+        return await asyncio.gather(*tasks)
 
-
-def test_order_of_arrival_is_kept(new_engine):
-    engine, order = new_engine(max_concurrency=1), []
-    for future in [start(engine, lambda _, i=i: order.append(i)) for i in range(20)]:
-        future.result(WAIT_SECONDS)
-    assert order == list(range(20))
+    assert asyncio.run(all_of_them()) == list(range(5))
+    # Two at a time: of neighbours either may be first.
+    assert sorted(order) == list(range(5)) and max(abs(n - i) for i, n in enumerate(order)) <= 1
 
 
-def test_place_is_free_after_every_end(new_engine, versions):
+def test_place_is_free_after_every_end(new_engine):
     engine = new_engine(max_concurrency=1, max_queue=0)
 
-    def fail(_):
-        raise ServingError(Code.INVALID_ARGUMENT, "`x` is wrong")
+    def fail(model, call):
+        raise ServingError(StatusCode.INVALID_ARGUMENT, "`x` is wrong")
 
-    for _ in range(3):
-        with pytest.raises(ServingError, match="`x` is wrong"):
-            start(engine, fail).result(WAIT_SECONDS)
-        with pytest.raises(ServingError, match="no such version"):
-            start(engine, fail, number=404)
-        with engine.admit():
-            pass  # a body that could not be read
-    assert start(engine, lambda _: 1).result(WAIT_SECONDS) == 1
+    async def one_after_the_other():
+        for _ in range(3):
+            with pytest.raises(ServingError, match="`x` is wrong"):
+                await answered(engine, fail)
+            with pytest.raises(ServingError, match="no such version"):
+                await answered(engine, fail, number=404)
+            with pytest.raises(KeyError):
+                async with engine.admit("rest"):
+                    raise KeyError  # a body that could not be read
+        return await answered(engine, lambda model, call: model)
 
-
-@pytest.mark.parametrize(
-    ("error", "code"), [(MemoryError(), "RESOURCE_EXHAUSTED"), (RuntimeError("x"), "INTERNAL")]
-)
-def test_other_errors_tell_nothing_of_the_inside(new_engine, error, code):
-    def fail(_):
-        raise error
-
-    with pytest.raises(ServingError) as found:
-        start(new_engine(), fail).result(WAIT_SECONDS)
-    assert found.value.code is Code[code]
-    assert "RuntimeError" not in str(found.value)
+    assert asyncio.run(one_after_the_other()) == 1
 
 
-def test_request_that_waited_too_long_does_not_run(new_engine):
+def test_other_errors_tell_nothing_of_the_inside(new_engine):
+    with pytest.raises(ServingError, match="^internal error$") as error:
+        asyncio.run(answered(new_engine(), lambda model, call: 1 / 0))
+    assert error.value.code is StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("how", ["too late", "client gone"])
+def test_request_that_nobody_waits_for_does_not_start(new_engine, how):
     engine, go, ran = new_engine(max_concurrency=1), threading.Event(), []
-    first = start(engine, lambda _: go.wait(WAIT_SECONDS))
-    with engine.admit() as ticket:
-        ticket.limit(0.01)
-        late = ticket.start(1, lambda _: ran.append(1))
-    go.wait(0.05)
-    assert ticket.remaining_seconds == 0
-    go.set()
-    first.result(WAIT_SECONDS)
-    with pytest.raises(ServingError, match="no answer within 0.01 s") as error:
-        late.result(WAIT_SECONDS)
-    assert error.value.code is Code.DEADLINE_EXCEEDED
+    started = threading.Event()
+
+    async def first_and_second():
+        first = asyncio.create_task(
+            answered(engine, lambda *_: started.set() or go.wait(WAIT_SECONDS))
+        )
+        while not started.is_set():
+            await asyncio.sleep(0.01)
+        seconds = 0.01 if how == "too late" else None
+        second = asyncio.create_task(answered(engine, lambda *_: ran.append(1), 1, seconds))
+        await asyncio.sleep(0.1)
+        if how == "client gone":
+            second.cancel()
+        expected = ServingError if how == "too late" else asyncio.CancelledError
+        with pytest.raises(expected, match="no answer within 0.01 s" if seconds else None):
+            await second
+        go.set()
+        assert await first
+        await answered(engine, lambda *_: None)
+
+    asyncio.run(first_and_second())
     assert not ran
 
 
-def test_own_deadline_only_shortens(new_engine):
-    ticket = new_engine(timeout_seconds=5).admit()
-    ticket.limit(1000)
-    ticket.limit(None)
-    assert 4 < ticket.remaining_seconds <= 5
-    ticket.close()
-    ticket.close()
-
-
-def test_cancelled_request_gives_all_back(new_engine, versions):
-    engine, go = new_engine(max_concurrency=1), threading.Event()
-    start(engine, lambda _: go.wait(WAIT_SECONDS))
-    waiting = start(engine, lambda _: 1)
-    assert waiting.cancel()
-    assert versions.n_leased == 1
-    go.set()
-    assert engine.drain(WAIT_SECONDS)
-
-
-def test_draining_refuses_and_waits(new_engine):
-    engine, go = new_engine(), threading.Event()
-    future = start(engine, lambda _: go.wait(WAIT_SECONDS))
-    assert not engine.drain(grace_seconds=0.01)
-    assert not engine.is_accepting
-    with pytest.raises(ServingError, match="shutting down") as error:
-        engine.admit()
-    assert error.value.http_status == 503
-    go.set()
-    assert engine.drain(WAIT_SECONDS)
-    assert future.result(WAIT_SECONDS)
+@pytest.mark.parametrize(("client_seconds", "expected"), [(None, 5), (1000, 5), (2, 2)])
+def test_own_deadline_only_shortens(new_engine, client_seconds, expected):
+    signature = StubSignature()
+    asyncio.run(
+        answered(
+            new_engine(timeout_seconds=5),
+            lambda model, call: call(signature, {}),
+            client_seconds=client_seconds,
+        )
+    )
+    assert expected - 1 < signature.seconds <= expected + 0.2
 
 
 def test_too_large_an_answer(new_engine):
-    engine = new_engine(max_response_mib=1)
     outputs = {"x": np.zeros(2**17), "text": np.array([b"abc"], object)}
+
+    def ask():
+        signature = StubSignature()
+        work = answered(new_engine(max_response_mib=1), lambda m, call: call(signature, outputs))
+        return asyncio.run(work)
+
     with pytest.raises(ServingError, match="1.0 MiB, more than max_response_mib, 1") as error:
-        engine.checked(outputs)
+        ask()
     assert error.value.http_status == 413
     del outputs["text"]
-    assert engine.checked(outputs) is outputs
+    assert ask() is outputs

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import pathlib
 import shutil
 import threading
 
+import grpc
 import numpy as np
 import pytest
 import serving_client
@@ -77,11 +77,12 @@ def test_bad_input_is_named_as_the_model_names_it(server, contract):
     answer = serving_client.Rest(server.rest_port).predict(body)
     assert answer.status_code == 400
     assert "`anchors` must have shape [B, A, 16] with" in answer.json()["error"]
-    body["inputs"]["anchors"] = contract["serving_default"].example()["anchors"].tolist()
-    body["inputs"]["anchors"][0][0][0] = float("nan")
-    answer = serving_client.Rest(server.rest_port).predict(json.dumps(body).encode())
-    assert answer.status_code == 400
-    assert "`anchors` holds NaN" in answer.json()["error"]
+    inputs = contract["serving_default"].example()
+    inputs["anchors"][0, 0, 0] = np.nan
+    stub = serving_client.prediction_stub(server.grpc_port)
+    with pytest.raises(grpc.RpcError, match="`anchors` holds NaN") as error:
+        stub.Predict(serving_client.predict_request(inputs))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_version_changes_lose_no_request(server, contract):

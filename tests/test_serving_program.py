@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import requests
 import serving_client
@@ -42,14 +43,14 @@ def start(*words, code=()):
 
 @contextlib.contextmanager
 def serving(model_dir, *words):
-    """A running server and its REST client."""
+    """A running server, its REST client and its port for gRPC."""
     flags = (f"--model_dir={model_dir}", "--model_name=toy", "--rest_port=0", "--grpc_port=0")
     process = start(*flags, *words)
     try:
         line = process.stdout.readline()
         match = re.fullmatch(LINE, line)
         assert match, line + process.stderr.read()
-        yield process, serving_client.Rest(int(match[2]), "toy")
+        yield process, serving_client.Rest(int(match[2]), "toy"), int(match[3])
     finally:
         process.kill()
         process.communicate()
@@ -60,41 +61,54 @@ def predict_text(rest):
     return rest.predict(body).content
 
 
-def is_running(rest):
-    return "musika_serve_requests_in_flight 1.0" in rest.page("/metrics").text
+def slow(n):
+    return {"signature_name": "slow", "inputs": [n]}
 
 
-def test_request_under_way_is_answered_and_a_restart_gives_the_same_bytes(model_dir):
-    with serving(model_dir) as (process, rest):
+def n_running(rest):
+    return float(re.search(r"requests_in_flight ([\d.]+)", rest.page("/metrics").text)[1])
+
+
+def test_requests_under_way_are_answered_and_a_restart_gives_the_same_bytes(model_dir):
+    with serving(model_dir) as (process, rest, grpc_port):
         first = predict_text(rest)
         n, seconds = 20_000, 0.0
         while seconds < 0.5:
             n *= 2
-            seconds = rest.predict(
-                {"signature_name": "slow", "inputs": [n]}
-            ).elapsed.total_seconds()
+            seconds = rest.predict(slow(n)).elapsed.total_seconds()
         n *= 3
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(rest.predict, {"signature_name": "slow", "inputs": [n]})
-            while not is_running(other := serving_client.Rest(int(rest.root[-5:]), "toy")):
+        request = serving_client.predict_request({"n": np.int32([n])}, "slow", "toy")
+        stub = serving_client.prediction_stub(grpc_port)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            by_rest = pool.submit(serving_client.Rest(rest.port, "toy").predict, slow(n))
+            by_grpc = pool.submit(stub.Predict, request)
+            while n_running(rest) < 2:
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
-            while other.page("/readyz").status_code == 200:
-                time.sleep(0.01)
-            refused = other.predict({"instances": [[1, 2]]})
-            assert refused.status_code == 503
-            assert refused.json() == {"error": "the server is shutting down"}
-            assert slow.result(WAIT_SECONDS).json() == {"outputs": [n]}
+            with pytest.raises(requests.ConnectionError):
+                while True:
+                    serving_client.Rest(rest.port).page("/healthz")
+                    assert not by_rest.done()
+            assert by_rest.result(WAIT_SECONDS).json() == {"outputs": [n]}
+            assert by_grpc.result(WAIT_SECONDS).outputs["count"].int_val == [n]
         assert process.wait(WAIT_SECONDS) == 0
         rest_of_stdout, stderr = process.communicate()
         assert rest_of_stdout == ""
         assert "Traceback" not in stderr
-        with pytest.raises(requests.ConnectionError):
-            rest.page("/healthz")
-    with serving(model_dir) as (process, rest):
+    with serving(model_dir) as (process, rest, _):
         assert predict_text(rest) == first
         process.send_signal(signal.SIGINT)
         assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_requests_that_take_too_long_are_cut_off(model_dir):
+    with serving(model_dir, "--grace_seconds=0.5", "--timeout_seconds=2") as (process, rest, _):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(serving_client.Rest(rest.port, "toy").predict, slow(2**31 - 1))
+            while n_running(rest) < 1:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_SECONDS) == 0
 
 
 def test_without_the_extra_one_line_says_what_to_install(model_dir):

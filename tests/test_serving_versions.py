@@ -1,25 +1,23 @@
-"""Versions: found, loaded, swapped without losing a request, drained, unloaded, reported."""
+"""Versions: found, loaded, swapped without losing a request, unloaded, reported."""
 
 from __future__ import annotations
 
 import shutil
-import time
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy_model
+from grpc import StatusCode
+from prometheus_client import REGISTRY
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export.serving import errors, warmup
-from export.serving import versions as versions_lib
-from export.serving.versions import State, Versions
+from export.serving.errors import ServingError
+from export.serving.versions import WARMUP_FILE, Versions
 
 MIB = 2**20
 ONE = np.ones((1, 2), np.float32)
-
-
-WAIT_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -43,190 +41,124 @@ def put(version, place):
 
 @pytest.fixture
 def versions(model_dir):
-    """Nobody looks but the test."""
-    failures = []
-    versions = Versions(model_dir, MIB, on_failure=lambda: failures.append(1))
-    versions.failures = failures
-    versions.start(poll_seconds=10_000)
-    yield versions
-    versions.close()
+    return Versions(str(model_dir), MIB)
 
 
-def look(versions):
-    # What is new is taken at the second sight.
-    versions.look()
-    versions.look()
+def factor(model):
+    return model.signature("")({"x": ONE})["y"][0, 0]
 
 
-def require_eventually(versions, expected):
-    """What the thread of the versions does, it does in its own time."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while states(versions) != expected and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert states(versions) == expected
-
-
-def factor(servable):
-    return servable.signature("")({"x": ONE})["y"][0, 0]
-
-
-def states(versions):
-    return {version.number: version.state.name for version in versions.statuses()}
-
-
-def test_newest_version_is_loaded(model_dir, saved):
+def test_newest_version_serves(model_dir, saved):
     put(saved[3.0], model_dir / "10")
-    (model_dir / "9").mkdir()
-    (model_dir / "notes").mkdir()
-    versions = Versions(model_dir, MIB)
-    versions.start(poll_seconds=10_000)
-    assert states(versions) == {10: "AVAILABLE"}
-    with versions.lease(None) as servable:
-        assert (servable.version, factor(servable)) == (10, 3)
-    versions.close()
-    assert states(versions) == {10: "END"}
-    with pytest.raises(errors.ServingError) as error, versions.lease(None):
-        pass
-    assert error.value.code is errors.Code.UNAVAILABLE
+    (model_dir / "12").mkdir()
+    for name in ("notes", "011", "-3"):
+        shutil.copytree(saved[2.0], model_dir / name)
+    versions = Versions(str(model_dir), MIB)
+    assert versions.statuses() == {10: ""}
+    assert (versions.model().version, factor(versions.model())) == (10, 3)
+    assert versions.model(10) is versions.model("10") is versions.model()
 
 
-def test_old_version_serves_its_requests_to_the_end(versions, model_dir, saved):
-    with versions.lease(1) as old:
-        put(saved[3.0], model_dir / "2")
-        look(versions)
-        assert states(versions) == {2: "AVAILABLE", 1: "UNLOADING"}
-        assert versions.n_loaded == 2
-        with versions.lease(None) as new:
-            assert (factor(new), factor(old)) == (3, 2)
-        with pytest.raises(errors.ServingError, match="version 1 .* is not served; version 2 is"):
-            versions.lease(1).__enter__()
-        look(versions)
-        assert factor(old) == 2
-    require_eventually(versions, {2: "AVAILABLE", 1: "END"})
-    assert versions.n_loaded == 1
-
-
-def test_version_is_taken_at_the_second_sight(versions, model_dir, saved):
+def test_old_version_serves_its_requests_to_the_end_and_goes(versions, model_dir, saved):
+    old = versions.model(1)
     put(saved[3.0], model_dir / "2")
     versions.look()
-    assert versions.current == 1
-    (model_dir / "2" / "more").write_text("still being copied")
-    versions.look()
-    assert versions.current == 1
-    versions.look()
-    assert versions.current == 2
+    assert (factor(versions.model()), factor(old)) == (3, 2)
+    assert versions.statuses() == {2: ""}
+    with pytest.raises(ServingError, match="version 1 .* is not served; version 2 is") as error:
+        versions.model(1)
+    assert error.value.code is StatusCode.NOT_FOUND
+    session = weakref.ref(old._session)
+    assert session() is not None
+    del old
+    assert session() is None
 
 
-def test_broken_version_changes_nothing(versions, model_dir, saved):
+def test_broken_version_changes_nothing_until_its_files_change(versions, model_dir, saved):
     put(saved[3.0], model_dir / "2")
-    shutil.rmtree(model_dir / "2" / "variables")
-    look(versions)
-    look(versions)
-    assert states(versions) == {2: "END", 1: "AVAILABLE"}
-    assert len(versions.failures) == 1
-    (broken,) = versions.statuses(2)
-    assert "variables" in str(broken.error)
-    with versions.lease(None) as servable:
-        assert factor(servable) == 2
-    shutil.rmtree(model_dir / "2")
-    put(saved[3.0], model_dir / "2")
-    look(versions)
-    assert states(versions) == {2: "AVAILABLE", 1: "END"}
-    assert versions.statuses(2)[0].error is None
+    moved = (model_dir / "2" / "variables").rename(model_dir / "variables")
+    versions.look()
+    assert list(versions.statuses()) == [2, 1]
+    assert "variables" in versions.statuses(2)[2]
+    assert factor(versions.model()) == 2
+    n_failures = REGISTRY.get_sample_value("musika_serve_load_failures_total")
+    versions.look()
+    assert REGISTRY.get_sample_value("musika_serve_load_failures_total") == n_failures
+    moved.rename(model_dir / "2" / "variables")
+    versions.look()
+    assert versions.statuses() == {2: ""}
+    assert factor(versions.model()) == 3
 
 
-def test_garbage_is_a_broken_version(versions, model_dir):
+def test_version_that_is_gone_is_forgotten(versions, model_dir):
     (model_dir / "2").mkdir()
     (model_dir / "2" / "saved_model.pb").write_bytes(b"garbage")
-    look(versions)
-    assert states(versions) == {2: "END", 1: "AVAILABLE"}
+    versions.look()
+    assert list(versions.statuses()) == [2, 1]
+    shutil.rmtree(model_dir / "2")
+    versions.look()
+    assert versions.statuses() == {1: ""}
+    with pytest.raises(ServingError, match="version 2 of the model is unknown") as error:
+        versions.statuses(2)
+    assert error.value.code is StatusCode.NOT_FOUND
 
 
 def test_withdrawn_version_gives_way_to_the_one_before(versions, model_dir, saved):
     put(saved[3.0], model_dir / "2")
-    look(versions)
+    versions.look()
     shutil.rmtree(model_dir / "2")
-    look(versions)
-    assert states(versions) == {2: "END", 1: "AVAILABLE"}
-    with versions.lease(None) as servable:
-        assert factor(servable) == 2
+    versions.look()
+    assert (versions.statuses(), factor(versions.model())) == ({1: ""}, 2)
 
 
-def test_last_version_goes_with_its_folder(versions, model_dir, saved):
+def test_last_version_serves_on_when_its_folder_is_gone(versions, model_dir, saved):
     shutil.rmtree(model_dir / "1")
-    look(versions)
-    assert versions.n_loaded == 0
-    with pytest.raises(errors.ServingError, match="no version"), versions.lease(None):
-        pass
+    versions.look()
+    assert factor(versions.model()) == 2
+    shutil.rmtree(model_dir)
+    versions.look()
     put(saved[3.0], model_dir / "7")
-    look(versions)
-    assert versions.current == 7
-
-
-def test_version_in_another_place_does_not_leave_a_gap(versions, model_dir, saved):
-    put(saved[3.0], model_dir / "2")
-    shutil.rmtree(model_dir / "1")
     versions.look()
-    assert versions.current == 1
-    versions.look()
-    assert versions.current == 2
-
-
-def test_folder_is_watched(model_dir, saved):
-    versions = Versions(model_dir, MIB)
-    versions.start(poll_seconds=0.02)
-    put(saved[3.0], model_dir / "2")
-    require_eventually(versions, {2: "AVAILABLE", 1: "END"})
-    versions.close()
-
-
-def test_many_versions_are_forgotten(versions, model_dir, monkeypatch):
-    monkeypatch.setattr(versions_lib, "_MAX_ENDED", 2)
-    for number in range(2, 7):
-        (model_dir / str(number)).mkdir()
-        (model_dir / str(number) / "saved_model.pb").write_bytes(b"garbage")
-        look(versions)
-        shutil.rmtree(model_dir / str(number))
-    look(versions)
-    assert states(versions) == {6: "END", 5: "END", 1: "AVAILABLE"}
-
-
-def test_unknown_version_has_no_status(versions):
-    with pytest.raises(errors.ServingError, match="version 5 of the model is unknown") as error:
-        versions.statuses(5)
-    assert error.value.code is errors.Code.NOT_FOUND
+    assert (versions.statuses(), factor(versions.model())) == ({7: ""}, 3)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda path: None, "is no folder"),
-        (lambda path: path.mkdir(), "holds no version"),
         (lambda path: (path / "1").mkdir(parents=True), "holds no version"),
     ],
 )
 def test_nothing_to_serve(tmp_path, make, message):
     make(tmp_path / "model")
     with pytest.raises(ValueError, match=message):
-        Versions(tmp_path / "model", MIB).start(1)
+        Versions(str(tmp_path / "model"), MIB)
 
 
 def test_folder_of_one_version_is_no_model_dir(model_dir):
     with pytest.raises(ValueError, match="is one version: give the folder it is in"):
-        Versions(model_dir / "1", MIB).start(1)
+        Versions(str(model_dir / "1"), MIB)
 
 
 def test_only_broken_versions(model_dir):
     shutil.rmtree(model_dir / "1" / "variables")
     with pytest.raises(ValueError, match="version 1: .*variables"):
-        Versions(model_dir, MIB).start(1)
+        Versions(str(model_dir), MIB)
 
 
-# Warm-up
+def test_warmup_runs_before_a_version_serves(versions, model_dir, saved):
+    record_warmup(saved[3.0], model_dir / "2", ("", {"x": ONE}), ("checked", {"x": -1.0}))
+    versions.look()
+    assert "`x` must be positive" in versions.statuses()[2]
+    assert versions.model().version == 1
+    record_warmup(saved[3.0], model_dir / "3", ("", {"x": ONE}), ("checked", {"x": 1.0}))
+    versions.look()
+    assert versions.model().version == 3
 
 
-def record_warmup(version_dir, *requests):
-    path = version_dir / warmup.WARMUP_FILE
+def record_warmup(version, place, *requests):
+    path = place / WARMUP_FILE
+    shutil.copytree(version, place)
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
@@ -236,20 +168,3 @@ def record_warmup(version_dir, *requests):
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             log = prediction_log_pb2.PredictLog(request=request)
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
-
-
-def test_warmup_runs_before_a_version_serves(model_dir, versions):
-    record_warmup(model_dir / "1", ("", {"x": ONE}), ("checked", {"x": 1.0}))
-    with versions.lease(None) as servable:
-        assert warmup.run(servable, model_dir / "1", MIB) == 2
-
-
-def test_failing_warmup_fails_the_version(versions, model_dir, saved):
-    put(saved[3.0], model_dir / "2")
-    record_warmup(model_dir / "2", ("", {"x": ONE}), ("checked", {"x": -1.0}))
-    look(versions)
-    assert states(versions) == {2: "END", 1: "AVAILABLE"}
-    (broken,) = versions.statuses(2)
-    assert "`x` must be positive" in str(broken.error)
-    assert broken.error.code is errors.Code.INVALID_ARGUMENT
-    assert broken.state is State.END

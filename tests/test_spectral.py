@@ -45,13 +45,75 @@ def test_inverse_stft_is_scipys_where_frames_are_complete(waveform, window_size,
 
 def test_inverse_of_a_modified_spectrum_is_the_least_squares_one(waveform):
     """Also for spectra that no waveform has, as decoders make them."""
-    rng = np.random.default_rng(1)
-    spectrum = spectral.stft(waveform, 1024, 256).numpy()
-    spectrum = (spectrum * np.exp(1j * rng.uniform(0, 6, spectrum.shape))).astype(np.complex64)
-    spectrum[:, [0, -1]] = spectrum[:, [0, -1]].real
+    spectrum = with_random_phases(spectral.stft(waveform, 1024, 256).numpy())
     expected = librosa.istft(spectrum.T, hop_length=256, n_fft=1024, center=False)
     rebuilt = spectral.inverse_stft(spectrum, 1024, 256).numpy()
     np.testing.assert_allclose(rebuilt[768:-768], expected[768:-768], atol=1e-4)
+
+
+def with_random_phases(spectrum) -> np.ndarray:
+    turns = np.random.default_rng(1).uniform(0, 1, spectrum.shape)
+    changed = (spectrum * np.exp(2j * np.pi * turns)).astype(np.complex64)
+    changed[:, [0, -1]] = changed[:, [0, -1]].real
+    return changed
+
+
+def griffin_lim_step(spectrum, magnitudes, window_size, hop_size) -> np.ndarray:
+    """By the normal equations: the waveform whose windowed frames come nearest in all samples."""
+    window = scipy.signal.get_window("hann", window_size)
+    frames = np.fft.irfft(spectrum, window_size)
+    n_samples = (len(frames) - 1) * hop_size + window_size
+    weighted, weights = np.zeros(n_samples), np.zeros(n_samples)
+    for index, frame in enumerate(frames):
+        weighted[index * hop_size :][:window_size] += window * frame
+        weights[index * hop_size :][:window_size] += window**2
+    waveform = weighted / np.maximum(weights, 1e-3)
+    slices = [waveform[i * hop_size :][:window_size] for i in range(len(frames))]
+    return magnitudes * np.exp(1j * np.angle(np.fft.rfft(window * np.array(slices))))
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_consistency_steps_are_griffin_and_lims(waveform, n_steps):
+    spectrum = with_random_phases(spectral.stft(waveform[:9000], 1024, 256).numpy())
+    expected = spectrum.astype(np.complex128)
+    for _ in range(n_steps):
+        expected = griffin_lim_step(expected, np.abs(spectrum), 1024, 256)
+    found = spectral.consistent(spectrum, 1024, 256, n_steps).numpy()
+    # Phases of next to nothing are anyone's.
+    audible = np.abs(spectrum) > 1e-2
+    np.testing.assert_allclose(found[audible], expected[audible], atol=2e-2)
+    assert np.abs(found - spectrum).mean() > 1.0
+    np.testing.assert_allclose(np.abs(found)[audible], np.abs(spectrum)[audible], rtol=1e-2)
+
+
+def test_each_consistency_step_brings_the_spectrum_nearer_to_a_waveforms(waveform):
+    spectrum = with_random_phases(spectral.stft(waveform, 1024, 256).numpy())
+    distances = []
+    for n_steps in range(4):
+        asked = spectral.consistent(spectrum, 1024, 256, n_steps)
+        made = spectral.stft(spectral.inverse_stft(asked, 1024, 256), 1024, 256)
+        distances.append(np.abs(made - asked)[3:-3].mean())
+    assert distances == sorted(distances, reverse=True)
+    assert distances[3] < 0.8 * distances[0]
+
+
+def test_a_waveforms_own_spectrum_is_consistent_already(waveform):
+    spectrum = spectral.stft(waveform, 1024, 256).numpy()
+    found = spectral.consistent(spectrum, 1024, 256, 1).numpy()
+    np.testing.assert_allclose(found[1:-1], spectrum[1:-1], atol=1e-3)
+    # Of the outermost samples, under next to nothing of one window, a little is lost.
+    np.testing.assert_allclose(found, spectrum, atol=0.1)
+    np.testing.assert_array_equal(spectral.consistent(spectrum, 1024, 256, 0), spectrum)
+
+
+def test_consistency_of_silence_has_finite_gradients():
+    parts = tf.zeros((2, 8, 513))
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        found = spectral.consistent(tf.complex(parts[0], parts[1]), 1024, 256, 2)
+        total = tf.reduce_sum(spectral.power(found))
+    assert not np.abs(found).any()
+    assert np.isfinite(tape.gradient(total, parts).numpy()).all()
 
 
 def test_log_magnitude_by_formula_and_back(waveform):

@@ -38,6 +38,7 @@ def train(tmp_path, data_dir, config, training, level, phase, n_steps=2, run="ru
         training=training,
         level=level,
         phase=phase,
+        n_steps=n_steps,
         init_from=init_from,
     )
     return started.train(LoopSettings(n_steps=n_steps))
@@ -153,6 +154,7 @@ def train_gan(
         latent_dir=latent_dir,
         config=config,
         training=training,
+        n_steps=n_steps,
         adopted=Run(autoencoder_dir) if autoencoder_dir else None,
         init_from=init_from,
     )

@@ -21,16 +21,17 @@ from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 
-TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3)
+# The discriminator takes part in every other step.
+TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, adversarial_start_share=0.0)
 
 
-def parts(stage: str, data: pathlib.Path):
-    """Trainer and batches of a stage."""
+def parts(stage: str, n_steps: int, data: pathlib.Path):
+    """Trainer and batches of a stage of so many steps."""
     config = Config.from_json((data / "config.json").read_text())
     if stage == "gan":
         shards, length = Shards.open(data / "latents"), 2 * config.gan.seq_len
         held_out = shards.fixed_crops(2, length)
-        trainer = GanTrainer(config=config, training=TRAINING, held_out=held_out)
+        trainer = GanTrainer(config=config, training=TRAINING, held_out=held_out, n_steps=n_steps)
         return trainer, LatentBatches(shards, TRAINING.batch_size, length, TRAINING.seed)
     shards, length = Shards.open(data / "waveforms"), config.audio.pair_n_samples
     trainer = AutoencoderTrainer(
@@ -39,6 +40,7 @@ def parts(stage: str, data: pathlib.Path):
         level=int(stage[5]),
         phase=int(stage[-1]),
         held_out=shards.fixed_crops(2, length)[:, :, 0] / INT16_SCALE,
+        n_steps=n_steps,
     )
     return trainer, WaveformBatches(shards, TRAINING.batch_size, length, TRAINING.seed)
 
@@ -57,7 +59,7 @@ def main() -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * args.n_devices
     tf.config.set_logical_device_configuration(cpu, devices)
     with distribution.make_strategy(args.strategy).scope():
-        trainer, batches = parts(args.stage, args.out.parent)
+        trainer, batches = parts(args.stage, args.n_steps, args.out.parent)
         settings = LoopSettings(
             args.n_steps,
             n_steps_per_call=2,

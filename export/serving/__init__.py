@@ -1,5 +1,5 @@
-"""A local model server: TensorFlow Serving's REST and gRPC for one SavedModel.
+"""A local model server: TensorFlow Serving's REST and gRPC for the newest version of one model.
 
-It knows nothing about music: it serves whatever signatures the newest version has. The package
-imports without the extra `serving`; `server` and what stands below it need it.
+It knows nothing about music: it serves whatever signatures that version has. `settings` imports
+without the extra `serving`; all else needs it.
 """

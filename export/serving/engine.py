@@ -2,222 +2,134 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
-import threading
+import dataclasses
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
 from absl import logging
+from grpc import StatusCode
 
-from export.serving import errors
-from export.serving.servable import Servable
+from export.serving import metrics
+from export.serving.errors import ServingError
+from export.serving.model import Model, Signature
 from export.serving.settings import Settings
 from export.serving.versions import Versions
 
 Result = TypeVar("Result")
+Arrays = Mapping[str, np.ndarray]
+# Runs a signature with its inputs, within the limits of a request.
+Call = Callable[[Signature, Arrays], Arrays]
+# The client learns first that it is too late.
+_TENSORFLOW_LATER_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """A request with a place; its deadline is by time.monotonic()."""
+
+    tracked: metrics.Tracked
+    deadline_seconds: float
 
 
 class Engine:
-    """Runs requests on the versions of one model.
+    """Runs requests on the newest version; all but the work itself happens in one event loop.
 
-    Args:
+    Attributes:
       settings: its limits.
       versions: where requests find the version they run on.
     """
 
     def __init__(self, settings: Settings, versions: Versions):
-        self._settings = settings
-        self._versions = versions
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            settings.max_concurrency, thread_name_prefix="predict"
-        )
-        self._lock = threading.Lock()
-        self._is_idle = threading.Condition(self._lock)
+        self.settings = settings
+        self.versions = versions
+        self._threads = concurrent.futures.ThreadPoolExecutor(settings.max_concurrency, "predict")
         self._n_admitted = 0
-        self._n_running = 0
-        self._is_accepting = True
 
-    @property
-    def is_accepting(self) -> bool:
-        return self._is_accepting
-
-    @property
-    def n_running(self) -> int:
-        return self._n_running
-
-    @property
-    def n_waiting(self) -> int:
-        """Requests that are admitted and do not run: those that are being received too."""
-        return max(0, self._n_admitted - self._n_running)
-
-    def admit(self) -> Ticket:
+    @contextlib.asynccontextmanager
+    async def admit(self, api: str, client_seconds: float | None = None) -> AsyncIterator[Admitted]:
         """Lets a request in, before its body is read: what is held in memory stays bounded.
 
+        Args:
+          api: `rest` or `grpc`.
+          client_seconds: how long the client waits, if it says so.
+
         Raises:
-          ServingError: the queue is full, or the server is about to stop.
+          ServingError: the queue is full, or what happens inside takes too long.
         """
-        limit = self._settings.max_concurrency + self._settings.max_queue
-        with self._lock:
-            if not self._is_accepting:
-                raise errors.ServingError(errors.Code.UNAVAILABLE, "the server is shutting down")
+        limit = self.settings.max_concurrency + self.settings.max_queue
+        seconds = self.settings.timeout_seconds
+        if client_seconds is not None:
+            seconds = min(seconds, client_seconds)
+        with metrics.tracked(api) as tracked:
             if self._n_admitted >= limit:
-                raise errors.ServingError(
-                    errors.Code.RESOURCE_EXHAUSTED,
+                raise ServingError(
+                    StatusCode.RESOURCE_EXHAUSTED,
                     f"{limit} requests are running or waiting already: try again later",
                 )
             self._n_admitted += 1
-        return Ticket(self, self._settings.timeout_seconds)
-
-    def drain(self, grace_seconds: float) -> bool:
-        """Refuses new requests and waits for those admitted; False if some are left."""
-        with self._lock:
-            self._is_accepting = False
-            return self._is_idle.wait_for(lambda: self._n_admitted == 0, grace_seconds)
-
-    def close(self) -> None:
-        """Ends the threads. What still waits is cancelled, what still runs is left to itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _start(
-        self,
-        ticket: Ticket,
-        number: int | None,
-        work: Callable[[Servable], Result],
-    ) -> concurrent.futures.Future[Result]:
-        held = contextlib.ExitStack()
-        held.callback(ticket.close)
-        # Here and not in the thread: from now on the version cannot go.
-        servable = held.enter_context(self._versions.lease(number))
-
-        def run() -> Result:
-            ticket.check_deadline()
-            with self._lock:
-                self._n_running += 1
             try:
-                return work(servable)
-            except errors.ServingError as error:
-                if error.code is errors.Code.DEADLINE_EXCEEDED:
-                    raise ticket.timeout() from None
-                raise
-            except MemoryError:
-                raise errors.ServingError(
-                    errors.Code.RESOURCE_EXHAUSTED, "the request needs more memory than there is"
+                with metrics.ADMITTED.track_inprogress():
+                    async with asyncio.timeout(seconds):
+                        yield Admitted(tracked, time.monotonic() + seconds)
+            except TimeoutError:
+                raise ServingError(
+                    StatusCode.DEADLINE_EXCEEDED,
+                    f"no answer within {seconds:.3g} s: ask for less at a time",
                 ) from None
-            except Exception as error:
-                logging.exception("a request failed inside the server")
-                raise errors.ServingError(errors.Code.INTERNAL, "internal error") from error
             finally:
-                with self._lock:
-                    self._n_running -= 1
-                # Before the client can know: its next request finds the place free.
-                held.close()
+                self._n_admitted -= 1
 
-        try:
-            future = self._threads.submit(run)
-        except BaseException:
-            held.close()
-            raise
-        # For one that is cancelled, or too late, before it runs.
-        future.add_done_callback(lambda _: held.close())
-        return future
+    async def run(
+        self, admitted: Admitted, number: int | str | None, answer: Callable[[Model, Call], Result]
+    ) -> Result:
+        """Answers a request in a thread when its turn comes; cancelled before, it never starts.
 
-    def _release(self) -> None:
-        with self._lock:
-            self._n_admitted -= 1
-            if self._n_admitted == 0:
-                self._is_idle.notify_all()
-
-    def checked(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs, if they are not too large for an answer.
+        Args:
+          admitted: its place.
+          number: of the version that it asks for, None for the newest.
+          answer: reads the request, calls a signature of the model, writes the answer.
 
         Raises:
-          ServingError: they are.
+          ServingError: the version is not there, the request is bad, the answer too large, or
+            something inside failed.
         """
-        n_bytes = sum(_n_bytes(array) for array in outputs.values())
-        if n_bytes > self._settings.max_response_bytes:
-            raise errors.ServingError(
-                errors.Code.RESOURCE_EXHAUSTED,
+
+        def work() -> Result:
+            try:
+                with metrics.RUNNING.track_inprogress():
+                    model = self.versions.model(number)
+                    return answer(model, functools.partial(self._call, admitted))
+            except ServingError:
+                raise
+            except Exception:
+                logging.exception("a request failed inside the server")
+                raise ServingError(StatusCode.INTERNAL, "internal error") from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _call(self, admitted: Admitted, signature: Signature, inputs: Arrays) -> Arrays:
+        admitted.tracked.signature = signature.name
+        left_seconds = admitted.deadline_seconds - time.monotonic()
+        outputs = signature(inputs, left_seconds + _TENSORFLOW_LATER_SECONDS)
+        n_bytes = sum(
+            sum(map(len, array.flat)) if array.dtype == object else array.nbytes
+            for array in outputs.values()
+        )
+        if n_bytes > self.settings.max_response_bytes:
+            raise ServingError(
+                StatusCode.RESOURCE_EXHAUSTED,
                 f"the answer has {n_bytes / 2**20:.1f} MiB, more than max_response_mib, "
-                f"{self._settings.max_response_mib:g}: ask for less at a time",
+                f"{self.settings.max_response_mib:g}: ask for less at a time",
                 http_status=413,
             )
         return outputs
 
-
-class Ticket:
-    """One admitted request: its place and its deadline. It must be run or closed."""
-
-    def __init__(self, engine: Engine, timeout_seconds: float):
-        self._engine = engine
-        self._timeout_seconds = timeout_seconds
-        self._deadline_seconds = time.monotonic() + timeout_seconds
-        self._lock = threading.Lock()
-        self._is_open = True
-        self._is_started = False
-
-    @property
-    def remaining_seconds(self) -> float:
-        return max(0.0, self._deadline_seconds - time.monotonic())
-
-    def limit(self, timeout_seconds: float | None) -> None:
-        """Brings the deadline forward to the client's own."""
-        if timeout_seconds is not None and timeout_seconds < self.remaining_seconds:
-            self._timeout_seconds = timeout_seconds
-            self._deadline_seconds = time.monotonic() + timeout_seconds
-
-    def start(
-        self, number: int | None, work: Callable[[Servable], Result]
-    ) -> concurrent.futures.Future[Result]:
-        """Runs a request when its turn comes.
-
-        Args:
-          number: of the version, None for the newest.
-          work: what to do with it, in a thread of the engine.
-
-        Returns:
-          Its result or ServingError. The place is free again when it is done, not when somebody
-          stops waiting for it.
-
-        Raises:
-          ServingError: there is no such version.
-        """
-        future = self._engine._start(self, number, work)
-        self._is_started = True
-        return future
-
-    def check_deadline(self) -> None:
-        """Raises ServingError if the time is over."""
-        if self.remaining_seconds == 0:
-            raise self.timeout()
-
-    def timeout(self) -> errors.ServingError:
-        """The error of a request that took too long."""
-        return errors.ServingError(
-            errors.Code.DEADLINE_EXCEEDED,
-            f"no answer within {self._timeout_seconds:.3g} s: ask for less at a time",
-        )
-
     def close(self) -> None:
-        """Gives the place back; harmless if it is given back already."""
-        with self._lock:
-            if not self._is_open:
-                return
-            self._is_open = False
-        self._engine._release()
-
-    def __enter__(self) -> Ticket:
-        return self
-
-    def __exit__(self, *_) -> None:
-        # A request that was started keeps its place until it is done.
-        if not self._is_started:
-            self.close()
-
-
-def _n_bytes(array: np.ndarray) -> int:
-    if array.dtype == object:
-        return sum(map(len, array.flat))
-    return array.nbytes
+        """Ends the threads. What still waits is cancelled, what still runs is left to itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -11,10 +11,14 @@ one excerpt at a time and may pad inside it:
                                                                            over all frames
 
 That no seam is heard where excerpts meet is what the discriminator teaches: it always sees two
-adjacent excerpts.
+adjacent excerpts. Steps that make an excerpt's phases consistent stay inside it too.
+
+Where the config says so, both ends of a level have a linear path beside the network (`principal`).
 """
 
 from __future__ import annotations
+
+import copy
 
 import keras
 import numpy as np
@@ -24,6 +28,13 @@ from keras import layers
 from musika_tf import spectral
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks.layers import PositionModulation
+from musika_tf.networks.principal import (
+    Gain,
+    PrincipalDecoding,
+    PrincipalEncoding,
+    Standardization,
+    before_tanh,
+)
 from musika_tf.networks.spectral_norm import SpectralConv2D
 
 LEAKY_RELU_SLOPE = 0.2
@@ -42,9 +53,13 @@ def _conv(x, width: int, kernel_size: int, name: str, stride: int = 1, **options
     return convolution(x)
 
 
-def _output(x, width: int, name: str):
-    """The last layer of a network: float32 also where the others compute in half precision."""
-    return _conv(x, width, 1, name, dtype="float32")
+def _output(x, width: int, name: str, is_correction: bool = False):
+    """The last layer of a network: float32 also where the others compute in half precision.
+
+    One that corrects a principal path begins with zeros.
+    """
+    initializer = "zeros" if is_correction else "glorot_uniform"
+    return _conv(x, width, 1, name, dtype="float32", kernel_initializer=initializer)
 
 
 def _residual(x, name: str):
@@ -63,7 +78,10 @@ def build_encoder1(config: Config) -> keras.Model:
     x = inputs
     for index, width in enumerate(sizes.level1_encoder_widths):
         x = _activate(_conv(x, width, 1, f"conv{index}"))
-    latents = _output(x, sizes.level1_latent_depth, "latents")
+    latents = _output(x, sizes.level1_latent_depth, "latents", sizes.principal_path)
+    if sizes.principal_path:
+        principal = PrincipalEncoding(1, sizes.level1_latent_depth, name="principal")
+        latents = principal(inputs) + latents
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder1")
 
 
@@ -77,7 +95,11 @@ def build_decoder1(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((config.audio.excerpt_n_frames, sizes.level1_latent_depth))
     full_width, *half_widths = sizes.level1_decoder_widths
-    x = PositionModulation(name="stem_position")(_activate(_conv(inputs, full_width, 3, "stem")))
+    x = inputs
+    if sizes.principal_path:
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
+    x = PositionModulation(name="stem_position")(_activate(_conv(x, full_width, 3, "stem")))
     skips = []
     for index, width in enumerate(half_widths):
         skips.append(x)
@@ -86,9 +108,15 @@ def build_decoder1(config: Config) -> keras.Model:
     for index, skip in reversed(list(enumerate(skips))):
         x = layers.Add()([skip, _activate(_upsample(x, skip.shape[-1], 2, f"up{index}"))])
         x = PositionModulation(name=f"up{index}_position")(_residual(x, f"up{index}_conv"))
-    x = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
-    log_magnitudes = _output(x, config.audio.n_bins, "magnitude")
-    directions = _output(x, 2 * config.audio.n_bins, "phase")
+    head = _activate(_conv(x, sizes.level1_decoder_head_width, 1, "head"))
+    if sizes.principal_path:
+        # The head is for phases: magnitudes are nearly there.
+        principal = PrincipalDecoding(1, config.audio.n_bins, name="principal")
+        correction = _output(x, config.audio.n_bins, "magnitude", is_correction=True)
+        log_magnitudes = principal(code) + correction
+    else:
+        log_magnitudes = _output(head, config.audio.n_bins, "magnitude")
+    directions = _output(head, 2 * config.audio.n_bins, "phase")
     return keras.Model(inputs, [log_magnitudes, directions], name="decoder1")
 
 
@@ -97,11 +125,18 @@ def build_encoder2(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((None, sizes.level1_latent_depth))
     x = inputs
+    if sizes.principal_path:
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
     stages = zip(sizes.level2_encoder_widths, sizes.level2_strides, strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_conv(x, width, stride, f"down{index}", stride=stride))
         x = layers.Add()([x, _activate(_conv(x, width, 1, f"down{index}_conv"))])
-    latents = _output(x, sizes.level2_latent_depth, "latents")
+    depth = sizes.level2_latent_depth
+    latents = _output(x, depth, "latents", sizes.principal_path)
+    if sizes.principal_path:
+        principal = PrincipalEncoding(config.level2_ratio, depth, name="principal")
+        latents = principal(code) + Gain(name="gain")(latents)
     return keras.Model(inputs, keras.ops.tanh(latents), name="encoder2")
 
 
@@ -110,12 +145,20 @@ def build_decoder2(config: Config) -> keras.Model:
     sizes = config.autoencoder
     inputs = keras.Input((config.excerpt_n_latents, sizes.level2_latent_depth))
     first_width, *widths = sizes.level2_decoder_widths
-    x = _residual(_activate(_conv(inputs, first_width, 3, "stem")), "stem_conv")
+    x = inputs
+    if sizes.principal_path:
+        code = before_tanh(inputs)
+        x = Standardization(name="standardization")(code)
+    x = _residual(_activate(_conv(x, first_width, 3, "stem")), "stem_conv")
     stages = zip(widths, reversed(sizes.level2_strides), strict=True)
     for index, (width, stride) in enumerate(stages):
         x = _activate(_upsample(x, width, stride, f"up{index}"))
         x = _residual(_residual(x, f"up{index}_conv0"), f"up{index}_conv1")
-    latents = _output(x, sizes.level1_latent_depth, "latents")
+    depth = sizes.level1_latent_depth
+    latents = _output(x, depth, "latents", sizes.principal_path)
+    if sizes.principal_path:
+        principal = PrincipalDecoding(config.level2_ratio, depth, name="principal")
+        latents = principal(code) + Gain(name="gain")(latents)
     return keras.Model(inputs, keras.ops.tanh(latents), name="decoder2")
 
 
@@ -215,6 +258,12 @@ class Autoencoder:
             self.networks["encoder2"] = build_encoder2(config)
             self.networks["decoder2"] = build_decoder2(config)
 
+    def with_network(self, name: str, network: keras.Model) -> Autoencoder:
+        """The same autoencoder but for one network."""
+        other = copy.copy(self)
+        other.networks = self.networks | {name: network}
+        return other
+
     def stft(self, waveforms: tf.Tensor) -> tf.Tensor:
         """float32 [batch, n_samples] → complex64 [batch, n_frames, n_bins]."""
         audio = self.config.audio
@@ -253,8 +302,17 @@ class Autoencoder:
         return self.spectrum(*self.decode1(self.decode2(latents)))
 
     def spectrum(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
-        """What decoder 1 gives → complex spectrum [batch, n_frames, n_bins]."""
-        return direction_to_spectrum(log_magnitudes, directions, self._carrier)
+        """What decoder 1 gives of whole excerpts → complex spectrum [batch, n_frames, n_bins].
+
+        Its phases are made consistent, each excerpt's on its own, by as many steps as the config
+        says.
+        """
+        audio = self.config.audio
+        spectrum = direction_to_spectrum(log_magnitudes, directions, self._carrier)
+        excerpts = tf.reshape(spectrum, (-1, audio.excerpt_n_frames, audio.n_bins))
+        n_steps = self.config.autoencoder.consistency_n_steps
+        excerpts = spectral.consistent(excerpts, audio.window_size, audio.hop_size, n_steps)
+        return tf.reshape(excerpts, tf.shape(spectrum))
 
     def directions(self, spectrum: tf.Tensor) -> tf.Tensor:
         """The phase directions with which `spectrum` would give this spectrum's phases."""

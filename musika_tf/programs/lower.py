@@ -42,10 +42,12 @@ def main(argv: list[str]) -> None:
 
 
 def _start(run: Run) -> stage.StartedStage:
+    training = training_flags.config(run.saved_training)
     shared = {
         "run": run,
         "config": system_flags.config(run.saved_config),
-        "training": training_flags.config(run.saved_training),
+        "training": training,
+        "n_steps": training.n_steps_of(STAGE.value),
         "init_from": run_flags.INIT_FROM.value,
         "flags_text": saving.flags_into_string(),
     }

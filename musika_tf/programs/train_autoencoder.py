@@ -17,6 +17,7 @@ from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
+from musika_tf.runs.stages import autoencoder_stage
 from musika_tf.training import stage
 
 DATA_DIR = paths.define("data_dir", "Waveform shards.", required=True)
@@ -29,7 +30,8 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
-    n_steps = training.level1_n_steps if LEVEL.value == 1 else training.level2_n_steps
+    name = autoencoder_stage(LEVEL.value, PHASE.value).name
+    settings = loop_flags.settings(training.n_steps_of(name))
     with loop_flags.strategy().scope():
         started = stage.start_autoencoder(
             run=run,
@@ -38,10 +40,11 @@ def main(argv: list[str]) -> None:
             training=training,
             level=LEVEL.value,
             phase=PHASE.value,
+            n_steps=settings.n_steps,
             init_from=run_flags.INIT_FROM.value,
             flags_text=saving.flags_into_string(),
         )
-        started.train(loop_flags.settings(n_steps))
+        started.train(settings)
 
 
 def run() -> None:

@@ -27,17 +27,19 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
+    settings = loop_flags.settings(training.n_steps_of("gan"))
     with loop_flags.strategy().scope():
         started = stage.start_gan(
             run=run,
             latent_dir=LATENT_DIR.value,
             config=system_flags.config(run.saved_config),
             training=training,
+            n_steps=settings.n_steps,
             adopted=Run(AUTOENCODER.value) if AUTOENCODER.value else None,
             init_from=run_flags.INIT_FROM.value,
             flags_text=saving.flags_into_string(),
         )
-        started.train(loop_flags.settings(training.gan_n_steps))
+        started.train(settings)
 
 
 def run() -> None:

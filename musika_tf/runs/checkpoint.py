@@ -52,8 +52,10 @@ def _save(folder: pathlib.Path, kind: str, variables, step: int, n_kept: int) ->
 
 def save_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays."""
+    content = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
     with files.written_aside(path) as new:
-        safetensors.numpy.save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, new)
+        # Not by save_file, whose files nobody else may read.
+        new.write_bytes(content)
 
 
 def save_weights(

@@ -2,8 +2,8 @@
 
 The folder is a run folder: whatever takes a run takes it (`musika-generate --model_dir`,
 `musika-export --run_dir`, `musika-encode --run_dir`, `--autoencoder`, `--init_from`). What only
-going on with the same training needs is left out: optimizers, and the generator of which the
-released one is the moving average.
+going on with the same training needs is left out: optimizers, and the generator and the decoder of
+which the released ones are the moving averages.
 
     README.md                 the card
     config.json               the system
@@ -30,8 +30,8 @@ from musika_tf.runs.stages import STAGES
 
 CARD_FILE = "README.md"
 CURVES_FILE = "curves.png"
-# Whose average is released.
-_LEFT_OUT = ("generator",)
+# Whose averages are released.
+_LEFT_OUT = ("generator", "decoder2_learning")
 
 
 def release(
@@ -76,7 +76,7 @@ def _copy_networks(run: Run, made: Run, provenance: dict[str, Any], with_best: b
     """Checkpoints of the autoencoder and the GAN, and what says where they come from."""
     (made.folder / CONFIG_FILE).write_text(run.config.to_json(), encoding="utf-8")
     source = run.autoencoder_checkpoint
-    checkpoint.save_weights(source, made.stage_dir(source.parent.name))
+    checkpoint.save_weights(source, made.stage_dir(source.parent.name), left_out=_LEFT_OUT)
     of_autoencoder = {stage: origin for stage, origin in provenance.items() if stage != "gan"}
     text = json.dumps(of_autoencoder, indent=2)
     (made.folder / ADOPTED_FILE).write_text(text + "\n", encoding="utf-8")

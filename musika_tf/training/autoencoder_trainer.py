@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,7 +12,13 @@ import tensorflow as tf
 from musika_tf import spectral
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import precision, spectral_norm
-from musika_tf.networks.autoencoder import Autoencoder, build_discriminator
+from musika_tf.networks.autoencoder import (
+    Autoencoder,
+    build_decoder1,
+    build_decoder2,
+    build_discriminator,
+)
+from musika_tf.runs import checkpoint
 from musika_tf.training import losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
@@ -22,11 +29,18 @@ N_EXCERPTS = 2
 class AutoencoderTrainer(Trainer):
     """Trains the networks of one level in one phase; everything else stays as it is.
 
-    | level, phase | trained              | objective                                   |
-    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                        |
-    | 1, 2         | decoder 1            | adversarial + L1 + multi-scale, with phases |
-    | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1        |
-    | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1        |
+    | level, phase | trained              | objective                                         |
+    | 1, 1         | encoder 1, decoder 1 | L1 of log magnitudes                              |
+    | 1, 2         | decoder 1            | multi-scale + L1 + adversarial, all of waveforms  |
+    | 2, 1         | encoder 2, decoder 2 | as 1, 1 through the frozen decoder 1              |
+    | 2, 2         | decoder 2            | as 1, 2 through the frozen decoder 1              |
+
+    In phase 2 the networks hold the decoder twice: `decoder1_learning` is what gradients move, and
+    `decoder1` its moving average, which is what later stages and listeners get. The discriminator
+    comes in for the last part of the steps, and then takes part every few steps (ours).
+
+    What level 2 is compared with is what decoder 1 makes of the true level-1 latents (ours; the
+    paper does so for the discriminator, §4.1): it cannot and need not do better than level 1.
 
     Args:
       config: the system.
@@ -34,6 +48,7 @@ class AutoencoderTrainer(Trainer):
       level, phase: 1 or 2.
       held_out: float32 [n, k·excerpt_n_samples + overlap_size], k even: mono excerpts that
         `validate` and `sample` use; never trained on.
+      n_steps: length of the stage, see `Trainer`.
     """
 
     def __init__(
@@ -44,8 +59,9 @@ class AutoencoderTrainer(Trainer):
         level: int,
         phase: int,
         held_out: np.ndarray,
+        n_steps: int | None = None,
     ):
-        super().__init__(training)
+        super().__init__(training, n_steps)
         self.config = config
         self.level, self.phase = level, phase
         with precision.networks_of(training.precision):
@@ -59,6 +75,13 @@ class AutoencoderTrainer(Trainer):
         config = self.config
         self.autoencoder = Autoencoder(config, n_levels=self.level)
         self.networks = dict(self.autoencoder.networks)
+        # What gradients move: the autoencoder itself, or one with another decoder.
+        self._learning = self.autoencoder
+        if self.phase == 2:
+            learning = {1: build_decoder1, 2: build_decoder2}[self.level](config)
+            self.networks[self._learning_name] = learning
+            self._start_learning()
+            self._learning = self.autoencoder.with_network(self._decoder_name, learning)
         self.trained = {"decoder": self._trained_variables()}
         if self.phase == 2:
             n_samples = N_EXCERPTS * config.audio.excerpt_n_samples - config.audio.overlap_size
@@ -68,37 +91,88 @@ class AutoencoderTrainer(Trainer):
             self.trained["discriminator"] = self.discriminator.trainable_variables
 
     @property
+    def _decoder_name(self) -> str:
+        return f"decoder{self.level}"
+
+    @property
+    def _learning_name(self) -> str:
+        return f"{self._decoder_name}_learning"
+
+    @property
     def _discriminator_stft(self) -> tuple[int, int]:
         return self.config.audio.discriminator_window_size, self.config.audio.hop_size
 
     def _trained_variables(self) -> list[keras.Variable]:
-        encoder, decoder = (self.networks[f"{name}{self.level}"] for name in ("encoder", "decoder"))
+        networks = self._learning.networks
+        encoder, decoder = networks[f"encoder{self.level}"], networks[self._decoder_name]
         if self.phase == 2:
             return decoder.trainable_variables
         variables = encoder.trainable_variables + decoder.trainable_variables
-        unused = decoder.get_layer("phase").trainable_variables if self.level == 1 else []
-        return [v for v in variables if not any(v is u for u in unused)]
+        for_phases = [v for name in self._phase_layers for v in decoder.get_layer(name).weights]
+        return [v for v in variables if not any(v is other for other in for_phases)]
 
-    def inherited_networks(self) -> dict[str, keras.Model]:
-        """Networks whose weights the stage before hands over: all but what this stage starts."""
+    @property
+    def _phase_layers(self) -> tuple[str, ...]:
+        """Layers of the decoder that only phases need: phase 1 does not train them."""
+        if self.level == 2:
+            return ()
+        return ("head", "phase") if self.config.autoencoder.principal_path else ("phase",)
+
+    @property
+    def new_networks(self) -> tuple[str, ...]:
+        """Networks that the stage before does not hand over."""
+        return ("discriminator",) if self.phase == 2 else ("encoder2", "decoder2")
+
+    def begin_with(self, path: pathlib.Path, left_out: Sequence[str] = ()) -> None:
+        """Takes over the weights of a checkpoint.
+
+        Where it holds no decoder that learns, being of phase 1 or released, that one starts from
+        the decoder.
+
+        Args:
+          path: the checkpoint.
+          left_out: names of networks that keep what they have.
+        """
+        taken = {name: net for name, net in self.networks.items() if name not in left_out}
+        if self._learning_name not in checkpoint.network_names(path):
+            taken.pop(self._learning_name, None)
+        checkpoint.load_networks(path, taken)
+        if self.phase == 2 and self._learning_name not in taken:
+            self._start_learning()
+
+    def _start_learning(self) -> None:
+        weights = self.networks[self._decoder_name].get_weights()
+        self.networks[self._learning_name].set_weights(weights)
+
+    def is_due(self, name: str) -> bool | tf.Tensor:
+        """The discriminator is trained from its share of the steps on, every few steps."""
+        return name != "discriminator" or self._is_adversarial()
+
+    def _is_adversarial(self) -> tf.Tensor:
+        """Whether the discriminator takes part in this step."""
+        start = self.training.adversarial_start_share * (self.n_steps or 0)
+        step = self.state["step"].read_value()
+        return (step % self.training.adversarial_period == 0) & (self._n_done() >= start)
+
+    def after_update(self) -> None:
+        """Moves the averaged decoder towards the one that learns."""
         if self.phase == 2:
-            new = ["discriminator"]
-        else:
-            new = ["encoder2", "decoder2"]
-        return {name: network for name, network in self.networks.items() if name not in new}
+            self.move_average(self.networks[self._decoder_name], self.networks[self._learning_name])
 
     # Forward
 
-    def _decode(self, level1_latents: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(
+        self, autoencoder: Autoencoder, level1_latents: tf.Tensor, level: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Level-1 latents through `level` levels: log magnitudes and phase directions."""
         if level == 2:
-            latents = self.autoencoder.encode2(level1_latents)
+            latents = autoencoder.encode2(level1_latents)
             if self.phase == 2:
                 latents = tf.stop_gradient(latents)
-            level1_latents = self.autoencoder.decode2(latents)
+            level1_latents = autoencoder.decode2(latents)
         elif self.phase == 2:
             level1_latents = tf.stop_gradient(level1_latents)
-        return self.autoencoder.decode1(level1_latents)
+        return autoencoder.decode1(level1_latents)
 
     def _waveform(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
         spectrum = self.autoencoder.spectrum(log_magnitudes, directions)
@@ -122,48 +196,81 @@ class AutoencoderTrainer(Trainer):
         return self._waveform_gradients(waveforms, log_magnitudes)
 
     def _magnitude_gradients(self, log_magnitudes: tf.Tensor):
+        target = log_magnitudes
+        if self.level == 2:
+            target, _ = self.autoencoder.decode1(self.autoencoder.encode1(log_magnitudes))
         with tf.GradientTape() as tape:
-            decoded, _ = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
-            loss = losses.l1(log_magnitudes, decoded)
-            target = self.target(loss)
-        gradients = {"decoder": tape.gradient(target, self.trained["decoder"])}
+            level1_latents = self.autoencoder.encode1(log_magnitudes)
+            decoded, _ = self._decode(self.autoencoder, level1_latents, self.level)
+            loss = losses.l1(target, decoded)
+            scaled = self.target(loss)
+        gradients = {"decoder": tape.gradient(scaled, self.trained["decoder"])}
         return gradients, {"decoder/log_magnitude_l1": loss}
 
     def _waveform_gradients(self, waveforms: tf.Tensor, log_magnitudes: tf.Tensor):
-        spectral_norm.update_all(self.discriminator)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
-        real = self._complete(waveforms)
-        # Level 2 learns to be taken for level 1 alone (paper §4.1).
-        reference = real if self.level == 1 else self._waveform(*self._decode(level1_latents, 1))
+        target = self._complete(waveforms)
+        if self.level == 2:
+            target = self._waveform(*self._decode(self.autoencoder, level1_latents, 1))
+        # At every step: replicas cannot write inside a condition.
+        spectral_norm.update_all(self.discriminator)
+        return tf.cond(
+            self._is_adversarial(),
+            lambda: self._decoder_gradients(level1_latents, target, with_adversary=True),
+            lambda: self._decoder_gradients(level1_latents, target, with_adversary=False),
+        )
+
+    def _decoder_gradients(
+        self, level1_latents: tf.Tensor, target: tf.Tensor, with_adversary: bool
+    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """Of both networks; without the adversary its gradients and metrics are zero."""
         with tf.GradientTape(persistent=True) as tape:
-            decoded, directions = self._decode(level1_latents, self.level)
-            fake = self._waveform(decoded, directions)
-            views = self._discriminator_view(tf.concat([reference, fake], axis=0))
-            real_logits, fake_logits = tf.split(self.discriminator(views), 2)
-            terms = {
-                "adversarial": losses.hinge_generator_loss(fake_logits),
-                "log_magnitude_l1": losses.l1(log_magnitudes, decoded),
-                "multi_scale": losses.multi_scale_spectral_distance(
-                    real, fake, self.config.audio.multi_scale_hop_sizes
-                ),
-            }
-            decoder_loss = (
-                terms["adversarial"]
-                + self.training.reconstruction_weight * terms["log_magnitude_l1"]
+            made = self._waveform(*self._decode(self._learning, level1_latents, self.level))
+            terms = self._reconstruction_terms(target, made)
+            loss = (
+                self.training.reconstruction_weight * terms["log_magnitude_l1"]
                 + self.training.multi_scale_weight * terms["multi_scale"]
             )
-            discriminator_loss = losses.hinge_discriminator_loss(real_logits, fake_logits)
-            targets = {
-                "decoder": self.target(decoder_loss),
-                "discriminator": self.target(discriminator_loss),
-            }
-        gradients = {
-            name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
+            if with_adversary:
+                adversary = self._adversarial_terms(target, made)
+                loss += adversary["adversarial"]
+                discriminator_target = self.target(adversary["hinge"])
+            decoder_target = self.target(loss)
+        gradients = {"decoder": tape.gradient(decoder_target, self.trained["decoder"])}
+        discriminated = self.trained["discriminator"]
+        if with_adversary:
+            gradients["discriminator"] = tape.gradient(discriminator_target, discriminated)
+        else:
+            adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
+            gradients["discriminator"] = [tf.zeros_like(variable) for variable in discriminated]
+        # A call's metrics are means over its steps: these become means over the adversary's.
+        period = self.training.adversarial_period
+        return gradients, {
+            "decoder/log_magnitude_l1": terms["log_magnitude_l1"],
+            "decoder/multi_scale": terms["multi_scale"],
+            "decoder/adversarial": period * adversary["adversarial"],
+            "discriminator/hinge": period * adversary["hinge"],
+            "discriminator/real_logit": period * adversary["real"],
+            "discriminator/fake_logit": period * adversary["fake"],
         }
-        return gradients, {f"decoder/{name}": value for name, value in terms.items()} | {
-            "discriminator/hinge": discriminator_loss,
-            "discriminator/real_logit": tf.reduce_mean(real_logits),
-            "discriminator/fake_logit": tf.reduce_mean(fake_logits),
+
+    def _reconstruction_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Distances of waveforms [batch, n_samples]."""
+        spectrograms = (self.autoencoder.log_spectrogram(w) for w in (target, made))
+        hop_sizes = self.config.audio.multi_scale_hop_sizes
+        return {
+            "log_magnitude_l1": losses.l1(*spectrograms),
+            "multi_scale": losses.multi_scale_spectral_distance(target, made, hop_sizes),
+        }
+
+    def _adversarial_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = self._discriminator_view(tf.concat([target, made], axis=0))
+        real_logits, fake_logits = tf.split(self.discriminator(views), 2)
+        return {
+            "adversarial": losses.hinge_generator_loss(fake_logits),
+            "hinge": losses.hinge_discriminator_loss(real_logits, fake_logits),
+            "real": tf.reduce_mean(real_logits),
+            "fake": tf.reduce_mean(fake_logits),
         }
 
     # Held-out figures and samples
@@ -178,7 +285,7 @@ class AutoencoderTrainer(Trainer):
     def _held_out_figures(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         log_magnitudes = self.autoencoder.log_spectrogram(waveforms)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
-        decoded, directions = self._decode(level1_latents, self.level)
+        decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
         figures = {"held_out/log_magnitude_l1": losses.l1(log_magnitudes, decoded)}
         if self.phase == 2:
             real, fake = self._complete(waveforms), self._waveform(decoded, directions)
@@ -211,10 +318,9 @@ class AutoencoderTrainer(Trainer):
         }
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
-        """Tells of a discriminator that wins."""
-        if self.phase == 1:
-            return None
-        return won_diagnosis(metrics["discriminator/hinge"], "raise --multi_scale_weight")
+        """Tells of a discriminator that wins, once it has come in."""
+        hinge = metrics.get("discriminator/hinge", 0.0)
+        return won_diagnosis(hinge, "raise --multi_scale_weight") if hinge > 0.0 else None
 
     def sample(self) -> Samples:
         """Reconstructions of held-out excerpts; the originals are their references.
@@ -223,7 +329,8 @@ class AutoencoderTrainer(Trainer):
         """
         originals = self._held_out[:3]
         log_magnitudes = self.autoencoder.log_spectrogram(originals)
-        decoded, directions = self._decode(self.autoencoder.encode1(log_magnitudes), self.level)
+        level1_latents = self.autoencoder.encode1(log_magnitudes)
+        decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
         if self.phase == 1:
             directions = self.autoencoder.directions(self.autoencoder.stft(originals))
         waveforms, references = {}, {}

@@ -52,6 +52,7 @@ class GanTrainer(Trainer):
         units: what belongs to `held_out`, and what the pieces of `sample` are told.
       decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
         nothing to play.
+      n_steps: length of the stage, see `Trainer`.
 
     Raises:
       ValueError: held_out or its conditioning has another shape, or one of a conditional system is
@@ -68,8 +69,9 @@ class GanTrainer(Trainer):
         held_out: np.ndarray | None,
         held_out_conditioning: np.ndarray | None = None,
         decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        n_steps: int | None = None,
     ):
-        super().__init__(training)
+        super().__init__(training, n_steps)
         self.config = config
         with precision.networks_of(training.precision):
             self.generator = gan.build_generator(config)
@@ -246,16 +248,7 @@ class GanTrainer(Trainer):
 
     def after_update(self) -> None:
         """Moves the averaged generator towards the generator."""
-        # A short memory at first: the early weights are not worth remembering.
-        n_done = tf.cast(self.state["step"].read_value(), tf.float32)
-        decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
-
-        def move(average, current, decay):
-            average.assign(decay * average + (1.0 - decay) * current)
-
-        pairs = zip(self.generator_average.weights, self.generator.weights, strict=True)
-        for average, current in pairs:
-            distribution.update(average.value, move, current.value, decay)
+        self.move_average(self.generator_average, self.generator)
 
     # Held-out figures and samples
 

@@ -118,7 +118,7 @@ class LoopState:
         self.best_figure = tf.Variable(float("inf"), name="best_figure", trainable=False)
         newest = checkpoint.latest(stage_dir)
         if newest:
-            _restore(newest, trainer, self.variables())
+            checkpoint.restore(newest, self.variables())
         self.step = int(trainer.state["step"].numpy())
         if distribution.is_chief():
             checkpoint.remove_best_after(stage_dir, self.step)
@@ -293,14 +293,6 @@ class _Run:
             mininterval=1.0,
             disable=not distribution.is_chief(),
         )
-
-
-def _restore(path: pathlib.Path, trainer: Trainer, variables: dict[str, tf.Variable]) -> None:
-    """Everything as it was, but for the learning rates, which are those asked for now."""
-    rates = _learning_rates(trainer)
-    checkpoint.restore(path, variables)
-    for name, rate in rates.items():
-        trainer.optimizers[name].learning_rate = rate
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:

@@ -109,7 +109,7 @@ class LoweredStep:
         path = folder / f"checkpoint-{int(state['state/step']):08d}.safetensors"
         arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
         with files.written_aside(path) as new:
-            safetensors.numpy.save_file(arrays, new)
+            new.write_bytes(safetensors.numpy.save(arrays))
         return path
 
 

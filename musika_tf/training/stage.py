@@ -15,7 +15,7 @@ from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run, require_same_encoder
 from musika_tf.runs.stages import autoencoder_stage
-from musika_tf.training import distribution
+from musika_tf.training import distribution, principal_fit
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -57,6 +57,7 @@ def start_autoencoder(
     training: TrainingConfig,
     level: int,
     phase: int,
+    n_steps: int,
     init_from: str | os.PathLike | None = None,
     flags_text: str = "",
 ) -> StartedStage:
@@ -68,6 +69,7 @@ def start_autoencoder(
       config: the system; must be the one that the run was started with.
       training: how to train.
       level, phase: 1 or 2.
+      n_steps: length of the stage.
       init_from: weights to begin a new run's stage with, see `Run.initial_checkpoint`.
       flags_text: flags of the program, kept beside the checkpoints.
 
@@ -93,14 +95,18 @@ def start_autoencoder(
         level=level,
         phase=phase,
         held_out=datasets.held_out_waveforms(shards, audio, N_HELD_OUT),
+        n_steps=n_steps,
     )
     if before:
-        checkpoint.load_networks(before, trainer.inherited_networks())
+        trainer.begin_with(before, left_out=trainer.new_networks)
     if initial:
-        checkpoint.load_networks(initial, trainer.networks)
+        trainer.begin_with(initial)
     if distribution.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         run.begin(stage.name, config, training, flags_text)
+    is_untrained = phase == 1 and not (initial or checkpoint.latest(folder))
+    if is_untrained and config.autoencoder.principal_path:
+        principal_fit.install(trainer.autoencoder, level, shards, folder)
     return StartedStage(trainer, batches, folder)
 
 
@@ -110,6 +116,7 @@ def start_gan(
     latent_dir: str | os.PathLike,
     config: Config,
     training: TrainingConfig,
+    n_steps: int,
     adopted: Run | None = None,
     init_from: str | os.PathLike | None = None,
     flags_text: str = "",
@@ -121,6 +128,7 @@ def start_gan(
       latent_dir: latent shards that this run's encoders made.
       config: the system; must be the one that the run was started with.
       training: how to train.
+      n_steps: length of the stage.
       adopted: another run whose autoencoder to take over; None: the run has its own.
       init_from: weights to begin a new run's GAN with, see `Run.initial_checkpoint`; they must
         have been trained on latents of the same encoders.
@@ -141,7 +149,7 @@ def start_gan(
     if init_from and not checkpoint.latest(folder):
         initial = run.initial_checkpoint("gan", init_from, config)
         require_same_encoder(initial, fingerprint)
-    trainer, batches = _gan_parts(shards, config, training, codec)
+    trainer, batches = _gan_parts(shards, config, training, n_steps, codec)
     if initial:
         _begin_with(initial, trainer)
     if distribution.is_chief():
@@ -166,7 +174,7 @@ def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
 
 
 def _gan_parts(
-    shards: Shards, config: Config, training: TrainingConfig, codec: FileCodec
+    shards: Shards, config: Config, training: TrainingConfig, n_steps: int, codec: FileCodec
 ) -> tuple[GanTrainer, LatentBatches]:
     crop_n_latents = 2 * config.gan.seq_len
     batches = LatentBatches(
@@ -179,6 +187,7 @@ def _gan_parts(
         held_out=shards.crops(held_out, crop_n_latents),
         held_out_conditioning=batches.signals and batches.signals.crops(held_out, crop_n_latents),
         decode=lambda latents: codec.decode(latents[0])[None],
+        n_steps=n_steps,
     )
     return trainer, batches
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -63,7 +64,13 @@ class Trainer(abc.ABC):
     state: dict[str, tf.Variable]
     best_figure: str
 
-    def __init__(self, training: TrainingConfig):
+    def __init__(self, training: TrainingConfig, n_steps: int | None = None):
+        """Must come before networks are built: it seeds them.
+
+        Args:
+          training: how to train.
+          n_steps: length of the stage, over which the learning rate falls; None: it stays.
+        """
         if training.batch_size % distribution.n_replicas():
             raise ValueError(
                 f"batch_size={training.batch_size} must be a multiple of the "
@@ -71,6 +78,7 @@ class Trainer(abc.ABC):
             )
         keras.utils.set_random_seed(training.seed)
         self.training = training
+        self.n_steps = n_steps
 
     def _finish_building(self) -> None:
         """Makes optimizers and state for what the subclass has built."""
@@ -106,6 +114,11 @@ class Trainer(abc.ABC):
           By optimizer the gradients of `self.target(loss)`, as `trained` orders them; and scalar
           metrics by slash-separated name.
         """
+
+    def is_due(self, name: str) -> bool | tf.Tensor:
+        """Inside a step: whether this step moves what an optimizer trains."""
+        del name
+        return True
 
     def after_update(self) -> None:  # noqa: B027 (most trainers have nothing to do here)
         """Called inside the step once the weights have changed."""
@@ -147,17 +160,31 @@ class Trainer(abc.ABC):
         numbers = [*metrics.values(), *(g for group in gradients.values() for g in group)]
         n_bad = tf.add_n([tf.cast(~_is_finite(number), tf.float32) for number in numbers])
         is_good = tf.equal(distribution.sum_over_replicas(n_bad), 0.0)
-        distribution.run_if(is_good, self._update, gradients)
+        for name, group in gradients.items():
+            is_moved = is_good & self.is_due(name)
+            distribution.run_if(is_moved, functools.partial(self._update, name), group)
+        distribution.run_if(is_good, self.after_update)
         self._count(is_good)
         return metrics | {"skipped": 1.0 - tf.cast(is_good, tf.float32)}
 
-    def _update(self, gradients: Gradients) -> None:
-        for name, optimizer in self.optimizers.items():
-            unscaled = gradients[name]
-            if "loss_scale" in self.state:
-                unscaled = [g / self.state["loss_scale"] for g in unscaled]
-            optimizer.apply(unscaled, self.trained[name])
-        self.after_update()
+    def _update(self, name: str, gradients: list[tf.Tensor]) -> None:
+        self.optimizers[name].learning_rate.assign(self._learning_rate())
+        if "loss_scale" in self.state:
+            gradients = [gradient / self.state["loss_scale"] for gradient in gradients]
+        self.optimizers[name].apply(gradients, self.trained[name])
+
+    def _learning_rate(self) -> float | tf.Tensor:
+        """Falls by half a cosine to its final share at the end of the stage, and stays there."""
+        if self.n_steps is None:
+            return self.training.learning_rate
+        share = self.training.final_learning_rate_share
+        progress = tf.minimum(self._n_done() / self.n_steps, 1.0)
+        fallen = 0.5 - 0.5 * tf.cos(np.pi * progress)
+        return self.training.learning_rate * (1.0 - (1.0 - share) * fallen)
+
+    def _n_done(self) -> tf.Tensor:
+        """Steps before this one, float32."""
+        return tf.cast(self.state["step"].read_value(), tf.float32)
 
     def _count(self, is_good: tf.Tensor) -> None:
         state, n_bad = self.state, tf.cast(~is_good, tf.int64)
@@ -170,6 +197,23 @@ class Trainer(abc.ABC):
             factor = tf.where(is_grown, 2.0, tf.where(is_good, 1.0, 0.5))
             state["loss_scale"].assign(state["loss_scale"] * factor)
             state["n_good_in_a_row"].assign(tf.where(is_grown, tf.zeros_like(n_good), n_good))
+
+    def move_average(self, average: keras.Model, current: keras.Model) -> None:
+        """Inside a step: moves the weights of an average towards those of a network that learns.
+
+        It has a short memory at first: the early weights are not worth remembering.
+
+        Args:
+          average, current: two networks of the same build.
+        """
+        n_done = self._n_done()
+        decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
+
+        def move(average, current, decay):
+            average.assign(decay * average + (1.0 - decay) * current)
+
+        for ours, theirs in zip(average.weights, current.weights, strict=True):
+            distribution.update(ours.value, move, theirs.value, decay)
 
     # What is kept
 
