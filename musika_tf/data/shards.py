@@ -299,10 +299,10 @@ class Shards:
         """Reads crops at given positions: [len(positions), crop_n_rows, n_channels]."""
         return np.stack([self.rows(source)[row : row + crop_n_rows] for source, row in positions])
 
-    def random_crops(
+    def random_positions(
         self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
-    ) -> np.ndarray:
-        """Draws crops, every position of the split equally likely.
+    ) -> list[Position]:
+        """Draws positions of crops, every one of the split equally likely.
 
         A crop lies inside one source; sources shorter than a crop are left out.
 
@@ -312,19 +312,9 @@ class Shards:
           crop_n_rows: rows of each crop.
           split: 'train' or 'validation'.
 
-        Returns:
-          [n_crops, crop_n_rows, n_channels] of the shards' dtype.
-
         Raises:
           ValueError: no source of the split is long enough.
         """
-        positions = self.random_positions(rng, n_crops, crop_n_rows, split)
-        return self.crops(positions, crop_n_rows)
-
-    def random_positions(
-        self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
-    ) -> list[Position]:
-        """Positions of `random_crops`, for reading other aligned arrays at the same places."""
         table = self._position_table(crop_n_rows, split)
         return table.locate(rng.integers(table.n_positions, size=n_crops))
 
