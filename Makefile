@@ -1,4 +1,5 @@
 # Needs Python 3.11 and make; everything else is installed into VENV from requirements.lock.
+# musika_tf itself runs on Python 3.11 to 3.13: pip install 'musika_tf[serving]'.
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -12,18 +13,29 @@ PYTEST := $(BIN)/python -m pytest -q
 # Tests of one file stay in one process: they share what TensorFlow has traced.
 PARALLEL := -n $(TEST_PROCESSES) --dist loadfile
 
-.PHONY: help setup test test-large lint format play demo lock clean
+# For the newest packages: the first interpreter of these that runs, and a venv of its own.
+NEWEST_PYTHON ?= $(shell for python in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python \
+	python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python; do \
+	"$$python" -c "" 2>/dev/null && echo "$$python" && break; done)
+NEWEST_VENV ?= .venv-newest
+# Mathematics, a step of training, the player, gRPC, and every program once.
+NEWEST_TESTS := $(addprefix tests/test_,spectral.py losses.py coordinates.py autoencoder.py \
+	gan.py gan_trainer.py::test_compiled_step_changes_all_networks_but_not_the_mix player.py \
+	serving_grpc.py programs.py)
+
+.PHONY: help setup test test-newest test-large lint format play demo lock clean
 
 help:
 	@echo "make setup       install everything into $(VENV)"
 	@echo "make test        lint, then the default tests"
+	@echo "make test-newest core tests with the newest TensorFlow, on Python 3.13 or 3.12"
 	@echo "make test-large  the default tests and the large ones"
 	@echo "make lint        check style, formatting and who imports whom"
 	@echo "make format      correct style and formatting"
 	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
 	@echo "make play        only play the trained models"
 	@echo "make lock        renew requirements.lock from setup.py"
-	@echo "make clean       remove $(VENV) and caches; data and runs stay"
+	@echo "make clean       remove $(VENV), $(NEWEST_VENV) and caches; data and runs stay"
 
 setup: $(STAMP)
 
@@ -32,7 +44,7 @@ $(STAMP): requirements.lock setup.py
 		echo "$(PYTHON) was not found: install Python 3.11, or name it: make PYTHON=/path/to/python3.11"; \
 		exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "$(PYTHON) is not Python 3.11, which tempocnn and keras both need"; exit 1; }
+		echo "$(PYTHON) is not Python 3.11, which requirements.lock is for"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
@@ -49,6 +61,14 @@ format: setup
 
 test: lint
 	$(PYTEST) $(PARALLEL)
+
+test-newest:
+	@python="$(NEWEST_PYTHON)"; if [ -z "$$python" ]; then \
+		echo "no Python 3.13 or 3.12 runs here: nothing was tested with the newest TensorFlow"; exit; \
+	fi; set -ex; \
+	"$$python" -m venv $(NEWEST_VENV); \
+	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[serving,test]"; \
+	$(NEWEST_VENV)/bin/python -m pytest -q $(NEWEST_TESTS)
 
 test-large: lint
 	$(PYTEST) $(PARALLEL) --run_large
@@ -97,9 +117,10 @@ lock:
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet pip-tools && \
 	CUSTOM_COMPILE_COMMAND="make lock" "$$scratch/bin/pip-compile" --quiet --generate-hashes \
-		--allow-unsafe --strip-extras --extra test --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --no-emit-options --output-file requirements.lock setup.py
+		--allow-unsafe --strip-extras --extra mp3 --extra serving --extra tempo --extra test \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		--output-file requirements.lock setup.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(NEWEST_VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

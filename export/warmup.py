@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 from collections.abc import Mapping
 
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from google.protobuf import message
 
 from export.schema import Signature
 from export.verification.checks import WARMUP_FILE
 
 
 def write(version_dir: str | os.PathLike, contract: Mapping[str, Signature]) -> None:
-    """Writes one request a signature, of one row, to where TensorFlow Serving looks for them."""
+    """Writes one request a signature, of one row, to where TensorFlow Serving looks for them.
+
+    Without TensorFlow Serving's messages it says so instead: the first requests will be slower.
+    """
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        print(
+            "without warm-up requests for model servers: they need pip install "
+            "'musika_tf[serving]'",
+            file=sys.stderr,
+        )
+        return
     path = pathlib.Path(version_dir, WARMUP_FILE)
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, signature in contract.items():
-            writer.write(_record(name, signature).SerializeToString(deterministic=True))
+            log = prediction_log_pb2.PredictionLog()
+            _fill(log.predict_log.request, name, signature)
+            writer.write(log.SerializeToString(deterministic=True))
 
 
-def _record(name: str, signature: Signature) -> prediction_log_pb2.PredictionLog:
+def _fill(request: message.Message, name: str, signature: Signature) -> None:
+    """Makes an empty PredictRequest one of a signature."""
     # Servers answer it with the version that they are loading: it names no model.
-    request = predict_pb2.PredictRequest()
     request.model_spec.signature_name = name
     for input_name, value in signature.example(batch_size=1).items():
         request.inputs[input_name].CopyFrom(tf.make_tensor_proto(value))
-    log = prediction_log_pb2.PredictLog(request=request)
-    return prediction_log_pb2.PredictionLog(predict_log=log)

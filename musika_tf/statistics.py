@@ -15,8 +15,6 @@ N_SHUFFLES = 1000
 _TAIL = 0.05
 # Deviations below this part of a value are rounding.
 _ROUNDING = 1e-9
-# Queries whose distances to all references are in memory together.
-_N_QUERIES_AT_ONCE = 256
 
 
 def pearson(a: Sequence[float], b: Sequence[float]) -> float:
@@ -25,14 +23,12 @@ def pearson(a: Sequence[float], b: Sequence[float]) -> float:
     It is 0 where one of them does not change, which leaves it undefined: what does not change
     follows nothing.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if _is_constant(a) or _is_constant(b):
         return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+    return float(np.corrcoef(a, b)[0, 1])
 
 
-def _is_constant(values: np.ndarray) -> bool:
+def _is_constant(values: Sequence[float]) -> bool:
     return np.ptp(values) <= _ROUNDING * np.abs(values).max()
 
 
@@ -42,8 +38,7 @@ def slope(requested: Sequence[float], measured: Sequence[float]) -> float:
     1 is as requested. A correlation near 1 with a slope near 0 is one that nobody hears. The
     requested must not be the same everywhere.
     """
-    deviations = np.asarray(requested, np.float64) - np.mean(requested)
-    return float(deviations @ np.asarray(measured, np.float64) / (deviations @ deviations))
+    return float(np.polyfit(requested, measured, 1)[0])
 
 
 def mean_absolute_error(requested: Sequence[float], measured: Sequence[float]) -> float:
@@ -108,17 +103,13 @@ def nearest_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray
     Returns:
       float64 [n_queries].
     """
-    references = np.asarray(references, np.float64)
-    squares = np.square(references).sum(axis=1)
-    nearest = []
-    # In parts: all distances at once would fill the memory.
-    for begin in range(0, len(queries), _N_QUERIES_AT_ONCE):
-        part = np.asarray(queries[begin : begin + _N_QUERIES_AT_ONCE], np.float64)
-        # Squared distances but for the query's own square, which all references share.
-        nearest.append((squares - 2.0 * part @ references.T).min(axis=1))
-        nearest[-1] += np.square(part).sum(axis=1)
-    total = np.maximum(np.concatenate(nearest or [np.zeros(0)]), 0.0)
-    return np.sqrt(total / references.shape[1])
+    # A slow import, and whoever needs other functions of this module does without.
+    from sklearn import metrics
+
+    _, distances = metrics.pairwise_distances_argmin_min(
+        np.asarray(queries, np.float64), np.asarray(references, np.float64)
+    )
+    return distances / np.sqrt(references.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Annotators: what they write, what they remember, what they tell."""
 
 import dataclasses
+import importlib.util
 from typing import ClassVar
 
 import numpy as np
@@ -138,3 +139,10 @@ def test_annotators_by_name(monkeypatch):
         annotation.annotators(["tempo", "key"])
     with pytest.raises(ValueError, match="annotators tempo, tempo: each may stand there once"):
         annotation.annotators(["tempo", "tempo"])
+
+
+def test_without_tempocnn_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"Tempo-CNN.*pip install 'musika_tf\[tempo\]'"):
+        annotation.annotators(["tempo"])
+    assert annotation.annotators(["note_density"]) == [OnsetAnnotator("librosa")]

@@ -20,6 +20,6 @@ def test_curves_are_read_back_with_steps_taken_again(tmp_path):
 
 def test_pauses_are_no_training(monkeypatch):
     times = [100.0, 160.0, 220.0, 9000.0, 9030.0]
-    events = [curves.event_pb2.Event(wall_time=time) for time in times]
+    events = [curves.Event(wall_time=time) for time in times]
     monkeypatch.setattr(curves, "_events", lambda folder: iter(events))
     assert curves.duration_seconds("anywhere") == 150.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -174,3 +175,13 @@ def test_what_does_not_pass_is_not_kept(tmp_path, run_dir, quick_save, monkeypat
     with pytest.raises(ValueError, match="did not pass"):
         saved_model.export(Run(run_dir), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_messages_of_serving_there_are_no_warm_up_requests(
+    tmp_path, run_dir, quick_save, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    version = saved_model.export(Run(run_dir), tmp_path, verify=False)
+    assert [path.name for path in version.iterdir()] == ["metadata.json"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("pip install 'musika_tf[serving]'")

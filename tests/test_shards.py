@@ -29,6 +29,10 @@ def shards(tmp_path):
     return Shards.open(tmp_path / "shards")
 
 
+def random_crops(shards, rng, n_crops, n_rows):
+    return shards.crops(shards.random_positions(rng, n_crops, n_rows), n_rows)
+
+
 def test_sources_come_back_as_written(shards):
     assert [source.name for source in shards.sources] == list(N_ROWS)
     for source in shards.sources:
@@ -49,7 +53,7 @@ def test_shards_are_plain_arrays(shards, tmp_path):
 
 
 def test_random_crops_lie_inside_one_source(shards):
-    crops = shards.random_crops(np.random.default_rng(0), 500, 41)
+    crops = random_crops(shards, np.random.default_rng(0), 500, 41)
     assert crops.shape == (500, 41, 2)
     # One source a crop, and consecutive rows of it.
     assert (np.ptp(crops[:, :, 0], axis=1) == 0).all()
@@ -59,7 +63,7 @@ def test_random_crops_lie_inside_one_source(shards):
 
 
 def test_random_crops_are_uniform_over_positions(shards):
-    crops = shards.random_crops(np.random.default_rng(0), 20_000, 200)
+    crops = random_crops(shards, np.random.default_rng(0), 20_000, 200)
     n_positions = {"a": 101, "c": 501, "e": 800}
     for name, n in n_positions.items():
         firsts = crops[crops[:, 0, 0] == ord(name), 0, 1]
@@ -68,7 +72,7 @@ def test_random_crops_are_uniform_over_positions(shards):
 
 
 def test_a_crop_may_be_a_whole_source(shards):
-    crop = shards.random_crops(np.random.default_rng(0), 1, 999)[0]
+    crop = random_crops(shards, np.random.default_rng(0), 1, 999)[0]
     np.testing.assert_array_equal(crop, _rows("e"))
 
 
@@ -92,9 +96,9 @@ def test_crops_of_several_lengths_and_splits_do_not_disturb_each_other(shards):
 
 def test_the_table_of_positions_is_made_once(shards, monkeypatch):
     rng = np.random.default_rng(0)
-    shards.random_crops(rng, 2, 41)
+    random_crops(shards, rng, 2, 41)
     monkeypatch.setattr(shards, "split", None)  # What a table is made from.
-    shards.random_crops(rng, 2, 41)
+    random_crops(shards, rng, 2, 41)
 
 
 def test_sources_too_short_for_a_crop_are_counted(shards):
@@ -107,7 +111,7 @@ def test_sources_too_short_for_a_crop_are_counted(shards):
 
 def test_crops_too_long_for_every_source(shards):
     with pytest.raises(ValueError, match="takes 1000 rows .* 'e', has 999"):
-        shards.random_crops(np.random.default_rng(0), 1, 1000)
+        random_crops(shards, np.random.default_rng(0), 1, 1000)
 
 
 def test_a_split_without_sources(tmp_path):

@@ -6,6 +6,8 @@ import soundfile
 
 from musika_tf.conditioning import tempo
 
+pytest.importorskip("tempocnn", reason="the extra `tempo` is not installed")
+
 
 def click_track(tempo_bpm: float, seconds: float, sample_rate_hz: int = 22_050) -> np.ndarray:
     waveform = np.zeros(int(seconds * sample_rate_hz), np.float32)
@@ -28,8 +30,8 @@ def test_click_tracks(tempo_bpm, sample_rate_hz):
 
 def test_it_is_what_the_package_reads_from_a_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # Where the package writes a copy of its network.
-    classifier = pytest.importorskip("tempocnn.classifier")
-    feature = pytest.importorskip("tempocnn.feature")
+    from tempocnn import classifier, feature
+
     waveform = click_track(97.3, 30)
     soundfile.write(tmp_path / "a.wav", waveform, 22_050, "FLOAT")
     theirs = classifier.TempoClassifier("fcn")

@@ -148,7 +148,8 @@ def test_bad_warmup_request_is_found(tiny_model, call):
         raise tf.errors.InvalidArgumentError(None, None, f"{signature} is broken")
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="serving_default is broken"):
-        checks._warmup(failing, str(tiny_model))
+        list(checks._warmup(failing, tiny_model / checks.WARMUP_FILE))
+    assert not list(checks._warmup(failing, tiny_model / "none"))
 
 
 @pytest.mark.parametrize(

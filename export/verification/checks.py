@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 Arrays = Mapping[str, np.ndarray]
 Call = Callable[[str, Arrays], dict[str, np.ndarray]]
@@ -65,7 +64,7 @@ def run(call: Call, cases: Cases, metadata: Mapping, model_dir: str) -> Iterator
         streamed = {"waveform": _streamed(call, inputs, metadata, n_excerpts)}
         yield _compared(f"streamed, {n_excerpts} excerpts at a time", streamed, whole)
     yield _refusals(call, cases, metadata)
-    yield _warmup(call, model_dir)
+    yield from _warmup(call, pathlib.Path(model_dir, WARMUP_FILE))
 
 
 def _compared(check: str, outputs: Arrays, expected: Arrays, tolerance=None) -> Result:
@@ -214,13 +213,16 @@ def _with_first(value: np.ndarray, first: float) -> np.ndarray:
 # Warm-up
 
 
-def _warmup(call: Call, model_dir: str) -> Result:
+def _warmup(call: Call, path: pathlib.Path) -> Iterator[Result]:
     """Answers every warm-up request: one that fails keeps a server from loading the version."""
+    if not path.exists():  # The exporter had no messages of TensorFlow Serving.
+        return
+    from tensorflow_serving.apis import prediction_log_pb2
+
     n_requests = 0
-    records = tf.data.TFRecordDataset(str(pathlib.Path(model_dir, WARMUP_FILE)))
-    for record in records.as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         call(request.model_spec.signature_name, inputs)
         n_requests += 1
-    return Result("warm-up requests", f"{n_requests} answered", n_requests > 0)
+    yield Result("warm-up requests", f"{n_requests} answered", n_requests > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import importlib.util
 import io
 from typing import Any
 
@@ -22,6 +23,16 @@ _FIRST_CLASS_BPM = 30
 _WINDOW_N_FRAMES = 256
 _WINDOW_HOP_N_FRAMES = 128
 _BATCH_N_WINDOWS = 64
+
+
+def require_installed() -> None:
+    """Raises ValueError if Tempo-CNN is not installed."""
+    if not importlib.util.find_spec("tempocnn"):
+        raise ValueError(
+            "Tempo-CNN, which estimates tempos, is not installed: pip install 'musika_tf[tempo]', "
+            "with Python 3.11, the last that it knows; or label your music yourself "
+            "(--labels=tempo_bpm=FILE.csv)"
+        )
 
 
 def estimate_tempo(waveform: np.ndarray, sample_rate_hz: int) -> tuple[float, float]:

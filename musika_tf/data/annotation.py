@@ -114,7 +114,7 @@ def annotators(names: Sequence[str], onset_detector: str | None = None) -> list[
       onset_detector: of `onsets.DETECTORS`; None: madmom's where it is installed.
 
     Raises:
-      ValueError: an unknown name or one given twice, or the detector is not installed.
+      ValueError: an unknown name or one given twice, or what estimates it is not installed.
     """
     for name in names:
         if name not in ANNOTATORS:
@@ -128,6 +128,7 @@ def annotators(names: Sequence[str], onset_detector: str | None = None) -> list[
             onsets.require_installed(detector)
             made.append(OnsetAnnotator(detector))
         else:
+            tempo.require_installed()
             made.append(TempoAnnotator())
     return made
 

@@ -22,7 +22,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -63,8 +63,8 @@ Position = tuple[Source, int]
 class ShardWriter:
     """Writes a shard folder source by source; use it in a `with` statement.
 
-    Rows go straight to disk, in a temporary folder next to the final one. Leaving the `with` block
-    normally renames it to the final name; an exception removes it.
+    Shards go to disk as they get full, in a temporary folder next to the final one. Leaving the
+    `with` block normally renames it to the final name; an exception removes it.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class ShardWriter:
         self._sources: dict[str, Source] = {}
         self._shard_n_rows: dict[str, int] = {}
         self._label_names = tuple(label_names)
-        # Of the shard that is being written: its rows, and their labels if there are any.
-        self._files: list[_ArrayFile] = []
+        # Of the newest shard, a source each: its rows, and their labels if there are any.
+        self._waiting: list[list[np.ndarray]] = []
         _require_replaceable(self._folder, overwrite)
 
     def __enter__(self) -> ShardWriter:
@@ -121,7 +121,6 @@ class ShardWriter:
     def __exit__(self, exception_type, exception, traceback) -> None:
         with self._aside:
             if exception is not None:
-                self._close_shard()
                 raise exception
             self._finish()
 
@@ -132,7 +131,8 @@ class ShardWriter:
 
         Args:
           name: unique name of the source.
-          rows: [n_rows, n_channels] of the writer's dtype, at least one row, finite.
+          rows: [n_rows, n_channels] of the writer's dtype, at least one row, finite. Kept, and so
+            not to be changed, until their shard is written.
           split: 'train' or 'validation'.
           labels: float32 [n_rows, n_labels], finite, where the writer has names of labels.
 
@@ -149,8 +149,7 @@ class ShardWriter:
             self._require_labels(name, labels, len(rows))
             arrays.append(labels)
         shard, first_row = self._place(len(rows))
-        for file, array in zip(self._files, arrays, strict=True):
-            file.append(array)
+        self._waiting.append(arrays)
         self._shard_n_rows[shard] += len(rows)
         self._sources[name] = Source(name, shard, first_row, len(rows), split)
 
@@ -189,23 +188,23 @@ class ShardWriter:
         """Shard and row where the next source goes; begins a new shard when the last is full."""
         shard = next(reversed(self._shard_n_rows), None)
         if shard is None or self._shard_n_rows[shard] + n_rows > self._max_shard_rows:
-            self._close_shard()
+            self._write_shard()
             shard = f"shard-{len(self._shard_n_rows):05d}.npy"
-            self._files = [_ArrayFile(self._partial / shard, self._dtype, self._n_channels)]
-            if self._label_names:
-                path = self._partial / _labels_file(shard)
-                self._files.append(_ArrayFile(path, np.dtype(np.float32), len(self._label_names)))
             self._shard_n_rows[shard] = 0
         return shard, self._shard_n_rows[shard]
 
-    def _close_shard(self) -> None:
-        while self._files:
-            self._files.pop().close()
+    def _write_shard(self) -> None:
+        """Writes the newest shard, if there is one."""
+        shard = next(reversed(self._shard_n_rows), "")
+        columns = zip(*self._waiting, strict=True)
+        for name, arrays in zip((shard, _labels_file(shard)), columns, strict=False):
+            np.save(self._partial / name, np.concatenate(arrays), allow_pickle=False)
+        self._waiting = []
 
     def _finish(self) -> None:
         if not self._sources:
             raise ValueError(f"no source was added: {self._folder} is not written")
-        self._close_shard()
+        self._write_shard()
         manifest = {
             "version": SHARDS_VERSION,
             "n_channels": self._n_channels,
@@ -217,35 +216,6 @@ class ShardWriter:
         }
         text = json.dumps(manifest, indent=1)
         (self._partial / _MANIFEST_NAME).write_text(text, encoding="utf-8")
-
-
-class _ArrayFile:
-    """A .npy file [n_rows, n_columns] that grows row by row."""
-
-    def __init__(self, path: pathlib.Path, dtype: np.dtype, n_columns: int):
-        self._dtype, self._n_columns, self._n_rows = dtype, n_columns, 0
-        self._file: BinaryIO = open(path, "wb")
-        self._write_header()
-
-    def _write_header(self) -> None:
-        # NumPy pads headers so that the first dimension can grow without moving the data.
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self._dtype),
-                "fortran_order": False,
-                "shape": (self._n_rows, self._n_columns),
-            },
-        )
-
-    def append(self, rows: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(rows).data)
-        self._n_rows += len(rows)
-
-    def close(self) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
 
 
 class Shards:
@@ -329,10 +299,10 @@ class Shards:
         """Reads crops at given positions: [len(positions), crop_n_rows, n_channels]."""
         return np.stack([self.rows(source)[row : row + crop_n_rows] for source, row in positions])
 
-    def random_crops(
+    def random_positions(
         self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
-    ) -> np.ndarray:
-        """Draws crops, every position of the split equally likely.
+    ) -> list[Position]:
+        """Draws positions of crops, every one of the split equally likely.
 
         A crop lies inside one source; sources shorter than a crop are left out.
 
@@ -342,19 +312,9 @@ class Shards:
           crop_n_rows: rows of each crop.
           split: 'train' or 'validation'.
 
-        Returns:
-          [n_crops, crop_n_rows, n_channels] of the shards' dtype.
-
         Raises:
           ValueError: no source of the split is long enough.
         """
-        positions = self.random_positions(rng, n_crops, crop_n_rows, split)
-        return self.crops(positions, crop_n_rows)
-
-    def random_positions(
-        self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
-    ) -> list[Position]:
-        """Positions of `random_crops`, for reading other aligned arrays at the same places."""
         table = self._position_table(crop_n_rows, split)
         return table.locate(rng.integers(table.n_positions, size=n_crops))
 

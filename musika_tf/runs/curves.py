@@ -8,8 +8,9 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.util import event_pb2
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.util import tensor_util
 
 # In the folder of a stage.
 LOGS_DIR = "logs"
@@ -36,7 +37,7 @@ def read(stage_dir: str | os.PathLike) -> dict[str, Curve]:
     for event in _events(stage_dir):
         for value in event.summary.value:
             if value.metadata.plugin_data.plugin_name in ("scalars", ""):
-                number = tf.make_ndarray(value.tensor)
+                number = tensor_util.make_ndarray(value.tensor)
                 if number.ndim == 0:
                     points.setdefault(value.tag, {})[event.step] = float(number)
     return {
@@ -52,7 +53,6 @@ def duration_seconds(stage_dir: str | os.PathLike) -> float:
     return float(np.sum(gaps[gaps < _PAUSE_SECONDS]))
 
 
-def _events(stage_dir: str | os.PathLike) -> Iterator[event_pb2.Event]:
+def _events(stage_dir: str | os.PathLike) -> Iterator[Event]:
     for path in sorted(pathlib.Path(stage_dir, LOGS_DIR).glob("events.out.tfevents.*")):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            yield event_pb2.Event.FromString(record)
+        yield from EventFileLoader(str(path)).Load()
