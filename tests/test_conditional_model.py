@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import soundfile
 import tensorflow as tf
@@ -26,7 +24,6 @@ from musika_tf.networks import coordinates
 from musika_tf.player import Player, open_player
 from musika_tf.runs.run import Run
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = {"note_density": "0.3", "tempo_bpm": "128"}
 
 
@@ -289,25 +286,20 @@ def test_a_stream_needs_all_controls(model):
 # The program
 
 
-def run_program(*words):
-    command = [sys.executable, "-m", "musika_tf.programs.generate", *words]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-
-
 def test_program_takes_constants_walks_and_curves(model, version, tmp_path):
     curve, out = tmp_path / "curve.csv", tmp_path / "program.wav"
     curve.write_text("time_seconds,value\n0,0.1\n3,0.9\n")
     words = (f"--model_dir={version}", "--seconds=1.5", "--seed=11", f"--out={out}")
-    done = run_program(*words, f"--note_density={curve}", "--condition=tempo_bpm=random_walk")
-    assert done.returncode == 0, done.stderr
+    controls = (f"--note_density={curve}", "--condition=tempo_bpm=random_walk")
+    processes.run("generate", *words, *controls)
     texts = {"note_density": str(curve), "tempo_bpm": "random_walk"}
     write(model, tmp_path / "here.wav", seconds=1.5, seed=11, controls=texts)
     assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
 
 
 def test_program_ends_with_one_line_on_a_mistake(version, tmp_path):
-    done = run_program(f"--model_dir={version}", f"--out={tmp_path}/a.wav", "--note_density=0.3")
-    assert done.returncode == 1
+    words = (f"--model_dir={version}", f"--out={tmp_path}/a.wav", "--note_density=0.3")
+    done = processes.run("generate", *words, ok=False)
     wanted = "error: this model follows tempo_bpm: give --tempo_bpm=VALUE with a number from 110"
     assert done.stderr.splitlines()[-1].startswith(wanted)
 

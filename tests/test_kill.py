@@ -20,18 +20,17 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
         before = checkpoint.latest(folder)
         process = stage_process.start(stage, N_STEPS, folder)
         while checkpoint.latest(folder) == before:
-            assert process.poll() is None, process.communicate()[0]
+            process.must_run()
             time.sleep(0.01)
         # A checkpoint is written every other step: many kills hit one that is being written.
         time.sleep(rng.uniform(0.0, 0.4))
-        assert process.poll() is None, "it was done before it could be killed"
+        process.must_run()
         process.kill()
-        process.communicate()
         found = [*folder.glob("checkpoint-*"), *folder.glob("best-*")]
         assert found
         for path in found:
             assert "state/step" in checkpoint._read(path)
-    stage_process.finish(stage_process.start(stage, N_STEPS, folder))
+    stage_process.start(stage, N_STEPS, folder).succeed()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
 def test_kill_and_resume(tmp_path, tiny_config, stage, n_kills):
     stage_process.write_data(tmp_path, tiny_config)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    stage_process.finish(stage_process.start(stage, N_STEPS, whole))
+    stage_process.start(stage, N_STEPS, whole).succeed()
     run_with_kills(stage, n_kills, killed, random.Random(stage))
 
     expected, found = (checkpoint._read(checkpoint.latest(folder)) for folder in (whole, killed))
