@@ -98,11 +98,6 @@ def run_plain(program: str, *words: object, ok: bool = True) -> subprocess.Compl
     return done
 
 
-def interruptible() -> None:
-    """To be called in a child before it becomes a program: background shells ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _end(process: multiprocessing.process.BaseProcess) -> None:
     if process.is_alive():
         process.kill()
@@ -110,7 +105,6 @@ def _end(process: multiprocessing.process.BaseProcess) -> None:
 
 
 def _run(target: str, words: list[str], environment: dict[str, str], outputs: list[str]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, name in enumerate(outputs, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)

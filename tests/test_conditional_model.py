@@ -13,8 +13,7 @@ import soundfile
 import tensorflow as tf
 from absl import flags
 
-from export import saved_model, signatures
-from export.schema import Signature
+from export import saved_model
 from export.verification import checks, loaders
 from flags import controls
 from musika_tf import generation
@@ -49,8 +48,8 @@ def loaded(version):
 
 
 @pytest.fixture(scope="module")
-def contract(run_dir) -> dict[str, Signature]:
-    return signatures.contract(Run(run_dir).synthesizer())
+def contract(conditional_contract):
+    return conditional_contract
 
 
 def tensors(arrays):
@@ -70,7 +69,11 @@ def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys)
 
 def test_contract(loaded, contract, conditional_config):
     seq_len = conditional_config.gan.seq_len
-    assert list(contract["serving_default"].inputs) == ["anchors", "style", "conditioning"]
+    assert list(contract["serving_default"].inputs) == [
+        "anchors",
+        "style",
+        "conditioning",
+    ]
     assert list(contract["latents"].inputs) == ["coordinates", "style", "conditioning"]
     assert list(contract["decode"].inputs) == ["latents", "overlap"]
     for name, n_steps in (("serving_default", 2 * seq_len), ("latents", seq_len)):

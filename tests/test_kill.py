@@ -11,14 +11,12 @@ import stage_process
 
 from musika_tf.runs import checkpoint
 
-N_STEPS = 240
 
-
-def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None:
+def run_with_kills(stage: str, n_steps: int, n_kills: int, folder, rng: random.Random) -> None:
     """Kills a training `n_kills` times, each time after some headway; then lets it be."""
     for _ in range(n_kills):
         before = checkpoint.latest(folder)
-        process = stage_process.start(stage, N_STEPS, folder)
+        process = stage_process.start(stage, n_steps, folder)
         while checkpoint.latest(folder) == before:
             process.must_run()
             time.sleep(0.01)
@@ -30,7 +28,7 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
         assert found
         for path in found:
             assert "state/step" in checkpoint._read(path)
-    stage_process.start(stage, N_STEPS, folder).succeed()
+    stage_process.start(stage, n_steps, folder).succeed()
 
 
 @pytest.mark.parametrize(
@@ -42,9 +40,11 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
 )
 def test_kill_and_resume(tmp_path, tiny_config, stage, n_kills):
     stage_process.write_data(tmp_path, tiny_config)
+    # Long enough for the kills, each of which comes after some headway.
+    n_steps = 60 * (1 + n_kills)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    stage_process.start(stage, N_STEPS, whole).succeed()
-    run_with_kills(stage, n_kills, killed, random.Random(stage))
+    stage_process.start(stage, n_steps, whole).succeed()
+    run_with_kills(stage, n_steps, n_kills, killed, random.Random(stage))
 
     expected, found = (checkpoint._read(checkpoint.latest(folder)) for folder in (whole, killed))
     assert expected.keys() == found.keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import grpc
 import malformed_grpc
@@ -15,11 +15,8 @@ import requests
 from hypothesis import HealthCheck, assume, given, settings
 from tensorflow_serving.apis import predict_pb2
 
-from export import signatures
-from export.schema import Signature
 from export.serving.server import Server
 from export.serving.settings import Settings
-from musika_tf.runs.run import Run
 
 N_REQUESTS = 100
 TIMEOUT_SECONDS = 10.0
@@ -40,8 +37,8 @@ REPEATABLE = settings(
 
 
 @pytest.fixture(scope="module")
-def contract(conditional_model) -> Mapping[str, Signature]:
-    return signatures.contract(Run(conditional_model.parent.parent / "run").synthesizer())
+def contract(conditional_contract):
+    return conditional_contract
 
 
 @pytest.fixture(scope="module")

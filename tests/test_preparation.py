@@ -270,7 +270,6 @@ def test_an_interrupted_program_leaves_nothing(tmp_path):
         + [f"--audio_dir={PIANO}", "--sample_rate_hz=96000"]
         + [f"--data_dir={tmp_path / 'data'}"],
         cwd=REPOSITORY, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=processes.interruptible,
     )  # fmt: skip
     process.stderr.read(10)  # The progress bar: it is reading.
     os.killpg(process.pid, signal.SIGINT)  # What Ctrl-C does: to the workers too.

@@ -10,11 +10,9 @@ import soundfile
 import tensorflow as tf
 
 from export import signatures
-from export.schema import Signature
 from export.verification import checks, loaders
 from musika_tf.conditioning.controls import Constant
 from musika_tf.player import open_player
-from musika_tf.runs.run import Run
 
 RATE_HZ = 22_050
 SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"]
@@ -23,11 +21,6 @@ SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"
 @pytest.fixture(scope="module")
 def loaded(tiny_model):
     return tf.saved_model.load(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
-def contract(tiny_model) -> dict[str, Signature]:
-    return signatures.contract(Run(tiny_model.parents[1] / "run").synthesizer())
 
 
 def test_contract_is_kept(loaded, contract):
