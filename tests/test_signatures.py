@@ -122,7 +122,9 @@ def test_a_conditional_model_is_given_constants(conditional_model):
 # Streaming
 
 
-@pytest.mark.parametrize("n_excerpts", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize(
+    "n_excerpts", [1, 7, *(pytest.param(n, marks=pytest.mark.large) for n in (2, 3, 100))]
+)
 def test_chunks_are_the_waveform_of_one_call(loaded, tiny_config, ten_minutes, n_excerpts):
     latents, waveform = ten_minutes
     step, start = n_excerpts * tiny_config.excerpt_n_latents, 0
