@@ -33,6 +33,9 @@ from musika_tf.config import Config, TrainingConfig  # noqa: E402
 
 if TYPE_CHECKING:
     from export.schema import Signature
+    from musika_tf.networks.autoencoder import Autoencoder
+    from musika_tf.networks.codec import FileCodec
+    from musika_tf.player import Player
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAG_MODULES = (audio, autoencoder, gan, conditioning, note_density, training)
@@ -123,6 +126,25 @@ def tiny_training(parse_flags) -> TrainingConfig:
 
 
 @pytest.fixture(scope="session")
+def autoencoder(tiny_config) -> Autoencoder:
+    """That of the tiny system with random weights: nothing may change them."""
+    import keras
+
+    from musika_tf.networks.autoencoder import Autoencoder
+
+    keras.utils.set_random_seed(0)
+    return Autoencoder(tiny_config)
+
+
+@pytest.fixture
+def codec(autoencoder) -> FileCodec:
+    """It, for whole files."""
+    from musika_tf.networks.codec import FileCodec
+
+    return FileCodec(autoencoder)
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_config) -> pathlib.Path:
     """The tiny system with random weights, exported: version 1 in its model_dir, beside its run."""
     return _exported_once("tiny", tmp_path_factory, tiny_config)
@@ -147,6 +169,14 @@ def _exported_once(name: str, tmp_path_factory, config: Config) -> pathlib.Path:
         if not version.exists():
             export_random_run(folder / name, config)
     return version
+
+
+@pytest.fixture(scope="session")
+def player(tiny_model) -> Player:
+    """Of `tiny_model`."""
+    from musika_tf.player import open_player
+
+    return open_player(tiny_model)
 
 
 @pytest.fixture(scope="session")

@@ -37,11 +37,6 @@ PARAMETER_COUNTS = {
 PAPER_MILLIONS = {"encoder1": 2.0, "decoder1": 7.4, "encoder2": 3.0, "decoder2": 6.7}
 
 
-@pytest.fixture(scope="module")
-def autoencoder(tiny_config) -> Autoencoder:
-    return Autoencoder(tiny_config)
-
-
 def noise(n_samples, batch_size=2) -> np.ndarray:
     rng = np.random.default_rng(0)
     return (rng.normal(size=(batch_size, n_samples)) * 0.1).astype(np.float32)

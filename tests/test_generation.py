@@ -13,19 +13,13 @@ import soundfile
 
 from musika_tf import generation
 from musika_tf.generation import Request
-from musika_tf.player import Player, open_player
 
 RATE_HZ = 22_050
 
 
-@pytest.fixture(scope="module")
-def model_dir(tiny_model) -> pathlib.Path:
-    return tiny_model.parent
-
-
-@pytest.fixture(scope="module")
-def model(model_dir) -> Player:
-    return open_player(model_dir)
+@pytest.fixture
+def model(player):
+    return player
 
 
 def write(model, path, **request):
@@ -133,9 +127,9 @@ def test_unknown_suffix(model, tmp_path):
 # The program
 
 
-def test_program_gives_the_same_bytes_as_another_process(model, model_dir, tmp_path):
+def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_path):
     out = tmp_path / "program.wav"
-    words = (f"--model_dir={model_dir}", "--seconds=6.5", "--seed=11", "--truncation=1.5")
+    words = (f"--model_dir={tiny_model.parent}", "--seconds=6.5", "--seed=11", "--truncation=1.5")
     done = processes.run_plain("generate", *words, f"--out={out}")
     assert done.stdout.startswith(f"{out}: 6.50 s, ")
     write(model, tmp_path / "here.wav", seconds=6.5, seed=11, truncation=1.5)
