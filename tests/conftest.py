@@ -136,6 +136,22 @@ def autoencoder(tiny_config) -> Autoencoder:
     return Autoencoder(tiny_config)
 
 
+@pytest.fixture(scope="module")
+def no_samples():
+    """For trainings of few steps, half of whose time would go into the sound and pictures in logs.
+
+    test_loop.py, test_programs.py and those of trainers have them.
+    """
+    from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
+    from musika_tf.training.gan_trainer import GanTrainer
+    from musika_tf.training.trainer import Samples
+
+    with pytest.MonkeyPatch.context() as patch:
+        for trainer in (AutoencoderTrainer, GanTrainer):
+            patch.setattr(trainer, "sample", lambda self: Samples({}, 22_050))
+        yield
+
+
 @pytest.fixture
 def codec(autoencoder) -> FileCodec:
     """It, for whole files."""

@@ -18,6 +18,8 @@ from musika_tf.runs.run import Run
 from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 
+pytestmark = pytest.mark.usefixtures("no_samples")
+
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
 TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0}
 

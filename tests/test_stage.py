@@ -14,6 +14,8 @@ from musika_tf.runs.run import ENCODER_FILE, Run
 from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 
+pytestmark = pytest.mark.usefixtures("no_samples")
+
 
 @pytest.fixture
 def data_dir(tmp_path, tiny_config):

@@ -20,6 +20,7 @@ from musika_tf.training import distribution, lowering
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
+from musika_tf.training.trainer import Samples
 
 # The discriminator takes part in every other step.
 TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, adversarial_start_share=0.0)
@@ -60,6 +61,8 @@ def main() -> None:
     tf.config.set_logical_device_configuration(cpu, devices)
     with distribution.make_strategy(args.strategy).scope():
         trainer, batches = parts(args.stage, args.n_steps, args.out.parent)
+        # Sound and pictures in logs would take most of the time.
+        trainer.sample = lambda: Samples({}, trainer.config.audio.sample_rate_hz)
         settings = LoopSettings(
             args.n_steps,
             n_steps_per_call=2,
