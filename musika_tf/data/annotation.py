@@ -34,18 +34,14 @@ _MAX_N_NAMED = 5
 
 
 class Annotator(Protocol):
-    """Estimates one signal of a waveform. Instances travel to worker processes.
+    """Estimates one signal of a waveform. Instances travel to worker processes."""
 
-    Attributes:
-      signal_name: of its labels.
-      columns: of its labels, see musika_tf/conditioning/labels.py.
-      method: how it estimates, a word.
-      version: raised when its answers change, so that remembered ones are not taken.
-    """
-
+    # Of its labels, see musika_tf/conditioning/labels.py.
     signal_name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    # Raised when its answers change, so that remembered ones are not taken.
     version: ClassVar[int]
+    # How it estimates, a word.
     method: str
 
     def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -25,6 +25,8 @@ AUDIO_SUFFIXES = (
 # A file that never gets louder than this (-60 dB of full scale) is called silent.
 _SILENCE_PEAK = 1e-3
 
+_NO_SAMPLES = np.zeros((0, N_CHANNELS), np.int16)
+
 
 def find_audio_files(audio_dir: str | os.PathLike) -> tuple[list[str], dict[str, int]]:
     """Finds audio files by suffix, in subfolders and linked folders too.
@@ -76,12 +78,10 @@ class Loaded:
       annotations: of a file that can be used, by signal name.
     """
 
-    waveform: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros((0, N_CHANNELS), np.int16)
-    )
-    n_limited_samples: int = 0
-    skipped_because: str = ""
-    annotations: dict[str, Annotation] = dataclasses.field(default_factory=dict)
+    waveform: np.ndarray
+    n_limited_samples: int
+    skipped_because: str
+    annotations: dict[str, Annotation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Loader:
                 yield pending.popleft().result()
         except concurrent.futures.process.BrokenProcessPool as error:
             raise ValueError(
-                f"a process that reads audio was killed, most likely for memory: "
+                "a process that reads audio was killed, most likely for memory: "
                 f"n_workers={n_workers} must be smaller on this machine"
             ) from error
         finally:
@@ -144,13 +144,13 @@ class Loader:
                 n_limited += int((np.abs(samples) > 1).sum())
                 blocks.append(audio.to_int16(samples))
         except ValueError as error:
-            return Loaded(skipped_because=f"unreadable: {error}")
+            return Loaded(_NO_SAMPLES, 0, f"unreadable: {error}", {})
         waveform = np.concatenate(blocks)
         reason = _unusable_because(waveform, self.config)
         if reason:
-            return Loaded(skipped_because=reason)
+            return Loaded(_NO_SAMPLES, 0, reason, {})
         annotations = annotate(waveform, rate, self.annotators, self.memory_dir)
-        return Loaded(waveform, n_limited, annotations=annotations)
+        return Loaded(waveform, n_limited, reason, annotations)
 
 
 def _unusable_because(waveform: np.ndarray, config: AudioConfig) -> str:

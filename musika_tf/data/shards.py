@@ -60,9 +60,9 @@ class ShardWriter:
           folder: the shard folder to make.
           n_channels: columns of every source.
           dtype: int16 (waveforms), float16 or float32 (latents).
-          metadata: JSON values that describe the rows; kept in the manifest.
-          max_shard_rows: of a shard, which only a single longer source exceeds; None: 256 MiB.
-          overwrite: replace an earlier shard folder of the same name.
+          metadata: JSON values that describe the rows.
+          max_shard_rows: which only a single longer source exceeds; None: 256 MiB of them.
+          overwrite: replace an earlier shard folder.
           label_names: unique names of the labels that every row has.
 
         Raises:
@@ -96,14 +96,11 @@ class ShardWriter:
     def add(
         self, name: str, rows: np.ndarray, split: str, labels: np.ndarray | None = None
     ) -> None:
-        """Appends one source.
+        """Appends one source, under a unique name, to the split 'train' or 'validation'.
 
-        Args:
-          name: unique name of the source.
-          rows: [n_rows, n_channels] of the writer's dtype, at least one row, finite. Kept, and so
-            not to be changed, until their shard is written.
-          split: 'train' or 'validation'.
-          labels: float32 [n_rows, n_labels], finite, where the writer has names of labels.
+        Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
+        writer has names of some, float32 [n_rows, n_labels], finite. Both are kept, and so not to
+        be changed, until their shard is written.
 
         Raises:
           ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
@@ -183,12 +180,7 @@ class ShardWriter:
 class Shards:
     """A finished shard folder, open for reading.
 
-    Attributes:
-      metadata: what the writer said about the rows.
-      sources: all sources in the order they were added.
-      n_channels: columns of every row.
-      dtype: NumPy dtype of the rows.
-      label_names: what the rows are labelled with; empty if with nothing.
+    Its attributes are what the writer was given; `sources` are in the order they were added.
     """
 
     def __init__(self, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
