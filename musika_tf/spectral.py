@@ -26,6 +26,8 @@ LOG_POWER_SCALE = 10.0
 POWER_FLOOR = float(np.exp(-LOG_POWER_SCALE))
 # No decoder may ask for more than this: far above any recording, far below overflow.
 LOG_MAGNITUDE_CEILING = 1.5
+# Of a bin's magnitude: where a waveform has less, its phase is rounding, and is not magnified.
+_LEAST_CONSISTENT_SHARE = 0.03
 
 
 def n_frames_of(n_samples: int, window_size: int, hop_size: int) -> int:
@@ -95,7 +97,8 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
     """Keeps the magnitudes and moves the phases towards those of a waveform (Griffin & Lim 1984).
 
     Each step takes the waveform whose frames come nearest to the spectrum, at both ends too, and
-    of the waveform's spectrum the phases. Gradients pass through.
+    of the waveform's spectrum the phases; bins of which it has next to nothing become quieter.
+    Gradients pass through.
 
     Args:
       spectrum: complex64 [..., n_frames, window_size // 2 + 1], n_frames static.
@@ -108,11 +111,12 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
     magnitudes = magnitude(spectrum)
     window = _hann(window_size).astype(np.float32)
     weights = _sum_of_squared_windows(spectrum.shape[-2], window_size, hop_size)
+    least = tf.square(_LEAST_CONSISTENT_SHARE * magnitudes)
     for _ in range(n_steps):
         frames = tf.signal.irfft(spectrum, fft_length=[window_size])
         waveform = _overlap_add(frames * window, hop_size) / weights
         found = stft(waveform, window_size, hop_size)
-        gain = magnitudes * tf.math.rsqrt(power(found) + 1e-9)
+        gain = magnitudes * tf.math.rsqrt(power(found) + least)
         spectrum = found * tf.complex(gain, tf.zeros_like(gain))
     return spectrum
 

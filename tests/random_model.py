@@ -15,9 +15,16 @@ from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 
 
+def with_clear_phases(autoencoder: Autoencoder) -> Autoencoder:
+    """Moves an untrained decoder's directions away from zero, where all phases are rounding."""
+    bias = autoencoder.networks["decoder1"].get_layer("phase").bias
+    bias.assign(bias + 1.0)
+    return autoencoder
+
+
 def save_random_run(run_dir, config, autoencoder_stage="level2_phase2") -> Synthesizer:
     """A run folder with random weights; returns what it should load as."""
-    autoencoder = Autoencoder(config)
+    autoencoder = with_clear_phases(Autoencoder(config))
     average = gan.build_generator(config, name="generator_average")
     other = gan.build_generator(config)
     Run(run_dir).begin("level1_phase1", config, TrainingConfig(), "")

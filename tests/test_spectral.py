@@ -69,7 +69,8 @@ def griffin_lim_step(spectrum, magnitudes, window_size, hop_size) -> np.ndarray:
         weights[index * hop_size :][:window_size] += window**2
     waveform = weighted / np.maximum(weights, 1e-3)
     slices = [waveform[i * hop_size :][:window_size] for i in range(len(frames))]
-    return magnitudes * np.exp(1j * np.angle(np.fft.rfft(window * np.array(slices))))
+    found = np.fft.rfft(window * np.array(slices))
+    return magnitudes * found / np.sqrt(np.abs(found) ** 2 + (0.03 * magnitudes) ** 2)
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
@@ -79,11 +80,11 @@ def test_consistency_steps_are_griffin_and_lims(waveform, n_steps):
     for _ in range(n_steps):
         expected = griffin_lim_step(expected, np.abs(spectrum), 1024, 256)
     found = spectral.consistent(spectrum, 1024, 256, n_steps).numpy()
-    # Phases of next to nothing are anyone's.
-    audible = np.abs(spectrum) > 1e-2
-    np.testing.assert_allclose(found[audible], expected[audible], atol=2e-2)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
     assert np.abs(found - spectrum).mean() > 1.0
-    np.testing.assert_allclose(np.abs(found)[audible], np.abs(spectrum)[audible], rtol=1e-2)
+    kept = np.abs(found) / np.abs(spectrum)
+    assert kept.max() < 1.0 + 1e-5
+    assert np.mean(kept > 0.99) > 0.9
 
 
 def test_each_consistency_step_brings_the_spectrum_nearer_to_a_waveforms(waveform):
@@ -100,7 +101,7 @@ def test_each_consistency_step_brings_the_spectrum_nearer_to_a_waveforms(wavefor
 def test_a_waveforms_own_spectrum_is_consistent_already(waveform):
     spectrum = spectral.stft(waveform, 1024, 256).numpy()
     found = spectral.consistent(spectrum, 1024, 256, 1).numpy()
-    np.testing.assert_allclose(found[1:-1], spectrum[1:-1], atol=1e-3)
+    np.testing.assert_allclose(found[1:-1], spectrum[1:-1], rtol=1e-3, atol=1e-3)
     # Of the outermost samples, under next to nothing of one window, a little is lost.
     np.testing.assert_allclose(found, spectrum, atol=0.1)
     np.testing.assert_array_equal(spectral.consistent(spectrum, 1024, 256, 0), spectrum)

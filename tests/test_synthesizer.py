@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_model import with_clear_phases
 
 from musika_tf.networks import coordinates
 from musika_tf.networks.autoencoder import Autoencoder
@@ -17,7 +18,7 @@ TOLERANCE = 1e-5
 @pytest.fixture(scope="module")
 def synthesizer(tiny_config) -> Synthesizer:
     keras.utils.set_random_seed(0)
-    return Synthesizer(tiny_config)
+    return Synthesizer(tiny_config, autoencoder=with_clear_phases(Autoencoder(tiny_config)))
 
 
 def traced(function, *ranks):
@@ -112,7 +113,8 @@ def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
 @pytest.fixture(scope="module")
 def conditional(conditional_config) -> Synthesizer:
     keras.utils.set_random_seed(0)
-    return Synthesizer(conditional_config)
+    autoencoder = with_clear_phases(Autoencoder(conditional_config))
+    return Synthesizer(conditional_config, autoencoder=autoencoder)
 
 
 @pytest.fixture(scope="module")
