@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fcntl
 import os
 import pathlib
 import random
+import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 # Read by TensorFlow when it is imported, which the test modules do after this file.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -28,6 +31,12 @@ from absl import flags  # noqa: E402
 from flags import audio, autoencoder, conditioning, gan, note_density, system, training  # noqa: E402
 from musika_tf.config import Config, TrainingConfig  # noqa: E402
 
+if TYPE_CHECKING:
+    from export.schema import Signature
+    from musika_tf.networks.autoencoder import Autoencoder
+    from musika_tf.networks.codec import FileCodec
+    from musika_tf.player import Player
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAG_MODULES = (audio, autoencoder, gan, conditioning, note_density, training)
 
@@ -45,6 +54,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Shells let what they start in the background ignore it, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "large: takes minutes; runs only with --run_large")
 
 
@@ -111,18 +122,77 @@ def tiny_training(parse_flags) -> TrainingConfig:
     return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
 
 
+# What imports Keras comes in inside of these: tests that do not need it should not pay for it.
+
+
+@pytest.fixture(scope="session")
+def autoencoder(tiny_config) -> Autoencoder:
+    """That of the tiny system with random weights: nothing may change them."""
+    import keras
+
+    from musika_tf.networks.autoencoder import Autoencoder
+
+    keras.utils.set_random_seed(0)
+    return Autoencoder(tiny_config)
+
+
+@pytest.fixture
+def codec(autoencoder) -> FileCodec:
+    """It, for whole files."""
+    from musika_tf.networks.codec import FileCodec
+
+    return FileCodec(autoencoder)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_config) -> pathlib.Path:
-    """The tiny system with random weights, exported: the folder of version 1 in its model_dir."""
-    # What imports Keras comes in here: tests that do not need it should not pay for it.
-    from random_model import export_random_run
-
-    return export_random_run(tmp_path_factory.mktemp("tiny"), tiny_config)
+    """The tiny system with random weights, exported: version 1 in its model_dir, beside its run."""
+    return _exported_once("tiny", tmp_path_factory, tiny_config)
 
 
 @pytest.fixture(scope="session")
 def conditional_model(tmp_path_factory, conditional_config) -> pathlib.Path:
     """The same of the tiny system that is conditioned on note density and tempo."""
+    return _exported_once("conditional", tmp_path_factory, conditional_config)
+
+
+def _exported_once(name: str, tmp_path_factory, config: Config) -> pathlib.Path:
+    """One export serves all test processes: nothing may change it."""
     from random_model import export_random_run
 
-    return export_random_run(tmp_path_factory.mktemp("conditional"), conditional_config)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        version = folder / name / "model" / "1"
+        if not version.exists():
+            export_random_run(folder / name, config)
+    return version
+
+
+@pytest.fixture(scope="session")
+def player(tiny_model) -> Player:
+    """Of `tiny_model`."""
+    from musika_tf.player import open_player
+
+    return open_player(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def contract(tiny_model) -> dict[str, Signature]:
+    """The signatures of `tiny_model`, made of its run."""
+    return _contract(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def conditional_contract(conditional_model) -> dict[str, Signature]:
+    """The signatures of `conditional_model`, made of its run."""
+    return _contract(conditional_model)
+
+
+def _contract(version: pathlib.Path) -> dict[str, Signature]:
+    from export import signatures
+    from musika_tf.runs.run import Run
+
+    return signatures.contract(Run(version.parents[1] / "run").synthesizer())

@@ -58,4 +58,6 @@ def export_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
     """Saves a run to `folder`/run and exports it, unverified: `folder`/model/1."""
     keras.utils.set_random_seed(0)
     save_random_run(folder / "run", config)
+    text = "# gan\n--seed=3\n--latent_dir=/home/me/latents\n"
+    (folder / "run" / "gan" / "flags.txt").write_text(text)
     return saved_model.export(Run(folder / "run"), folder / "model", verify=False)

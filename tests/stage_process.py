@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,8 +15,6 @@ from musika_tf.data import datasets
 from musika_tf.data.shards import ShardWriter
 
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
-
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def write_data(folder: pathlib.Path, config: Config) -> None:
@@ -37,22 +33,9 @@ def write_data(folder: pathlib.Path, config: Config) -> None:
                 writer.add(split, rows, split)
 
 
-def start(*words: str | pathlib.Path | int, **environment: str) -> subprocess.Popen:
+def start(*words: str | pathlib.Path | int, **environment: str) -> processes.Process:
     """Starts `train_stage.py` with command-line words."""
-    return subprocess.Popen(
-        [sys.executable, str(_ROOT / "tests" / "train_stage.py"), *map(str, words)],
-        env=os.environ | {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    """Waits for a process that must succeed; gives what it printed."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+    return processes.Process(processes.ROOT / "tests" / "train_stage.py", *words, **environment)
 
 
 def curves(stage_dir: pathlib.Path, leave_out: tuple[str, ...] = ()) -> dict[str, dict[int, set]]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable
 
 import matplotlib.image
 import numpy as np
+import processes
 import pytest
 import scipy.stats
 import soundfile
@@ -23,7 +21,6 @@ from musika_tf.evaluation import adherence, adherence_pictures, adherence_report
 from musika_tf.evaluation.adherence import Settings, Task
 from musika_tf.generation import Request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE_HZ = 22_050
 DENSITY = KNOWN_SIGNALS["note_density"]
 TEMPO = dataclasses.replace(KNOWN_SIGNALS["tempo_bpm"], minimum=110.0, maximum=170.0)
@@ -484,11 +481,6 @@ def test_picture_shows_both_curves_in_their_place():
 # The program
 
 
-def run_program(*words):
-    command = [sys.executable, "-m", "musika_tf.programs.evaluate", *words]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def model_dir(conditional_model) -> pathlib.Path:
     return conditional_model.parent
@@ -498,8 +490,7 @@ def test_program(model_dir, tmp_path):
     words = (f"--model_dir={model_dir}", "--adherence", "--seconds=4", "--num_samples=1")
     constants = ("--note_densities=0.2,0.6", "--tempos_bpm=120,150", "--num_walks=1")
     out = (f"--out={tmp_path}/out", "--onset_detector=librosa", "--seed=3")
-    done = run_program(*words, *constants, *out)
-    assert done.returncode == 0, done.stderr
+    done = processes.run_plain("evaluate", *words, *constants, *out)
     assert done.stdout.startswith("# Adherence of model/1\n")
     assert " s of audio/s" in done.stderr and "note_density-random_walk-0" in done.stderr
     values = json.loads((tmp_path / "out" / "adherence.json").read_text())
@@ -517,7 +508,7 @@ def test_program(model_dir, tmp_path):
     ],
 )
 def test_program_ends_with_one_line_on_a_mistake(tmp_path, words, message):
-    done = run_program(f"--model_dir={tmp_path}", f"--out={tmp_path}/out", *words)
-    assert done.returncode == 1
+    places = (f"--model_dir={tmp_path}", f"--out={tmp_path}/out")
+    done = processes.run("evaluate", *places, *words, ok=False)
     assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()

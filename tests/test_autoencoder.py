@@ -37,11 +37,6 @@ PARAMETER_COUNTS = {
 PAPER_MILLIONS = {"encoder1": 2.0, "decoder1": 7.4, "encoder2": 3.0, "decoder2": 6.7}
 
 
-@pytest.fixture(scope="module")
-def autoencoder(tiny_config) -> Autoencoder:
-    return Autoencoder(tiny_config)
-
-
 def noise(n_samples, batch_size=2) -> np.ndarray:
     rng = np.random.default_rng(0)
     return (rng.normal(size=(batch_size, n_samples)) * 0.1).astype(np.float32)
@@ -149,7 +144,9 @@ def test_directions_give_the_phases_of_a_spectrum(tiny_config):
     scale = np.random.default_rng(0).uniform(0.1, 10, spectrum.shape).astype(np.float32)
     directions = autoencoder.directions(spectrum) * np.concatenate([scale, scale], axis=-1)
     rebuilt = autoencoder.spectrum(spectral.log_magnitude(spectrum), directions)
-    np.testing.assert_allclose(rebuilt, spectrum, atol=1e-3)
+    audible = np.abs(spectrum) > np.exp(-5.0)
+    assert audible.mean() > 0.99
+    np.testing.assert_allclose(rebuilt.numpy()[audible], spectrum[audible], atol=1e-3)
 
 
 def test_direction_by_formula():

@@ -5,18 +5,6 @@ import pytest
 
 from musika_tf import spectral
 from musika_tf.networks import codec as codec_lib
-from musika_tf.networks.autoencoder import Autoencoder
-from musika_tf.networks.codec import FileCodec
-
-
-@pytest.fixture(scope="module")
-def autoencoder(tiny_config) -> Autoencoder:
-    return Autoencoder(tiny_config)
-
-
-@pytest.fixture
-def codec(autoencoder) -> FileCodec:
-    return FileCodec(autoencoder)
 
 
 def noise(n_samples) -> np.ndarray:

@@ -67,8 +67,8 @@ def test_two_replicas_are_one(tmp_path, tiny_config, stage):
         stage_process.start(stage, 4, tmp_path / name, *rest)
         for name, rest in (("one", ()), ("two", ("--strategy=mirrored", "--n_devices=2")))
     )
-    stage_process.finish(one)
-    stage_process.finish(two)
+    one.succeed()
+    two.succeed()
     check_losses(tmp_path / "one", tmp_path / "two", (2, 4))
     check_weights(tmp_path / "one", tmp_path / "two")
 
@@ -78,7 +78,7 @@ def test_two_workers_are_one(tmp_path, tiny_config, stage):
     stage_process.write_data(tmp_path, tiny_config)
     one = stage_process.start(stage, 4, tmp_path / "one")
     for process in (one, *start_workers(stage, 4, tmp_path / "two")):
-        stage_process.finish(process)
+        process.succeed()
     check_losses(tmp_path / "one", tmp_path / "two", (2, 4))
     check_weights(tmp_path / "one", tmp_path / "two")
 
@@ -89,16 +89,15 @@ def test_workers_go_on_after_one_of_them_was_killed(tmp_path, tiny_config):
     out = tmp_path / "out"
     chief, other = start_workers("gan", 100_000, out)
     while not checkpoint.latest(out):
-        assert chief.poll() is None, chief.communicate()[0]
+        chief.must_run()
         time.sleep(0.1)
     other.kill()
-    other.communicate()
-    output, _ = chief.communicate(timeout=120)
-    assert chief.returncode != 0
-    assert "a worker is gone" in output and "start all workers again" in output
+    done = chief.finish(120)
+    assert done.returncode != 0
+    assert "a worker is gone" in done.stderr and "start all workers again" in done.stderr
     reached = checkpoint.step_of(checkpoint.latest(out))
     for worker in start_workers("gan", reached + 4, out):
-        stage_process.finish(worker)
+        worker.succeed()
     assert checkpoint.step_of(checkpoint.latest(out)) == reached + 4
     assert max(stage_process.curves(out)["discriminator/hinge"]) == reached + 4
 

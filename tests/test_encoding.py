@@ -11,20 +11,8 @@ from musika_tf.conditioning.note_density import MIN_BANDWIDTH_SECONDS
 from musika_tf.config import TrainingConfig
 from musika_tf.data import datasets, encoding
 from musika_tf.data.shards import Shards, ShardWriter
-from musika_tf.networks.autoencoder import Autoencoder
-from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
-
-
-@pytest.fixture(scope="module")
-def autoencoder(tiny_config) -> Autoencoder:
-    return Autoencoder(tiny_config)
-
-
-@pytest.fixture
-def codec(autoencoder) -> FileCodec:
-    return FileCodec(autoencoder)
 
 
 @pytest.fixture

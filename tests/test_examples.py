@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import pathlib
 import runpy
 import shutil
@@ -15,6 +14,7 @@ import wave
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import processes
 import pytest
 
 from export.serving.server import Server
@@ -59,12 +59,9 @@ def here(tmp_path, monkeypatch) -> Callable[..., None]:
     signal.signal(signal.SIGINT, before)
 
 
-def command(name: str, *words) -> list[str]:
-    return [sys.executable, str(EXAMPLES / name), *map(str, words)]
-
-
-def run_alone(*command_words: str) -> None:
-    done = subprocess.run(command_words, capture_output=True, text=True, env=os.environ)
+def run_alone(name: str, *words) -> None:
+    command = [sys.executable] * name.endswith(".py") + [EXAMPLES / name, *words]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -97,10 +94,8 @@ def test_no_example_imports_the_project():
 def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model, grpc_address):
     version, server = tiny_model, f"--server={grpc_address}"
     same = (f"--seconds={SECONDS}", f"--seed={SEED}")
-    run_alone(
-        *command("grpc_client.py", server, f"--metadata={version}/metadata.json", *same),
-        f"--out={tmp_path}/client.wav",
-    )
+    metadata = f"--metadata={version}/metadata.json"
+    run_alone("grpc_client.py", server, metadata, *same, f"--out={tmp_path}/client.wav")
     model = f"--model={version}"
     signature = "--signature=serving_default"
     here("generate_with_tensorflow.py", model, signature, *same, "--out=alone.wav")
@@ -115,16 +110,14 @@ def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model, grpc_
 def test_seed_makes_one_piece_in_every_way(tmp_path, tiny_model, rest_url):
     out = {name: tmp_path / f"{name}.wav" for name in ("alone", "rest", "curl")}
     same = (f"--seconds={SECONDS}", f"--seed={SEED}")
-    run_alone(
-        *command("generate_with_tensorflow.py", f"--model={tiny_model}", *same),
-        f"--out={out['alone']}",
-    )
-    run_alone(*command("rest_client.py", f"--url={rest_url}", *same, f"--out={out['rest']}"))
+    model = f"--model={tiny_model}"
+    run_alone("generate_with_tensorflow.py", model, *same, f"--out={out['alone']}")
+    run_alone("rest_client.py", f"--url={rest_url}", *same, f"--out={out['rest']}")
     alone = read(out["alone"])
     assert alone.shape == (round(SECONDS * RATE_HZ), 2)
     assert difference(read(out["rest"]), alone) <= ONE_STEP
     if shutil.which("curl"):
-        run_alone(str(EXAMPLES / "rest.sh"), str(out["curl"]), f"{SECONDS}", f"{SEED}", rest_url)
+        run_alone("rest.sh", out["curl"], SECONDS, SEED, rest_url)
         assert out["curl"].read_bytes() == out["rest"].read_bytes()
 
 
@@ -138,19 +131,16 @@ def test_curl_shows_what_the_server_says(tmp_path, rest_url):
 
 
 def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model, tiny_config):
-    out, log = tmp_path / "endless.wav", tmp_path / "log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command("stream_endless.py", f"--model={tiny_model}", f"--out={out}"),
-            stdout=file,
-            stderr=file,
-        )
-        while not (out.exists() and out.stat().st_size > 1_000_000):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.01)
-        killed_here = out.read_bytes()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0, log.read_text()
+    out = tmp_path / "endless.wav"
+    process = processes.Process(
+        EXAMPLES / "stream_endless.py", f"--model={tiny_model}", f"--out={out}"
+    )
+    while not (out.exists() and out.stat().st_size > 1_000_000):
+        process.must_run()
+        time.sleep(0.01)
+    killed_here = out.read_bytes()
+    process.interrupt()
+    process.succeed()
     endless = read(out)
     assert len(endless) % tiny_config.patch_n_samples == 0
     # Even what a killed program leaves is a file of whole patches.

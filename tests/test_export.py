@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_model import save_random_run
 
 from export import saved_model, signatures
 from export.verification import checks, loaders
@@ -23,29 +22,15 @@ SIGNATURES = ["serving_default", "generate", "generate_wav", "latents", "decode"
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, tiny_config) -> pathlib.Path:
-    run_dir = tmp_path_factory.mktemp("run")
-    save_random_run(run_dir, tiny_config)
-    (run_dir / "gan" / "flags.txt").write_text("# gan\n--seed=3\n--latent_dir=/home/me/latents\n")
-    return run_dir
+def run_dir(tiny_model) -> pathlib.Path:
+    return tiny_model.parents[1] / "run"
 
 
-@pytest.fixture(scope="module")
-def printed() -> list[str]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def version(tmp_path_factory, run_dir, printed) -> pathlib.Path:
-    """An export that passed in a fresh process, or there would be an error here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(words)))
-        return saved_model.export(Run(run_dir), tmp_path_factory.mktemp("model"))
-
-
-def test_export_passes_through_all_loaders(version, printed):
-    assert version.name == "1"
-    head, *rows, last = "".join(printed).splitlines()
+@pytest.mark.large
+def test_export_passes_through_all_loaders(tmp_path, run_dir, capsys):
+    # In a fresh process, or there would be an error here.
+    assert saved_model.export(Run(run_dir), tmp_path).name == "1"
+    head, *rows, last = capsys.readouterr().out.splitlines()
     assert re.split("  +", head) == ["check", *loaders.LOADERS]
     assert last.startswith("graph: no random state")
     table = {row[0]: row[1:] for row in (re.split("  +", row) for row in rows)}
@@ -64,9 +49,9 @@ def test_export_passes_through_all_loaders(version, printed):
         assert re.fullmatch(r"(\d+) of \1 refused", value)
 
 
-def test_published_shapes(version, tiny_config):
+def test_published_shapes(tiny_model, tiny_config):
     graph = saved_model.saved_model_pb2.SavedModel()
-    graph.ParseFromString((version / "saved_model.pb").read_bytes())
+    graph.ParseFromString((tiny_model / "saved_model.pb").read_bytes())
     shapes = {
         (name, key): [size.size for size in info.tensor_shape.dim]
         for name, definition in graph.meta_graphs[0].signature_def.items()
@@ -94,8 +79,8 @@ def test_published_shapes(version, tiny_config):
     }
 
 
-def test_metadata(version, run_dir, tiny_config):
-    metadata = json.loads((version / "metadata.json").read_text(encoding="utf-8"))
+def test_metadata(tiny_model, run_dir, tiny_config):
+    metadata = json.loads((tiny_model / "metadata.json").read_text(encoding="utf-8"))
     assert Config.from_json(json.dumps(metadata["config"])) == tiny_config
     assert metadata["sample_rate_hz"] == tiny_config.audio.sample_rate_hz
     assert metadata["seconds_per_anchor"] == tiny_config.anchor_hop_size / 22_050
@@ -150,7 +135,7 @@ def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
         np.mean(np.square(array, dtype=np.float64))
         for array in (waveforms["bfloat16"] - waveforms["float32"], waveforms["float32"])
     )
-    assert -60.0 < 10.0 * np.log10(error / signal) < -20.0
+    assert -75.0 < 10.0 * np.log10(error / signal) < -20.0
     assert n_bytes["bfloat16"] < n_bytes["float32"]
     # The last layers say for themselves what they are, and so does the principal path.
     dtypes = [weight.dtype for weight in synthesizer.networks["decoder1"].weights]

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import soundfile
 
 from musika_tf import generation
 from musika_tf.generation import Request
-from musika_tf.player import Player, open_player
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE_HZ = 22_050
 
 
-@pytest.fixture(scope="module")
-def model_dir(tiny_model) -> pathlib.Path:
-    return tiny_model.parent
-
-
-@pytest.fixture(scope="module")
-def model(model_dir) -> Player:
-    return open_player(model_dir)
+@pytest.fixture
+def model(player):
+    return player
 
 
 def write(model, path, **request):
@@ -136,23 +127,16 @@ def test_unknown_suffix(model, tmp_path):
 # The program
 
 
-def run_program(*words):
-    command = [sys.executable, "-m", "musika_tf.programs.generate", *words]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-
-
-def test_program_gives_the_same_bytes_as_another_process(model, model_dir, tmp_path):
+def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_path):
     out = tmp_path / "program.wav"
-    done = run_program(
-        f"--model_dir={model_dir}", "--seconds=6.5", "--seed=11", f"--out={out}", "--truncation=1.5"
-    )
-    assert done.returncode == 0, done.stderr
+    words = (f"--model_dir={tiny_model.parent}", "--seconds=6.5", "--seed=11", "--truncation=1.5")
+    done = processes.run_plain("generate", *words, f"--out={out}")
     assert done.stdout.startswith(f"{out}: 6.50 s, ")
     write(model, tmp_path / "here.wav", seconds=6.5, seed=11, truncation=1.5)
     assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
 
 
 def test_program_ends_with_one_line_on_a_mistake(tmp_path):
-    done = run_program(f"--model_dir={tmp_path}", "--seconds=0", f"--out={tmp_path}/a.wav")
-    assert done.returncode == 1
+    words = (f"--model_dir={tmp_path}", "--seconds=0", f"--out={tmp_path}/a.wav")
+    done = processes.run("generate", *words, ok=False)
     assert done.stderr.splitlines()[-1] == "error: seconds=0.0 must be above 0, like 60"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import concurrent.futures
 import importlib.util
-import os
 import pathlib
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 
+import processes
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -49,22 +48,16 @@ def listed_programs() -> tuple[str, ...]:
     raise AssertionError("setup.py has no _PROGRAMS")
 
 
-def as_module(program: str) -> list[str]:
-    return ["-m", f"musika_tf.programs.{program}"]
+def as_module(program: str) -> str:
+    return processes.run(program, "--help", ok=False).stdout
 
 
-def as_console_script(program: str) -> list[str]:
+def as_console_script(program: str) -> str:
     """What the script that setuptools installs does."""
     name = f"/usr/bin/musika-{program.replace('_', '-')}"
     code = f"import sys; sys.argv[0] = {name!r}; from musika_tf.programs.{program} import run; "
-    return ["-c", f"{code}sys.exit(run())"]
-
-
-def help_of(words: list[str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *words, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
-    return done.stdout
+    command = [sys.executable, "-c", f"{code}sys.exit(run())", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def source_of(program: str) -> ast.Module:
@@ -73,13 +66,11 @@ def source_of(program: str) -> ast.Module:
 
 
 @pytest.fixture(scope="module")
-def helps() -> dict[tuple[str, Callable[[str], list[str]]], str]:
+def helps() -> dict[tuple[str, Callable[[str], str]], str]:
     """What `--help` says, by program and way of starting it."""
     # One console script stands for all: setup.py makes them alike.
     starts = [*((name, as_module) for name in listed_programs()), ("prepare", as_console_script)]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        texts = pool.map(lambda start: help_of(start[1](start[0])), starts)
-        return dict(zip(starts, texts, strict=True))
+    return {(program, way): way(program) for program, way in starts}
 
 
 def commands(text: str) -> list[tuple[str, list[str]]]:

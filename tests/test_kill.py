@@ -11,27 +11,24 @@ import stage_process
 
 from musika_tf.runs import checkpoint
 
-N_STEPS = 240
 
-
-def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None:
+def run_with_kills(stage: str, n_steps: int, n_kills: int, folder, rng: random.Random) -> None:
     """Kills a training `n_kills` times, each time after some headway; then lets it be."""
     for _ in range(n_kills):
         before = checkpoint.latest(folder)
-        process = stage_process.start(stage, N_STEPS, folder)
+        process = stage_process.start(stage, n_steps, folder)
         while checkpoint.latest(folder) == before:
-            assert process.poll() is None, process.communicate()[0]
+            process.must_run()
             time.sleep(0.01)
         # A checkpoint is written every other step: many kills hit one that is being written.
         time.sleep(rng.uniform(0.0, 0.4))
-        assert process.poll() is None, "it was done before it could be killed"
+        process.must_run()
         process.kill()
-        process.communicate()
         found = [*folder.glob("checkpoint-*"), *folder.glob("best-*")]
         assert found
         for path in found:
             assert "state/step" in checkpoint._read(path)
-    stage_process.finish(stage_process.start(stage, N_STEPS, folder))
+    stage_process.start(stage, n_steps, folder).succeed()
 
 
 @pytest.mark.parametrize(
@@ -43,9 +40,11 @@ def run_with_kills(stage: str, n_kills: int, folder, rng: random.Random) -> None
 )
 def test_kill_and_resume(tmp_path, tiny_config, stage, n_kills):
     stage_process.write_data(tmp_path, tiny_config)
+    # Long enough for the kills, each of which comes after some headway.
+    n_steps = 60 * (1 + n_kills)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    stage_process.finish(stage_process.start(stage, N_STEPS, whole))
-    run_with_kills(stage, n_kills, killed, random.Random(stage))
+    stage_process.start(stage, n_steps, whole).succeed()
+    run_with_kills(stage, n_steps, n_kills, killed, random.Random(stage))
 
     expected, found = (checkpoint._read(checkpoint.latest(folder)) for folder in (whole, killed))
     assert expected.keys() == found.keys()

@@ -23,7 +23,7 @@ def lower(folder: pathlib.Path, config, stage: str, out: str = "lowered") -> pat
     if not (folder / "config.json").exists():
         stage_process.write_data(folder, config)
     words = stage, 0, folder / stage, f"--lower_to={folder / out}"
-    stage_process.finish(stage_process.start(*words))
+    stage_process.start(*words).succeed()
     return folder / out
 
 
@@ -56,7 +56,7 @@ def test_jax_takes_the_same_steps(tmp_path, tiny_config, jax_python, stage):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     subprocess.run(list(map(str, words)), env=environment, check=True, timeout=900)
     # TensorFlow's own kernels draw other random numbers than XLA.
-    stage_process.finish(stage_process.start(stage, 2, tmp_path / "whole", "--xla=on"))
+    stage_process.start(stage, 2, tmp_path / "whole", "--xla=on").succeed()
     name = "checkpoint-00000002.safetensors"
     found, expected = (checkpoint._read(tmp_path / part / name) for part in ("out", "whole"))
     assert found.keys() == expected.keys()
@@ -71,5 +71,5 @@ def test_jax_takes_the_same_steps(tmp_path, tiny_config, jax_python, stage):
     resumed = tmp_path / "resumed"
     resumed.mkdir()
     (tmp_path / "out" / name).rename(resumed / name)
-    stage_process.finish(stage_process.start(stage, 4, resumed))
+    stage_process.start(stage, 4, resumed).succeed()
     assert checkpoint.latest(resumed).name == "checkpoint-00000004.safetensors"

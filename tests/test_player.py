@@ -12,17 +12,12 @@ import pytest
 import tensorflow as tf
 
 from musika_tf.networks import coordinates
-from musika_tf.player import Player, find_version, open_player
+from musika_tf.player import find_version, open_player
 
 
 @pytest.fixture(scope="module")
 def model_dir(tiny_model) -> pathlib.Path:
     return tiny_model.parent
-
-
-@pytest.fixture(scope="module")
-def player(model_dir) -> Player:
-    return open_player(model_dir)
 
 
 # Streams

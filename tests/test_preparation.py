@@ -13,6 +13,7 @@ import time
 from typing import ClassVar
 
 import numpy as np
+import processes
 import pytest
 import soundfile
 
@@ -235,11 +236,6 @@ def test_folders_without_audio(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["audio"]
 
 
-def test_importing_the_program_does_not_import_tensorflow():
-    code = "import sys, musika_tf.programs.prepare; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
-
-
 @pytest.mark.parametrize("share", [0.0, 0.6, -1.0])
 def test_bad_shares_are_refused(audio_dir, tmp_path, share):
     with pytest.raises(ValueError, match="above 0 and at most 0.5"):
@@ -404,21 +400,10 @@ def test_a_single_file_is_cut_with_its_labels(tmp_path):
     assert "2 of 2 sources" in report.to_text()
 
 
-def _run_program(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "musika_tf.programs.prepare", *arguments],
-        cwd=REPOSITORY, capture_output=True, text=True,
-    )  # fmt: skip
-
-
 def test_the_program_prepares_piano(tmp_path):
-    result = _run_program(
-        f"--audio_dir={PIANO}",
-        f"--data_dir={tmp_path / 'data'}",
-        "--flagfile=flags/presets/piano.flags",
-        "--sample_rate_hz=11025",
-    )
-    assert result.returncode == 0, result.stderr
+    places = (f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}")
+    words = ("--flagfile=flags/presets/piano.flags", "--sample_rate_hz=11025")
+    result = processes.run("prepare", *places, *words)
     assert "train              3     0.067" in result.stdout
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["metadata"]["audio"]["sample_rate_hz"] == 11_025
@@ -434,8 +419,7 @@ def test_the_program_annotates_piano(tmp_path):
         f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}", "--annotate=note_density,tempo",
         "--onset_detector=librosa", f"--labels=mine={tmp_path / 'own.csv'}", "--n_workers=1",
     ]  # fmt: skip
-    result = _run_program(*arguments)
-    assert result.returncode == 0, result.stderr
+    result = processes.run("prepare", *arguments)
     assert "note_density: 4 files by librosa" in result.stdout
     assert "tempo_bpm: 4 files by tempocnn" in result.stdout
     sources = {s.name: s for s in Shards.open(tmp_path / "data").sources}
@@ -453,20 +437,16 @@ def test_the_program_annotates_piano(tmp_path):
 
 
 def test_a_killed_program_goes_on(tmp_path):
-    arguments = [
-        sys.executable, "-m", "musika_tf.programs.prepare", f"--audio_dir={PIANO}", "--n_workers=1",
-        f"--data_dir={tmp_path / 'data'}", "--annotate=note_density", "--onset_detector=librosa",
-    ]  # fmt: skip
+    words = ("--annotate=note_density", "--onset_detector=librosa", "--n_workers=1")
+    words += (f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}")
     memory = tmp_path / "data.annotations"
-    process = subprocess.Popen(arguments, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    process = processes.Process("musika_tf.programs.prepare", *words)
     while process.poll() is None and not list(memory.glob("*.json")):
         time.sleep(0.002)
     process.kill()
-    process.wait()
     n_done = len(list(memory.glob("*.json")))
     assert 1 <= n_done < 4
-    result = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    result = processes.run("prepare", *words)
     assert f"{n_done} remembered from an earlier run" in result.stdout
     assert len(list(memory.glob("*.json"))) == 4
 
@@ -481,8 +461,8 @@ WRONG_FLAGS = {
 
 @pytest.mark.parametrize("flag", WRONG_FLAGS)
 def test_wrong_flags_end_the_program_with_one_line(tmp_path, flag):
-    result = _run_program(f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}", flag)
-    assert result.returncode == 1
+    places = (f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}")
+    result = processes.run("prepare", *places, flag, ok=False)
     assert WRONG_FLAGS[flag] in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -491,20 +471,18 @@ def test_the_home_folder_may_be_short(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     _write_sine(tmp_path / "music" / "a.wav", 22_050, 1, seconds=4)
     (tmp_path / "my.flags").write_text("--data_dir=~/data\n")
-    result = _run_program("--audio_dir=~/music", f"--flagfile={tmp_path / 'my.flags'}")
-    assert result.returncode == 0, result.stderr
+    processes.run("prepare", "--audio_dir=~/music", f"--flagfile={tmp_path / 'my.flags'}")
     assert (tmp_path / "data" / "manifest.json").exists()
 
 
 def test_the_program_ends_with_one_line(tmp_path):
-    result = _run_program(f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
-    assert result.returncode == 1
+    places = (f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
+    result = processes.run("prepare", *places, ok=False)
     assert result.stderr == (
         f"error: {tmp_path / 'no'} is no folder: give the folder that holds the audio files\n"
     )
 
 
 def test_the_program_rejects_stray_arguments(tmp_path):
-    result = _run_program("--audio_dir=a", "--data_dir=b", "stray")
-    assert result.returncode != 0
+    result = processes.run("prepare", "--audio_dir=a", "--data_dir=b", "stray", ok=False)
     assert "unexpected arguments: stray" in result.stderr + result.stdout

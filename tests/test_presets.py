@@ -18,6 +18,8 @@ from musika_tf.training.gan_trainer import GanTrainer
 
 TRAINING = TrainingConfig(batch_size=1)
 _WIDTH = 8
+# Without conditioning and with; the others are large: minutes together.
+BY_DEFAULT = ("small", "techno_tempo")
 
 
 def at_toy_widths(config: Config) -> Config:
@@ -43,7 +45,10 @@ def done() -> dict[Config, str]:
     return {}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [pytest.param(name, marks=[pytest.mark.large] * (name not in BY_DEFAULT)) for name in PRESETS],
+)
 def test_preset_trains_and_plays(preset, done, parse_flags, tmp_path):
     flag_values = parse_flags(f"--flagfile=flags/presets/{preset}.flags")
     config = at_toy_widths(system.config(flag_values=flag_values))

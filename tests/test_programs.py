@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import safetensors.numpy
 
@@ -16,17 +14,8 @@ from musika_tf import audio
 from musika_tf.data.shards import Shards
 from musika_tf.runs import checkpoint
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESET = "--flagfile=flags/presets/tiny.flags"
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
-
-
-def program(name: str, *words: str, ok: bool = True) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"musika_tf.programs.{name}", *words]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (done.returncode == 0) is ok, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +23,14 @@ def home(tmp_path_factory) -> pathlib.Path:
     """Everything that the chain of programs leaves behind."""
     home = tmp_path_factory.mktemp("chain")
     run, data, latents = f"--run_dir={home}/run", f"--data_dir={home}/data", f"{home}/latents"
-    program("prepare", PRESET, "--audio_dir=tests/data/piano", data)
-    for level in (1, 2):
-        for phase in (1, 2):
-            stage = (f"--level={level}", f"--phase={phase}")
-            program("train_autoencoder", PRESET, run, data, *stage, "--n_steps_per_call=2")
-    program("encode", run, data, f"--latent_dir={latents}")
-    program("train_gan", PRESET, run, f"--latent_dir={latents}")
-    program("export", run, f"--model_dir={home}/model", "--noverify")
+    processes.run_plain("prepare", PRESET, "--audio_dir=tests/data/piano", data)
+    train = ("train_autoencoder", PRESET, run, data, "--n_steps_per_call=2")
+    processes.run_plain(*train, "--level=1", "--phase=1")
+    for level, phase in ((1, 2), (2, 1), (2, 2)):
+        processes.run(*train, f"--level={level}", f"--phase={phase}")
+    processes.run_plain("encode", run, data, f"--latent_dir={latents}")
+    processes.run_plain("train_gan", PRESET, run, f"--latent_dir={latents}")
+    processes.run_plain("export", run, f"--model_dir={home}/model", "--noverify")
     return home
 
 
@@ -64,7 +53,7 @@ def test_latents_match_the_audio(home, tiny_config):
 def test_generate_twice_gives_the_same_music(home):
     for name in ("a.wav", "b.wav"):
         words = (f"--model_dir={home}/model", "--seconds=7.5", "--seed=3", f"--out={home}/{name}")
-        shown = program("generate", *words, "--picture")
+        shown = processes.run("generate", *words, "--picture")
         assert "dBFS" in shown.stdout
     assert (home / "a.wav").read_bytes() == (home / "b.wav").read_bytes()
     music = audio.read(home / "a.wav")
@@ -76,9 +65,9 @@ def test_generate_twice_gives_the_same_music(home):
 
 def test_flac_of_another_seed_differs(home):
     words = (f"--model_dir={home}/model", "--seconds=7.5", "--seed=4", f"--out={home}/c.flac")
-    program("generate", *words)
+    processes.run("generate", *words)
     other = audio.read(home / "c.flac").samples
-    program("generate", *words[:2], "--seed=3", f"--out={home}/d.flac")
+    processes.run("generate", *words[:2], "--seed=3", f"--out={home}/d.flac")
     assert np.abs(other - audio.read(home / "d.flac").samples).max() > 1e-3
 
 
@@ -90,7 +79,7 @@ def test_metadata_tells_where_the_model_comes_from(home):
 
 def test_latents_decode_to_files_as_long_as_they_were(home):
     words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents", f"--out_dir={home}/decoded")
-    program("encode", "--decode", *words)
+    processes.run("encode", "--decode", *words)
     for source in Shards.open(home / "data").sources:
         decoded = audio.read(home / "decoded" / f"{source.name}.wav")
         assert decoded.n_samples == source.n_rows
@@ -98,7 +87,7 @@ def test_latents_decode_to_files_as_long_as_they_were(home):
 
 def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
     words = (f"--run_dir={home}/run", f"--latent_dir={home}/latents")
-    program("train_gan", PRESET, *words, "--n_steps=6")
+    processes.run("train_gan", PRESET, *words, "--n_steps=6")
     assert checkpoint.latest(home / "run" / "gan").name == "checkpoint-00000006.safetensors"
 
 
@@ -106,7 +95,7 @@ def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
 def test_a_stage_is_lowered_where_it_stands(home, stage, data):
     folder = home / f"lowered_{stage}"
     words = (f"--run_dir={home}/run", f"--data_dir={home}/{data}", f"--lowered_dir={folder}")
-    program("lower", PRESET, f"--stage={stage}", *words)
+    processes.run("lower", PRESET, f"--stage={stage}", *words)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["stage"] == stage
     newest = checkpoint.latest(home / "run" / stage)
@@ -136,6 +125,6 @@ def test_a_stage_is_lowered_where_it_stands(home, stage, data):
 )
 def test_mistakes_end_with_one_clear_line(home, words, message):
     name, *rest = (word.format(home=home) for word in words)
-    done = program(name, *rest, ok=False)
+    done = processes.run(name, *rest, ok=False)
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

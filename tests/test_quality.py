@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import matplotlib.image
 import numpy as np
+import processes
 import pytest
 import soundfile
 import tensorflow as tf
@@ -26,7 +23,6 @@ from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs.run import Run
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE_HZ = 22_050
 
 
@@ -262,11 +258,6 @@ def test_pieces_and_latents_are_what_they_are_called(run_and_data, monkeypatch):
     assert nearest["generated"].mean < 1e-6 < nearest["held-out"].least
 
 
-def run_program(*words):
-    command = [sys.executable, "-m", "musika_tf.programs.evaluate", *words]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-
-
 def numbers_in(values) -> list[float]:
     if isinstance(values, dict):
         return [number for value in values.values() for number in numbers_in(value)]
@@ -276,8 +267,7 @@ def numbers_in(values) -> list[float]:
 def test_program(run_and_data, tmp_path):
     run_dir, data_dir, _ = run_and_data
     words = ("--quality", f"--run_dir={run_dir}", f"--data_dir={data_dir}", f"--out={tmp_path}/out")
-    done = run_program(*words, "--seconds=6", "--num_samples=1", "--seed=3")
-    assert done.returncode == 0, done.stderr
+    done = processes.run("evaluate", *words, "--seconds=6", "--num_samples=1", "--seed=3")
     for title in ("reconstruction", "music", "generating latents", "encoding the train split"):
         assert f"{title}: 100%" in done.stderr
     out = tmp_path / "out"
@@ -321,8 +311,7 @@ def test_what_is_too_short_is_named(run_and_data):
 
 
 def test_missing_flags_are_named(tmp_path):
-    done = run_program(f"--out={tmp_path}/out", "--adherence", "--quality")
-    assert done.returncode == 1
+    done = processes.run("evaluate", f"--out={tmp_path}/out", "--adherence", "--quality", ok=False)
     assert done.stderr.splitlines()[-1] == (
         "error: --adherence needs --model_dir; --quality needs --run_dir and --data_dir"
     )

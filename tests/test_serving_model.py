@@ -15,17 +15,10 @@ import serving_client
 import soundfile
 import tensorflow as tf
 
-from export import signatures
 from export.serving.server import Server
 from export.serving.settings import Settings
-from musika_tf.runs.run import Run
 
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def contract(tiny_model):
-    return signatures.contract(Run(tiny_model.parents[1] / "run").synthesizer())
 
 
 @pytest.fixture(scope="module")

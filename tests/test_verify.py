@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import saved_model, signatures
-from export.schema import Signature
+from export import saved_model
 from export.verification import checks, graph, loaders, verify
-from musika_tf.runs.run import Run
-
-
-@pytest.fixture(scope="module")
-def contract(tiny_model) -> dict[str, Signature]:
-    return signatures.contract(Run(tiny_model.parents[1] / "run").synthesizer())
 
 
 @pytest.fixture
