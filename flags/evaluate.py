@@ -111,7 +111,7 @@ def request() -> Request:
 
 
 def adherence_settings() -> Settings:
-    """What `--adherence` asks of the model; ValueError as `Settings`, or if a value is no number."""
+    """What `--adherence` asks; ValueError as `Settings`, or if a value is no number."""
     settings = Settings(request(), NUM_WALKS.value, _numbers(NOTE_DENSITIES), _numbers(TEMPOS_BPM))
     if ONSET_DETECTOR.value == _AUTO:
         return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from musika_tf import audio as audio_io
 from musika_tf import statistics
 from musika_tf.conditioning import note_density, tempo
-from musika_tf.config import Config, Signal
+from musika_tf.config import Signal
 from musika_tf.evaluation import adherence, adherence_pictures, report_files
 from musika_tf.evaluation.adherence import Result, Sample, Settings, Task
 from musika_tf.player import Player
@@ -41,20 +42,11 @@ def evaluate(
     keep_audio: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Measures the adherence of a model and writes what is found; nothing until all is there.
-
-    Args:
-      player: of a conditional model.
-      settings: what to ask of it.
-      out: folder; made if it is missing.
-      keep_audio: also write the samples that were measured, as WAV files of 16 bits.
-      overwrite: replace what an earlier call left in `out`.
-
-    Returns:
-      The tables.
+    """Measures the adherence of a model and writes what is found, with `keep_audio` also all
+    samples as 16-bit WAV; returns the tables.
 
     Raises:
-      ValueError: as `adherence.plan`, or `out` holds an earlier evaluation.
+      ValueError: as `adherence.plan`, or `out` holds an earlier evaluation and not `overwrite`.
     """
     config, rate_hz = player.config, player.config.audio.sample_rate_hz
     adherence.plan(config, settings)
@@ -73,7 +65,8 @@ def evaluate(
         for result in results:
             path = folder / f"{_scatter_name(result)}.png"
             adherence_pictures.scatter(result).savefig(path, dpi=100)
-        return tables(player, settings, results), numbers(player, settings, results)
+        values = numbers(player, settings, results)
+        return report_files.markdown(_paragraphs(values, settings, results)), values
 
     return report_files.write(out, NAME, overwrite, fill)
 
@@ -89,65 +82,50 @@ def _scatter_name(result: Result) -> str:
 # Tables
 
 
-def tables(player: Player, settings: Settings, results: Sequence[Result]) -> str:
-    """Everything in Markdown."""
-    return report_files.markdown(_paragraphs(player, settings, results))
-
-
-def _paragraphs(player: Player, settings: Settings, results: Sequence[Result]) -> Iterator[str]:
-    yield f"# Adherence of {_model_name(player)}"
-    yield (
-        f"Weights {player.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(player)} steps."
-        f" {report_files.asked(settings.request, 'samples a constant')}"
-    )
+def _paragraphs(
+    values: Mapping[str, Any], settings: Settings, results: Sequence[Result]
+) -> Iterator[str]:
+    model, asked = values["model"], report_files.asked(settings.request, "samples a constant")
+    yield f"# Adherence of {model['name']}"
+    yield f"Weights {model['weights_sha256'][:12]}, GAN after {model['gan_step']} steps. {asked}"
     yield (
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
         "shuffled among the samples, and the range of their middle 90 %. Samples that were given a "
         "random walk are held against other walks."
     )
     yield "Slope: how much what is measured changes when what is requested changes by 1."
-    for name in _unmeasured_names(player.config):
+    for name in values["skipped_signals"]:
         yield f"{name} is skipped: nobody knows how to measure it in music."
     for result in results:
-        yield from _signal_paragraphs(player.config, settings, result)
+        yield f"## {result.signal.name} ({result.signal.unit})"
+        left_out = [f"{v:g}" for v in settings.asked(result.signal) if v not in result.constants]
+        if left_out:
+            yield f"Not asked, as out of the model's range: {', '.join(left_out)}."
+        yield from _constants_tables(values, result)
+        yield _metrics_table("all constants", result.metrics, result.chance)
+        if result.walks:
+            yield _walks_table(result)
+            yield _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
+        tasks = [
+            sample.task for sample in itertools.chain(*result.constants.values(), result.walks)
+        ]
+        shown = [task.name for task in tasks if _has_picture(task)]
+        yield from report_files.pictures(NAME, [_scatter_name(result), *shown])
 
 
-def _signal_paragraphs(config: Config, settings: Settings, result: Result) -> Iterator[str]:
-    yield f"## {result.signal.name} ({result.signal.unit})"
-    left_out = [f"{v:g}" for v in settings.asked(result.signal) if v not in result.constants]
-    if left_out:
-        yield f"Not asked, as out of the model's range: {', '.join(left_out)}."
-    rows = [_row(group) for group in result.constants.values()]
+def _constants_tables(values: Mapping[str, Any], result: Result) -> Iterator[str]:
+    rows = values["signals"][result.signal.name]["constants"]
     if _is_tempo(result.signal):
         yield "Estimates by Tempo-CNN."
         yield _tempo_table(rows)
     else:
-        maximum = config.conditioning.max_onsets_per_second
-        yield f"Onsets by {settings.onset_detector}; density 1 is {maximum:g} onsets a second."
+        maximum = values["max_onsets_per_second"]
+        yield f"Onsets by {values['onset_detector']}; density 1 is {maximum:g} onsets a second."
         yield _density_table(rows, maximum)
-    yield _metrics_table("all constants", result.metrics, result.chance)
-    if result.walks:
-        yield _walks_table(result)
-        yield _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
-    found = (*(sample for group in result.constants.values() for sample in group), *result.walks)
-    shown = [sample.task.name for sample in found if _has_picture(sample.task)]
-    yield from report_files.pictures(NAME, [_scatter_name(result), *shown])
-
-
-def _model_name(player: Player) -> str:
-    return "/".join(player.path.resolve().parts[-2:])
-
-
-def _n_gan_steps(player: Player) -> int:
-    return player.metadata["training"]["gan"]["step"]
 
 
 def _is_tempo(signal: Signal) -> bool:
     return signal.name == adherence.TEMPO_BPM
-
-
-def _unmeasured_names(config: Config) -> list[str]:
-    return [name for name in config.conditioning.names if name not in adherence.MEASURABLE]
 
 
 def _density_table(rows: Sequence[Mapping[str, Any]], maximum: float) -> str:
@@ -209,18 +187,19 @@ def _walks_table(result: Result) -> str:
 
 def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
     """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
+    names, metadata = player.config.conditioning.names, player.metadata
     model = {
-        "name": _model_name(player),
-        "created_utc": player.metadata["created_utc"],
-        "weights_sha256": player.metadata["weights_sha256"],
-        "gan_step": _n_gan_steps(player),
+        "name": "/".join(player.path.resolve().parts[-2:]),
+        "created_utc": metadata["created_utc"],
+        "weights_sha256": metadata["weights_sha256"],
+        "gan_step": metadata["training"]["gan"]["step"],
     }
     return {
         **report_files.numbers({"model": model}, settings.request),
         "n_walks": settings.n_walks,
         "onset_detector": settings.onset_detector,
         "max_onsets_per_second": player.config.conditioning.max_onsets_per_second,
-        "skipped_signals": _unmeasured_names(player.config),
+        "skipped_signals": [name for name in names if name not in adherence.MEASURABLE],
         "signals": {result.signal.name: _signal_numbers(result) for result in results},
     }
 

@@ -127,12 +127,7 @@ class Result:
 
 
 def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
-    """Loads a run and opens its data.
-
-    Args:
-      run: with a trained autoencoder and latent GAN.
-      data_dir: waveform shards with both splits, best those that it was trained with.
-      request: what to generate; the conditioning is the middle of each range.
+    """Loads a run and opens its waveform shards, best those that it was trained with.
 
     Raises:
       ValueError: a stage was not trained yet, run and shards do not fit together, pieces are too
@@ -160,12 +155,7 @@ def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
 
 
 def measure(system: System, pieces: Iterator[Piece]) -> Result:
-    """Measures a run, with progress bars.
-
-    Args:
-      system: of `load`.
-      pieces: those of `make_pieces`, which a caller may look at on the way.
-    """
+    """Measures a run by the pieces of `make_pieces`, which a caller may look at on the way."""
     config, trained, untrained = system.config, system.trained, system.untrained
     ways = reconstruction.measure(trained.autoencoder, untrained.autoencoder, system.shards)
     metrics, seams = _measure_pieces(system, pieces)

@@ -44,18 +44,10 @@ def evaluate(
     out: str | os.PathLike,
     overwrite: bool = False,
 ) -> str:
-    """Measures the quality of a run and writes what is found; nothing until all is there.
-
-    Args:
-      run, data_dir, request: as for `quality.load`.
-      out: folder; made if it is missing.
-      overwrite: replace what an earlier call left in `out`.
-
-    Returns:
-      The tables.
+    """Measures the quality of a run and writes what is found; returns the tables.
 
     Raises:
-      ValueError: as `quality.load`, or `out` holds an earlier evaluation.
+      ValueError: as `quality.load`, or `out` holds an earlier evaluation and not `overwrite`.
     """
     system = quality.load(run, data_dir, request)
 

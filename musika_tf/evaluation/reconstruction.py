@@ -13,6 +13,7 @@ ones how far phases could be from the truth.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import librosa
@@ -38,17 +39,12 @@ _SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """How far a reconstruction is from the original; lower is better.
+    """How far a reconstruction is from the original; lower is better. L1 are mean absolute
+    differences of scaled log magnitudes."""
 
-    Attributes:
-      multi_scale: `losses.multi_scale_spectral_distance` of the waveforms.
-      waveform_log_magnitude_l1: mean absolute difference of the waveforms' scaled log magnitudes.
-      decoder_log_magnitude_l1: the same of the magnitudes that the decoder gave, before phases;
-        None: they are the true ones.
-    """
-
-    multi_scale: float
+    multi_scale: float  # `losses.multi_scale_spectral_distance`
     waveform_log_magnitude_l1: float
+    # Of the magnitudes that the decoder gave, before phases; None: they are the true ones.
     decoder_log_magnitude_l1: float | None
 
 
@@ -91,11 +87,7 @@ def _of_crop(
     """All ways with one crop, float32 [1, n_samples]."""
     audio, spectrum = autoencoder.config.audio, autoencoder.stft(crop)
     log_magnitudes = spectral.log_magnitude(spectrum)
-    original = _complete(crop, audio)
-
-    def distances(waveform: np.ndarray, decoded: tf.Tensor | None = None) -> Distances:
-        return _distances(original, _complete(waveform, audio), log_magnitudes, decoded, audio)
-
+    distances = functools.partial(_distances, audio, crop, log_magnitudes)
     for level, name in ((1, "level 1"), (2, "both levels")):
         decoded, directions = _decoded(autoencoder, log_magnitudes, level)
         waveform = autoencoder.inverse_stft(autoencoder.spectrum(decoded, directions))
@@ -122,11 +114,6 @@ def _decoded(
     return autoencoder.decode1(latents)
 
 
-def _complete(waveform: tf.Tensor, audio: AudioConfig) -> tf.Tensor:
-    """Without the ends, which lie under fewer frames than the rest and cannot be rebuilt."""
-    return waveform[:, audio.overlap_size : -audio.overlap_size]
-
-
 def griffin_lim(magnitudes: np.ndarray, audio: AudioConfig) -> np.ndarray:
     """Waveforms with nearly these magnitudes: float32 [batch, n_frames, n_bins] →
     [batch, n_frames·hop_size + overlap_size], always the same."""
@@ -141,20 +128,19 @@ def griffin_lim(magnitudes: np.ndarray, audio: AudioConfig) -> np.ndarray:
 
 
 def _distances(
-    original: tf.Tensor,
-    waveform: tf.Tensor,
-    log_magnitudes: tf.Tensor,
-    decoded: tf.Tensor | None,
     audio: AudioConfig,
+    crop: np.ndarray,
+    log_magnitudes: tf.Tensor,
+    waveform: np.ndarray,
+    decoded: tf.Tensor | None = None,
 ) -> Distances:
-    """Of a waveform without its ends; `log_magnitudes` and `decoded` are those of all frames."""
+    # Without the ends, which lie under fewer frames than the rest and cannot be rebuilt.
+    pair = [x[:, audio.overlap_size : -audio.overlap_size] for x in (crop, waveform)]
+    spectrograms = [spectral.log_spectrogram(x, audio.window_size, audio.hop_size) for x in pair]
     hop_sizes = audio.multi_scale_hop_sizes
-    one, other = (
-        spectral.log_spectrogram(x, audio.window_size, audio.hop_size) for x in (original, waveform)
-    )
     return Distances(
-        float(losses.multi_scale_spectral_distance(original, waveform, hop_sizes)),
-        float(losses.l1(one, other)),
+        float(losses.multi_scale_spectral_distance(*pair, hop_sizes)),
+        float(losses.l1(*spectrograms)),
         None if decoded is None else float(losses.l1(log_magnitudes, decoded)),
     )
 
