@@ -139,9 +139,9 @@ def _seams(values: Mapping[str, Any]) -> Iterator[str]:
         "places where they would be is chance."
     )
     columns = {
-        f"{of} {border}_ratio": (f"{of}, {border}s", ".2f")
+        f"{of} {border}_ratio": (f"{of}, {borders}", ".2f")
         for of in ("flux", "latents")
-        for border in ("excerpt", "patch")
+        for border, borders in (("excerpt", "excerpts"), ("patch", "patches"))
     }
     rows = {kind: {} for kind in values["waveform_seams"]}
     for of, part in (("flux", "waveform_seams"), ("latents", "latent_seams")):
