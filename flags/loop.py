@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 from absl import flags
 
-from musika_tf.training import distribution
+from musika_tf.training import devices
 from musika_tf.training.loop import XLA_CHOICES, LoopSettings
 
 N_STEPS = flags.DEFINE_integer(
@@ -51,7 +51,7 @@ XLA = flags.DEFINE_enum(
 DISTRIBUTE = flags.DEFINE_enum(
     "distribute",
     "none",
-    distribution.NAMES,
+    devices.NAMES,
     "Share each batch among devices: mirrored: the GPUs of this machine; multi_worker: those of "
     "all machines that the environment variable TF_CONFIG names.",
 )
@@ -59,7 +59,7 @@ DISTRIBUTE = flags.DEFINE_enum(
 
 def strategy() -> tf.distribute.Strategy:
     """The strategy that the flags ask for; to be called before anything is computed."""
-    return distribution.make_strategy(DISTRIBUTE.value)
+    return devices.make_strategy(DISTRIBUTE.value)
 
 
 def settings(preset_n_steps: int) -> LoopSettings:

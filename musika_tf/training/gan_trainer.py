@@ -13,7 +13,7 @@ from musika_tf import statistics
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import coordinates, gan, precision
-from musika_tf.training import distribution, losses
+from musika_tf.training import devices, losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
@@ -135,7 +135,7 @@ class GanTrainer(Trainer):
         shape = self.config.gan
         seed = tf.stack([tf.constant(self.training.seed, tf.int64), tf.cast(number, tf.int64)])
         seeds = tf.unstack(tf.random.split(seed, 3, alg="philox"))
-        n_drawn = batch_size * (distribution.n_replicas() if is_shared else 1)
+        n_drawn = batch_size * (devices.n_replicas() if is_shared else 1)
         anchor_shape = [n_drawn, 3, shape.anchor_depth]
         anchors = tf.random.stateless_normal(anchor_shape, seeds[0], alg="philox")
         style_shape = [n_drawn, shape.style_depth]
@@ -145,7 +145,7 @@ class GanTrainer(Trainer):
             [n_drawn], seeds[2], 0, n_starts, tf.int32, alg="philox"
         )
         if is_shared:
-            anchors, style, starts = map(distribution.replica_rows, (anchors, style, starts))
+            anchors, style, starts = map(devices.replica_rows, (anchors, style, starts))
         pair = coordinates.training_coordinates(anchors, starts, shape.seq_len)
         return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tqdm
 
 from musika_tf.runs import checkpoint
-from musika_tf.training import distribution, pipeline
+from musika_tf.training import devices, pipeline
 from musika_tf.training.logs import SummaryWriter
 from musika_tf.training.trainer import Trainer
 
@@ -120,7 +120,7 @@ class LoopState:
         if newest:
             checkpoint.restore(newest, self.variables())
         self.step = int(trainer.state["step"].numpy())
-        if distribution.is_chief():
+        if devices.is_chief():
             checkpoint.remove_best_after(stage_dir, self.step)
 
     def variables(self) -> dict[str, tf.Variable]:
@@ -138,7 +138,7 @@ class _Run:
         self.step = self.first_step = self.state.step
         self._start(_wants_xla(settings.xla))
         self.vote = _make_vote()
-        self.writer = SummaryWriter(stage_dir) if distribution.is_chief() else None
+        self.writer = SummaryWriter(stage_dir) if devices.is_chief() else None
         # Metrics of every call since the last validation.
         self.recent: list[dict[str, float]] = []
         self.stop_signal = 0
@@ -260,11 +260,11 @@ class _Run:
         )
 
     def _save(self) -> None:
-        if distribution.is_chief():
+        if devices.is_chief():
             checkpoint.save(self.stage_dir, self.state.variables(), self.step)
 
     def _sample(self) -> None:
-        if not distribution.is_chief():
+        if not devices.is_chief():
             return
         metrics = self.trainer.validate()
         self._keep_best(metrics.get(self.trainer.best_metric, math.inf))
@@ -291,7 +291,7 @@ class _Run:
             desc=self.stage_dir.name,
             dynamic_ncols=True,
             mininterval=1.0,
-            disable=not distribution.is_chief(),
+            disable=not devices.is_chief(),
         )
 
 
@@ -301,7 +301,7 @@ def _learning_rates(trainer: Trainer) -> dict[str, float]:
 
 def _wants_xla(choice: str) -> bool:
     """Whether to try XLA, which several replicas cannot use."""
-    if distribution.n_replicas() > 1:
+    if devices.n_replicas() > 1:
         if choice == "on":
             raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
         return False

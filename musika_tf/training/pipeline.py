@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.data import batches as batches_lib
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 # Two threads read the disk while the device computes; more would only compete with it.
 _N_PARALLEL = 2
@@ -31,7 +31,7 @@ def iterator(batches: Batches, first_step: int) -> Iterator:
     Raises:
       ValueError: first_step is negative.
     """
-    n_replicas = distribution.n_replicas()
+    n_replicas = devices.n_replicas()
     if n_replicas == 1:
         return iter(dataset(batches, first_step))
 

@@ -15,7 +15,7 @@ from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run, require_same_encoder
 from musika_tf.runs.stages import autoencoder_stage
-from musika_tf.training import distribution, principal_fit
+from musika_tf.training import devices, principal_fit
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -101,7 +101,7 @@ def start_autoencoder(
         trainer.begin_with(before, left_out=trainer.new_networks)
     if initial:
         trainer.begin_with(initial)
-    if distribution.is_chief():
+    if devices.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         run.begin(stage.name, config, training, flags_text)
     is_untrained = phase == 1 and not (initial or checkpoint.latest(folder))
@@ -152,7 +152,7 @@ def start_gan(
     trainer, batches = _gan_parts(shards, config, training, n_steps, codec)
     if initial:
         _begin_with(initial, trainer)
-    if distribution.is_chief():
+    if devices.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
         _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
         _tell_limited(batches.signals, config)

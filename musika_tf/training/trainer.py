@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from musika_tf.config import TrainingConfig
 from musika_tf.networks import precision
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 Gradients = dict[str, list[tf.Tensor]]
 
@@ -77,10 +77,10 @@ class Trainer(abc.ABC):
           training: how to train.
           n_steps: length of the stage, over which the learning rate falls; None: it stays.
         """
-        if training.batch_size % distribution.n_replicas():
+        if training.batch_size % devices.n_replicas():
             raise ValueError(
                 f"batch_size={training.batch_size} must be a multiple of the "
-                f"{distribution.n_replicas()} replicas that share a batch"
+                f"{devices.n_replicas()} replicas that share a batch"
             )
         keras.utils.set_random_seed(training.seed)
         self.training = training
@@ -99,9 +99,9 @@ class Trainer(abc.ABC):
         names = ["step", "n_skipped", "n_skipped_in_a_row"]
         if training.precision == "float16":
             names.append("n_good_in_a_row")
-            self._loss_scale = distribution.counter("loss_scale", tf.float32)
+            self._loss_scale = devices.counter("loss_scale", tf.float32)
             self._loss_scale.assign(precision.first_loss_scale(training.precision))
-        self.state = {name: distribution.counter(name) for name in names}
+        self.state = {name: devices.counter(name) for name in names}
         if training.precision == "float16":
             self.state["loss_scale"] = self._loss_scale
 
@@ -150,7 +150,7 @@ class Trainer(abc.ABC):
 
     def target(self, loss: tf.Tensor) -> tf.Tensor:
         """What is to be differentiated in place of a loss: this replica's share of it, scaled."""
-        share = loss / distribution.n_replicas()
+        share = loss / devices.n_replicas()
         return share * self.state["loss_scale"] if "loss_scale" in self.state else share
 
     def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -165,11 +165,11 @@ class Trainer(abc.ABC):
         gradients, metrics = self.gradients(*batch)
         numbers = [*metrics.values(), *(g for group in gradients.values() for g in group)]
         n_bad = tf.add_n([tf.cast(~_is_finite(number), tf.float32) for number in numbers])
-        is_good = tf.equal(distribution.sum_over_replicas(n_bad), 0.0)
+        is_good = tf.equal(devices.sum_over_replicas(n_bad), 0.0)
         for name, group in gradients.items():
             is_moved = is_good & self.is_due(name)
-            distribution.run_if(is_moved, functools.partial(self._update, name), group)
-        distribution.run_if(is_good, self.after_update)
+            devices.run_if(is_moved, functools.partial(self._update, name), group)
+        devices.run_if(is_good, self.after_update)
         self._count(is_good)
         return metrics | {"skipped": 1.0 - tf.cast(is_good, tf.float32)}
 
@@ -222,7 +222,7 @@ class Trainer(abc.ABC):
             average.assign_add((1.0 - decay) * (current - average))
 
         for ours, theirs in zip(average.weights, current.weights, strict=True):
-            distribution.update(ours.value, move, theirs.value, decay)
+            devices.update(ours.value, move, theirs.value, decay)
 
     # What is kept
 
