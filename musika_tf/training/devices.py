@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-NAMES = ("none", "mirrored", "multi_worker")
+STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -34,7 +34,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name == "multi_worker":
         _require_tf_config()
         return tf.distribute.MultiWorkerMirroredStrategy()
-    raise ValueError(f"distribute={name!r} must be one of {', '.join(NAMES)}")
+    raise ValueError(f"distribute={name!r} must be one of {', '.join(STRATEGIES)}")
 
 
 def _require_tf_config() -> None:
