@@ -32,7 +32,7 @@ from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.runs.run import STAGES
-from musika_tf.training import loop, pipeline
+from musika_tf.training import devices, pipeline
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 
@@ -93,7 +93,7 @@ def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
         iterators = {"with": pipeline.iterator(batches, 0), "without": iter(one_batch)}
         started = time.perf_counter()
         run_steps = {
-            name: loop.compile_steps(trainer.step, iterator, xla == "on")
+            name: devices.compile_steps(trainer.step, iterator, xla == "on")
             for name, iterator in iterators.items()
         }
         for name, iterator in iterators.items():

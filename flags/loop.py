@@ -7,14 +7,14 @@ from absl import flags
 
 from flags import _sections
 from musika_tf.training import devices
-from musika_tf.training.loop import XLA_CHOICES, LoopSettings
+from musika_tf.training.loop import LoopSettings
 
 _N_STEPS = flags.DEFINE_integer(
     "n_steps", None, "Length of this stage in steps, in place of the preset's.", lower_bound=1
 )
 _settings = _sections.define(
     LoopSettings,
-    choices={"xla": XLA_CHOICES},
+    choices={"xla": devices.XLA_CHOICES},
     max_minutes="Stop after so many minutes, with a checkpoint; the same command goes on from "
     "there.",
     n_steps_per_call="Steps inside one compiled call; curves have one point a call.",
