@@ -20,10 +20,6 @@ Batches = batches_lib.WaveformBatches | batches_lib.LatentBatches
 def iterator(batches: Batches, first_step: int) -> Iterator:
     """Endless batches in order of steps, cut into equal parts for the replicas of the strategy.
 
-    Args:
-      batches: a function of the step that also tells its `array_specs`.
-      first_step: step of the first batch: 0, or where a resumed training goes on.
-
     Returns:
       An iterator of what `strategy.run` takes as arguments: tuples of tensors with static shapes,
       or with several replicas of one such part for each.

@@ -32,13 +32,7 @@ _FEW_N_BATCHES = 10
 
 @dataclasses.dataclass(frozen=True)
 class StartedStage:
-    """A stage before its next step.
-
-    Attributes:
-      trainer: with the weights to begin with.
-      batches: of its data.
-      folder: of the stage, where its newest checkpoint lies if it was begun.
-    """
+    """A stage before its next step; in `folder` its newest checkpoint lies if it was begun."""
 
     trainer: Trainer
     batches: Batches
@@ -123,16 +117,11 @@ def start_gan(
 ) -> StartedStage:
     """Starts the latent GAN, or takes it up where it stands.
 
-    Args:
+    Args, besides those of `start_autoencoder`:
       run: with a trained autoencoder, or to adopt one.
       latent_dir: latent shards that this run's encoders made.
-      config: the system; must be the one that the run was started with.
-      training: how to train.
-      n_steps: length of the stage.
       adopted: another run whose autoencoder to take over; None: the run has its own.
-      init_from: weights to begin a new run's GAN with, see `Run.initial_checkpoint`; they must
-        have been trained on latents of the same encoders.
-      flags_text: flags of the program, kept beside the checkpoints.
+      init_from: weights that were trained on latents of the same encoders.
 
     Raises:
       ValueError: latents, run and config do not fit together, or a stage before is missing.
