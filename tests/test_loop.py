@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from musika_tf.config import TrainingConfig
 from musika_tf.data.batches import ArraySpec
 from musika_tf.runs import checkpoint
-from musika_tf.training import loop
+from musika_tf.training import devices
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.trainer import Samples, Trainer
 
@@ -277,7 +277,7 @@ class NotForXla(LineTrainer):
 
 
 def test_auto_falls_back_where_xla_cannot_compile(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "_has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "_has_gpu", lambda: True)
     trainer, plain = NotForXla(), LineTrainer()
     assert train(trainer, Batches(), settings(20), tmp_path / "auto") == 20
     printed = capsys.readouterr().out

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from musika_tf.config import INT16_SCALE, ConditioningConfig, section_from_dict
+from musika_tf.config import INT16_SCALE, ConditioningConfig
 from musika_tf.data.latent_labels import LatentSignals
 from musika_tf.data.shards import Position, Shards
+from musika_tf.sections import section_from_dict
 
 
 class ArraySpec(NamedTuple):

@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.config import (
-    INT16_SCALE,
-    AudioConfig,
-    AutoencoderConfig,
-    Config,
-    require_equal,
-    section_from_dict,
-)
+from musika_tf.config import INT16_SCALE, AudioConfig, AutoencoderConfig, Config
 from musika_tf.config_versions import CONFIG_VERSION
 from musika_tf.data.latent_labels import METADATA_KEY
 from musika_tf.data.shards import Shards
+from musika_tf.sections import require_equal, section_from_dict
 
 # Excerpts of 0.76 s in each waveform that a validation hears, where the material has them.
 HELD_OUT_N_EXCERPTS = 8
