@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
@@ -252,7 +253,9 @@ def test_what_goes_wrong_for_a_whole_period_is_reported(tmp_path, capsys, monkey
 
 
 def test_strays_of_killed_runs_are_removed(tmp_path):
-    (tmp_path / ".checkpoint-00000001.safetensors.99").write_bytes(b"half")
+    killed = subprocess.Popen(["true"])  # noqa: S607
+    killed.wait()
+    (tmp_path / f".checkpoint-00000001.safetensors.{killed.pid}").write_bytes(b"half")
     train(LineTrainer(), Batches(), settings(20), tmp_path)
     assert not list(tmp_path.glob(".checkpoint-*"))
 
