@@ -11,7 +11,6 @@ the same process.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
@@ -56,31 +55,13 @@ _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to i
 _PROCESS = pathlib.Path(__file__).with_name("generation_process.py")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; times are means over the trials, as in the paper.
-
-    Attributes:
-      way: `call` (one call of `generate`), `stream` (what `musika-generate` does), `stream, XLA`.
-      real_time_factor: seconds of audio a second.
-      gflop_per_second_of_audio: operations of the networks' convolutions and products.
-      share_of_product: of what one large matrix product reaches in the same process.
-      page_faults_per_second_of_audio: minor ones.
-    """
-
-    preset: str
-    precision: str
-    way: str
-    duration_seconds: float
-    n_trials: int
-    real_time_factor: float
-    ms_per_second_of_audio: float
-    gflop_per_second_of_audio: float
-    product_gflops: float
-    share_of_product: float
-    peak_memory_mib: float
-    page_faults_per_second_of_audio: float
-    first_audio_ms: float | None
+# What a row of the table holds; times are means over the trials, as in the paper.
+#   way: `call` (one call of `generate`), `stream` (what `musika-generate` does), `stream, XLA`
+#   real_time_factor: seconds of audio a second
+#   gflop_per_second_of_audio: operations of the networks' convolutions and products
+#   share_of_product: of what one large matrix product reaches in the same process
+#   page_faults_per_second_of_audio: minor ones
+Row = dict[str, Any]
 
 
 def main(argv: list[str]) -> None:
@@ -99,7 +80,7 @@ def main(argv: list[str]) -> None:
             keras.utils.clear_session()
             for way, seconds, n_trials in _ways(config):
                 measured = _measure(way, seconds, n_trials, version_dir, gflop)
-                rows.append(Row(preset=preset, precision=precision, **measured))
+                rows.append({"preset": preset, "precision": precision, **measured})
                 print(_line(rows[-1]) if len(rows) > 1 else _header() + _line(rows[-1]), flush=True)
                 _write(rows)
 
@@ -174,21 +155,25 @@ def _n_operations(network: keras.Model, *input_shapes: tuple[int, ...]) -> int:
 
 
 def _header() -> str:
-    return (
-        "| preset | precision | way | audio s | × real time | ms a second | GFLOP a second "
-        "| share of product | memory MiB | page faults a second | first audio ms |\n"
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-    )
+    names = "preset, precision, way, audio s, × real time, ms a second, GFLOP a second, "
+    names += "share of product, memory MiB, page faults a second, first audio ms"
+    return machine.heading(*names.split(", "), n_words=3)
 
 
 def _line(row: Row) -> str:
-    first_audio = "–" if row.first_audio_ms is None else f"{row.first_audio_ms:.0f}"
-    return (
-        f"| {row.preset} | {row.precision} | {row.way} | {row.duration_seconds:.1f} "
-        f"| {row.real_time_factor:.1f} | {row.ms_per_second_of_audio:.2f} "
-        f"| {row.gflop_per_second_of_audio:.2f} "
-        f"| {100 * row.share_of_product:.0f} % of {row.product_gflops:.0f} "
-        f"| {row.peak_memory_mib:.0f} | {row.page_faults_per_second_of_audio:.0f} | {first_audio} |"
+    first_audio = "–" if row["first_audio_ms"] is None else f"{row['first_audio_ms']:.0f}"
+    return machine.line(
+        row["preset"],
+        row["precision"],
+        row["way"],
+        f"{row['duration_seconds']:.1f}",
+        f"{row['real_time_factor']:.1f}",
+        f"{row['ms_per_second_of_audio']:.2f}",
+        f"{row['gflop_per_second_of_audio']:.2f}",
+        f"{100 * row['share_of_product']:.0f} % of {row['product_gflops']:.0f}",
+        f"{row['peak_memory_mib']:.0f}",
+        f"{row['page_faults_per_second_of_audio']:.0f}",
+        first_audio,
     )
 
 

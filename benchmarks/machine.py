@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -27,12 +26,20 @@ def describe() -> dict[str, str | int]:
 
 
 def write(path: str | os.PathLike, rows: Sequence[Any], **more: Any) -> None:
-    """Writes the machine and rows, dataclasses, to a JSON file."""
-    content = {
-        "machine": describe() | more,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
+    """Writes the machine and rows to a JSON file."""
+    content = {"machine": describe() | more, "rows": rows}
     pathlib.Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def heading(*names: str, n_words: int) -> str:
+    """The first two lines of a table in Markdown; after `n_words` columns of words come numbers."""
+    rule = ["---"] * n_words + ["---:"] * (len(names) - n_words)
+    return f"{line(*names)}\n{line(*rule)}\n"
+
+
+def line(*cells: object) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _processor() -> str:

@@ -41,6 +41,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to i
 _SAMPLE_SECONDS = 2.0
 _CHANGE = "new version serves"
 _N_FAILURES_SHOWN = 20
+_TIMES = ("p50 ms", "p95 ms", "p99 ms")
 # RSS "at" a share of the time: the median over this share before it, versions come and go in it.
 _RSS_WINDOW = 0.1
 _RSS_SHARES = (0.25, 0.5, 1.0)
@@ -207,13 +208,14 @@ def _markdown(report: dict) -> str:
         f"({where['n_cpu_cores']} cores, clients included), TensorFlow {where['tensorflow']}, "
         f"{where['date']}",
         "",
-        "| request | n | p50 ms | p95 ms | p99 ms | refused | failed |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        machine.heading(
+            "request", "n", *"p50 ms", "p95 ms", "p99 ms", "refused", "failed", n_words=1
+        ).rstrip(),
     ]
     for kind, row in report["kinds"].items():
         times = ("–" if row[f"p{p}_ms"] is None else f"{row[f'p{p}_ms']:.0f}" for p in (50, 95, 99))
         counts = (row["n_refused"], row["n_failed"])
-        lines.append(f"| {kind} | {row['n']} | {' | '.join(map(str, (*times, *counts)))} |")
+        lines.append(machine.line(kind, row["n"], *times, *counts))
     rss = ", ".join(f"{mib:.0f} MiB ({name})" for name, mib in report["rss_mib"].items())
     files = ", ".join(f"{n:.0f} ({name})" for name, n in report["open_files"].items())
     lines += ["", f"Memory of the server (RSS): {rss}; open files: {files}.", ""]

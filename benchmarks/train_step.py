@@ -16,6 +16,7 @@ import pathlib
 import statistics
 import tempfile
 import time
+from typing import Any
 
 import keras
 import machine
@@ -32,7 +33,7 @@ from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.runs.run import STAGES
-from musika_tf.training import loop, pipeline
+from musika_tf.training import devices, pipeline
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 
@@ -48,23 +49,10 @@ _N_TURNS = 5
 _DATA_MINUTES = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; times are medians over the turns."""
-
-    preset: str
-    stage: str
-    xla: str
-    precision: str
-    batch_size: int
-    compile_seconds: float
-    step_ms: float
-    step_ms_with_data: float
-    # Median over the turns of (with data / without) - 1.
-    data_cost: float
-    steps_per_second: float
-    # Seconds of audio that training sees in a second, data included.
-    audio_seconds_per_second: float
+# What a row of the table holds; times are medians over the turns.
+#   data_cost: median over the turns of (with data / without) - 1
+#   audio_seconds_per_second: that training sees, data included
+Row = dict[str, Any]
 
 
 def main(argv: list[str]) -> None:
@@ -93,7 +81,7 @@ def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
         iterators = {"with": pipeline.iterator(batches, 0), "without": iter(one_batch)}
         started = time.perf_counter()
         run_steps = {
-            name: loop.compile_steps(trainer.step, iterator, xla == "on")
+            name: devices.compile_steps(trainer.step, iterator, xla == "on")
             for name, iterator in iterators.items()
         }
         for name, iterator in iterators.items():
@@ -105,19 +93,19 @@ def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
     keras.utils.clear_session()
     gc.collect()
     with_data, without = (statistics.median(column) for column in zip(*turns, strict=True))
-    return Row(
-        preset=preset,
-        stage=stage,
-        xla=xla,
-        precision=precision,
-        batch_size=training.batch_size,
-        compile_seconds=compile_seconds,
-        step_ms=1e3 * without,
-        step_ms_with_data=1e3 * with_data,
-        data_cost=statistics.median(a / b for a, b in turns) - 1.0,
-        steps_per_second=1.0 / with_data,
-        audio_seconds_per_second=training.batch_size * seconds_per_example / with_data,
-    )
+    return {
+        "preset": preset,
+        "stage": stage,
+        "xla": xla,
+        "precision": precision,
+        "batch_size": training.batch_size,
+        "compile_seconds": compile_seconds,
+        "step_ms": 1e3 * without,
+        "step_ms_with_data": 1e3 * with_data,
+        "data_cost": statistics.median(a / b for a, b in turns) - 1.0,
+        "steps_per_second": 1.0 / with_data,
+        "audio_seconds_per_second": training.batch_size * seconds_per_example / with_data,
+    }
 
 
 def _seconds(run_steps, iterator, n_steps: int) -> float:
@@ -172,19 +160,19 @@ def _shards(folder: str, rows: np.ndarray, metadata: dict) -> Shards:
 
 
 def _header() -> str:
-    return (
-        "| preset | stage | XLA | precision | batch | compile s | step ms | with data ms "
-        "| data cost | steps/s | audio s/s |\n"
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-    )
+    names = "preset, stage, XLA, precision, batch, compile s, step ms, with data ms, data cost, "
+    return machine.heading(*f"{names}steps/s, audio s/s".split(", "), n_words=4)
 
 
 def _line(row: Row) -> str:
-    return (
-        f"| {row.preset} | {row.stage} | {row.xla} | {row.precision} | {row.batch_size} "
-        f"| {row.compile_seconds:.0f} | {row.step_ms:.1f} | {row.step_ms_with_data:.1f} "
-        f"| {100 * row.data_cost:+.1f} % | {row.steps_per_second:.2f} "
-        f"| {row.audio_seconds_per_second:.1f} |"
+    return machine.line(
+        *(row[name] for name in ("preset", "stage", "xla", "precision", "batch_size")),
+        f"{row['compile_seconds']:.0f}",
+        f"{row['step_ms']:.1f}",
+        f"{row['step_ms_with_data']:.1f}",
+        f"{100 * row['data_cost']:+.1f} %",
+        f"{row['steps_per_second']:.2f}",
+        f"{row['audio_seconds_per_second']:.1f}",
     )
 
 

@@ -82,9 +82,7 @@ def _next_version(model_dir: pathlib.Path) -> int:
 
 
 def save(
-    synthesizer: Synthesizer,
-    path: str | os.PathLike,
-    limits: Limits | None = None,
+    synthesizer: Synthesizer, path: str | os.PathLike, limits: Limits | None = None
 ) -> dict[str, Signature]:
     """Saves signatures and weights to the folder `path`, without metadata; returns the contract."""
     contract = build_contract(synthesizer, limits)
@@ -144,13 +142,7 @@ def metadata(
         "max_anchors": limits.max_anchors(config),
         # What conditions the model, in the order of the last axis of `conditioning`.
         "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
-        "signatures": {
-            name: {
-                "inputs": {key: port.as_dict() for key, port in signature.inputs.items()},
-                "outputs": {key: port.as_dict() for key, port in signature.outputs.items()},
-            }
-            for name, signature in contract.items()
-        },
+        "signatures": {name: signature.as_dict() for name, signature in contract.items()},
         "config": json.loads(config.to_json()),
         "training": training,
         "packages": {name: _version_of(name) for name in _PACKAGES},

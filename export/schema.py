@@ -10,7 +10,7 @@ TensorFlow would take it for granted, leave the checks out, and fail somewhere i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -172,9 +172,18 @@ class Signature:
         Raises:
           InvalidArgumentError: the message names the input and says what it should be.
         """
-        checked = {name: _checked(name, port, inputs[name]) for name, port in self.inputs.items()}
-        fitting = _with_fitting_sizes(_with_equal_batches(checked), self.inputs)
-        return self.compute(**_with_bounded_length(fitting, self.length))
+        inputs = {name: _checked(name, port, inputs[name]) for name, port in self.inputs.items()}
+        inputs = _after(_equal_batches(inputs), inputs)
+        inputs = _after(_fitting_sizes(inputs, self.inputs), inputs)
+        return self.compute(**_after(_bounded_length(inputs, self.length), inputs))
+
+    def as_dict(self) -> dict:
+        """For metadata.json."""
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        return {
+            side: {name: port.as_dict() for name, port in ports.items()}
+            for side, ports in sides.items()
+        }
 
     def traced(self) -> tf.types.experimental.ConcreteFunction:
         """The graph: a plain function without jit_compile, which model servers refuse."""
@@ -183,10 +192,8 @@ class Signature:
 
     def unchecked(self) -> tf.types.experimental.ConcreteFunction:
         """The graph without checks: it rounds like `traced`, which eager execution does not."""
-        specs = {
-            name: tf.TensorSpec(port.static_shape, port.dtype, name)
-            for name, port in self.inputs.items()
-        }
+        ports = self.inputs.items()
+        specs = {name: tf.TensorSpec(p.static_shape, p.dtype, name) for name, p in ports}
         return tf.function(self.compute, autograph=False).get_concrete_function(**specs)
 
     def example(self, batch_size: int = 2) -> dict[str, np.ndarray]:
@@ -216,6 +223,14 @@ def _as_valid(draws: np.ndarray, port: Port) -> np.ndarray:
     elif port.dtype.is_integer:
         draws = 1000.0 * draws
     return draws.astype(port.dtype.as_numpy_dtype)
+
+
+def _after(
+    assertions: Sequence[tf.Operation], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """The inputs, once assertions have passed."""
+    with tf.control_dependencies(assertions):
+        return {name: tf.identity(value) for name, value in inputs.items()}
 
 
 def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
@@ -265,10 +280,10 @@ def _fits(shape: tf.Tensor, port: Port) -> tf.Tensor:
     return tf.reduce_all(tf.stack(fits))
 
 
-def _with_equal_batches(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs, once all of them have passed as having as many rows as the first."""
+def _equal_batches(inputs: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
+    """That all of them have as many rows as the first."""
     (first_name, first), *others = inputs.items()
-    assertions = [
+    return [
         tf.debugging.Assert(
             tf.equal(tf.shape(value)[0], tf.shape(first)[0]),
             [f"`{name}` must have as many rows as `{first_name}`, {first_name} and {name} have"]
@@ -276,14 +291,12 @@ def _with_equal_batches(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         )
         for name, value in others
     ]
-    with tf.control_dependencies(assertions):
-        return {name: tf.identity(value) for name, value in inputs.items()}
 
 
-def _with_fitting_sizes(
-    inputs: dict[str, tf.Tensor], ports: Mapping[str, Port]
-) -> dict[str, tf.Tensor]:
-    """The inputs, once their sizes have passed as following from those of other inputs."""
+def _fitting_sizes(
+    inputs: Mapping[str, tf.Tensor], ports: Mapping[str, Port]
+) -> list[tf.Operation]:
+    """That sizes which follow from those of other inputs do so."""
     chosen = {
         size.name: (name, tf.shape(inputs[name])[axis])
         for name, port in ports.items()
@@ -302,16 +315,13 @@ def _with_fitting_sizes(
                 )
                 equal = tf.equal(found, wanted)
                 assertions.append(tf.debugging.Assert(equal, [problem, wanted, found]))
-    with tf.control_dependencies(assertions):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+    return assertions
 
 
-def _with_bounded_length(
-    inputs: dict[str, tf.Tensor], length: Length | None
-) -> dict[str, tf.Tensor]:
-    """The inputs, once they have passed as not asking for too much audio in all."""
+def _bounded_length(inputs: Mapping[str, tf.Tensor], length: Length | None) -> list[tf.Operation]:
+    """That they do not ask for too much audio in all."""
     if length is None:
-        return inputs
+        return []
     value = inputs[length.of]
     n_rows = tf.cast(tf.shape(value)[0], tf.float32)
     seconds = n_rows * length.seconds(value)
@@ -322,5 +332,4 @@ def _with_bounded_length(
     )
     # Sizes are whole and fit; what is slightly over is rounding.
     bounded = seconds <= 1.0001 * length.max_batch_seconds
-    with tf.control_dependencies([tf.debugging.Assert(bounded, [problem, n_rows, seconds])]):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+    return [tf.debugging.Assert(bounded, [problem, n_rows, seconds])]

@@ -48,20 +48,16 @@ class Limits:
 
 
 def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str, Signature]:
-    """The signatures of the exported model, by name.
-
-    Args:
-      synthesizer: what computes.
-      limits: what a request may ask for; by default those of `Limits`.
-    """
+    """The signatures of the exported model, by name; without limits those of `Limits` hold."""
     ports = _Ports(synthesizer.config, limits or Limits())
-    return {
-        "serving_default": _serving_default(synthesizer, ports),
-        "generate": _generate(synthesizer, ports),
-        "generate_wav": _generate_wav(synthesizer, ports),
-        "latents": _latents(synthesizer, ports),
-        "decode": _decode(synthesizer, ports),
+    makers = {
+        "serving_default": _serving_default,
+        "generate": _generate,
+        "generate_wav": _generate_wav,
+        "latents": _latents,
+        "decode": _decode,
     }
+    return {name: make(synthesizer, ports) for name, make in makers.items()}
 
 
 def _serving_default(synthesizer: Synthesizer, ports: _Ports) -> Signature:
@@ -85,12 +81,8 @@ def _generate(synthesizer: Synthesizer, ports: _Ports) -> Signature:
         return {"waveform": waveforms}
 
     rate_hz = synthesizer.config.audio.sample_rate_hz
-    return Signature(
-        inputs=ports.request(),
-        outputs={"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")},
-        compute=compute,
-        length=ports.asked_length(),
-    )
+    outputs = {"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")}
+    return Signature(ports.request(), outputs, compute, ports.asked_length())
 
 
 def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
@@ -104,12 +96,8 @@ def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
         )
         return {"wav_bytes": wav_bytes}
 
-    return Signature(
-        inputs=ports.request(),
-        outputs={"wav_bytes": ports.wav_bytes()},
-        compute=compute,
-        length=ports.asked_length(),
-    )
+    outputs = {"wav_bytes": ports.wav_bytes()}
+    return Signature(ports.request(), outputs, compute, ports.asked_length())
 
 
 def _pieces(
@@ -131,10 +119,9 @@ def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
 
     seq_len = synthesizer.config.gan.seq_len
     return Signature(
-        inputs={"coordinates": ports.coordinates(), "style": ports.style()}
-        | ports.conditioning(seq_len),
-        outputs={"latents": ports.latents(seq_len)},
-        compute=compute,
+        {"coordinates": ports.coordinates(), "style": ports.style()} | ports.conditioning(seq_len),
+        {"latents": ports.latents(seq_len)},
+        compute,
     )
 
 
@@ -246,11 +233,7 @@ class _Ports:
 
     def request(self) -> dict[str, Port]:
         """Inputs of a piece by its seed: one more for each signal, whatever their number."""
-        drawn = {
-            "seed": self.seed(),
-            "seconds": self.seconds(),
-            "truncation": self.truncation(),
-        }
+        drawn = {"seed": self.seed(), "seconds": self.seconds(), "truncation": self.truncation()}
         return drawn | self.signals()
 
     def asked_length(self) -> Length:

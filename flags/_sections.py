@@ -1,10 +1,12 @@
-"""What the flag modules share: flags of several integers, and configs built from parsed flags."""
+"""Flags made of the fields of a dataclass, and dataclasses made of parsed flags."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TypeVar
+import functools
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from absl import flags
 
@@ -38,37 +40,72 @@ class _IntTupleSerializer(flags.ArgumentSerializer):
         return ",".join(str(number) for number in value)
 
 
-def define_int_tuple(name: str, default: tuple[int, ...], help_text: str) -> flags.FlagHolder:
-    """Defines a flag that takes integers separated by commas and gives a tuple of them."""
-    return flags.DEFINE(
-        _IntTupleParser(), name, default, help_text, serializer=_IntTupleSerializer()
-    )
+def _define_int_tuple(name: str, default: tuple[int, ...], help_text: str) -> flags.FlagHolder:
+    parser, serializer = _IntTupleParser(), _IntTupleSerializer()
+    return flags.DEFINE(parser, name, default, help_text, serializer=serializer)
+
+
+# By the type of a field.
+_KINDS = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple[int, ...]: _define_int_tuple,
+}
+
+
+def define(
+    section: type[Section],
+    *,
+    choices: Mapping[str, Collection[str]] | None = None,
+    **help_texts: str,
+) -> Callable[..., Section]:
+    """Defines a flag for each field that has a help text, with the field's default.
+
+    Args:
+      section: the dataclass.
+      choices: by field what its flag may be, if not anything of its type.
+      **help_texts: by field.
+
+    Returns:
+      `build` for this section: what the flags ask for.
+    """
+    types = typing.get_type_hints(section)
+    for name, help_text in help_texts.items():
+        default = section.__dataclass_fields__[name].default
+        if choices and name in choices:
+            flags.DEFINE_enum(name, default, choices[name], help_text)
+        else:
+            _KINDS[types[name]](name, default, help_text)
+    return functools.partial(build, section)
 
 
 def build(
     section: type[Section],
-    saved: Section | None,
-    flag_values: flags.FlagValues,
+    saved: Section | None = None,
+    flag_values: flags.FlagValues = flags.FLAGS,
     flag_names: Mapping[str, str] | None = None,
+    **given: Any,
 ) -> Section:
-    """Builds one config dataclass from the flags named like its fields.
+    """Builds a dataclass from the flags named like its fields.
 
     Args:
-      section: The dataclass.
-      saved: The section of an existing run, or None for a new one. Where it is given, it answers
-        for every flag that the user did not set; flags that the user did set stand, so that the
-        caller can compare the two with `require_equal` and report what does not fit.
-      flag_values: Parsed flags.
-      flag_names: Names of flags that are not those of their fields, by field.
-
-    Returns:
-      An instance of `section`.
+      section: the dataclass.
+      saved: the section of an existing run, or None for a new one. It answers for every flag that
+        the user did not set; flags that the user did set stand, so that the caller can compare the
+        two with `require_equal`.
+      flag_values: parsed flags.
+      flag_names: names of flags that are not those of their fields, by field.
+      **given: fields that are not to be read from flags.
 
     Raises:
-      ValueError: The values are out of range or do not fit each other.
+      ValueError: the values are out of range or do not fit each other.
     """
-    values = {}
+    values = dict(given)
     for field in dataclasses.fields(section):
+        if field.name in given:
+            continue
         flag = flag_values[(flag_names or {}).get(field.name, field.name)]
         from_saved = saved is not None and not flag.present
         values[field.name] = getattr(saved, field.name) if from_saved else flag.value

@@ -10,6 +10,7 @@ The entries of `--conditioning` are the signals:
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from absl import flags
 
@@ -72,9 +73,6 @@ CONDITIONING = flags.DEFINE(
 )
 
 
-def config(
-    saved: ConditioningConfig | None = None, flag_values: flags.FlagValues = flags.FLAGS
-) -> ConditioningConfig:
-    """The conditioning that the flags ask for; unset flags follow `saved` where it is given."""
-    names = {"signals": CONDITIONING.name}
-    return _sections.build(ConditioningConfig, saved, flag_values, names)
+config = functools.partial(
+    _sections.build, ConditioningConfig, flag_names={"signals": CONDITIONING.name}
+)

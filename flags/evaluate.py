@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
@@ -94,8 +95,7 @@ _EVALUATIONS = ((ADHERENCE, (MODEL_DIR,)), (QUALITY, (RUN_DIR, DATA_DIR)))
 def require_an_evaluation() -> None:
     """Raises ValueError if no evaluation is asked for, or one lacks a flag that it needs."""
     if not any(evaluation.value for evaluation, _ in _EVALUATIONS):
-        names = " or ".join(f"--{evaluation.name}" for evaluation, _ in _EVALUATIONS)
-        raise ValueError(f"nothing to evaluate: give {names}")
+        raise ValueError("nothing to evaluate: give --adherence or --quality")
     lacks = []
     for evaluation, needed in _EVALUATIONS:
         missing = [f"--{flag.name}" for flag in needed if flag.value is None]
@@ -106,33 +106,16 @@ def require_an_evaluation() -> None:
 
 
 def request() -> Request:
-    """The samples that are asked for.
-
-    Raises:
-      ValueError: a value is out of range.
-    """
-    return Request(
-        seconds=SECONDS.value,
-        seed=SEED.value,
-        truncation=TRUNCATION.value,
-        n_samples=NUM_SAMPLES.value,
-    )
+    """The samples that are asked for; ValueError if a value is out of range."""
+    return Request(SECONDS.value, SEED.value, TRUNCATION.value, NUM_SAMPLES.value)
 
 
 def adherence_settings() -> Settings:
-    """What `--adherence` asks of the model.
-
-    Raises:
-      ValueError: a value is out of range or no number, or the detector is not installed.
-    """
-    detector = ONSET_DETECTOR.value
-    return Settings(
-        request=request(),
-        n_walks=NUM_WALKS.value,
-        note_densities=_numbers(NOTE_DENSITIES),
-        tempos_bpm=_numbers(TEMPOS_BPM),
-        onset_detector=None if detector == _AUTO else detector,
-    )
+    """What `--adherence` asks; ValueError as `Settings`, or if a value is no number."""
+    settings = Settings(request(), NUM_WALKS.value, _numbers(NOTE_DENSITIES), _numbers(TEMPOS_BPM))
+    if ONSET_DETECTOR.value == _AUTO:
+        return settings
+    return dataclasses.replace(settings, onset_detector=ONSET_DETECTOR.value)
 
 
 def _numbers(flag: flags.FlagHolder[Sequence[str]]) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from absl import flags
 
 from export.saved_model import PRECISIONS
 from export.signatures import Limits
-from flags import paths
+from flags import _sections, paths
 
 RUN_DIR = paths.define(
     "run_dir", "Run folder with a trained autoencoder and latent GAN.", required=True
@@ -35,26 +35,11 @@ PRECISION = flags.DEFINE_enum(
     "Number format of the exported decoders and their weights. bfloat16 makes smaller files and is "
     "faster on processors that compute in it; see docs/speed.md.",
 )
-MAX_SECONDS = flags.DEFINE_float(
-    "max_seconds",
-    Limits.max_seconds,
-    "Longest audio that one request may ask for, in seconds; streaming has no limit.",
-)
-MAX_BATCH_SIZE = flags.DEFINE_integer(
-    "max_batch_size", Limits.max_batch_size, "Rows that one request may have at most."
-)
-MAX_BATCH_SECONDS = flags.DEFINE_float(
-    "max_batch_seconds",
-    Limits.max_batch_seconds,
-    "Audio that all rows of a request may have together: bounds the memory of a server, about "
-    "1.3 MB a second.",
-)
 
-
-def limits() -> Limits:
-    """What one request may ask for.
-
-    Raises:
-      ValueError: a limit is not above 0, or they do not fit together.
-    """
-    return Limits(MAX_SECONDS.value, MAX_BATCH_SIZE.value, MAX_BATCH_SECONDS.value)
+limits = _sections.define(
+    Limits,
+    max_seconds="Longest audio that one request may ask for, in seconds; streaming has no limit.",
+    max_batch_size="Rows that one request may have at most.",
+    max_batch_seconds="Audio that all rows of a request may have together: bounds the memory of a "
+    "server, about 1.3 MB a second.",
+)

@@ -14,9 +14,7 @@ from musika_tf.data import annotation
 _AUTO = "auto"
 
 paths.define(
-    "audio_dir",
-    "Folder with the audio files; its subfolders are searched too.",
-    required=True,
+    "audio_dir", "Folder with the audio files; its subfolders are searched too.", required=True
 )
 paths.define(
     "data_dir",
@@ -35,11 +33,7 @@ flags.DEFINE_integer(
     "Processes that read, resample and annotate at once; fewer take less memory.",
     lower_bound=1,
 )
-flags.DEFINE_bool(
-    "overwrite",
-    False,
-    "Replace the shards that an earlier run left in --data_dir.",
-)
+flags.DEFINE_bool("overwrite", False, "Replace the shards that an earlier run left in --data_dir.")
 flags.DEFINE_list(
     "annotate",
     [],
@@ -78,6 +72,6 @@ def labels() -> dict[str, labels_lib.Labels]:
             raise ValueError(f"--labels={text} must be NAME=FILE.csv")
         if name in by_name:
             raise ValueError(f"--labels names {name} twice: one file a signal")
-        labels_lib.require_signal_name(name)
+        labels_lib.any_signal(name)  # Refuses what no signal can be called.
         by_name[name] = labels_lib.Labels.read(os.path.expanduser(path))
     return by_name

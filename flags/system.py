@@ -21,11 +21,11 @@ def config(
     Raises:
       ValueError: The values are out of range or do not fit each other.
     """
-    return Config(
-        audio=adopted.audio if adopted else audio.config(saved and saved.audio, flag_values),
-        autoencoder=adopted.autoencoder
-        if adopted
-        else autoencoder.config(saved and saved.autoencoder, flag_values),
-        gan=gan.config(saved and saved.gan, flag_values),
-        conditioning=conditioning.config(saved and saved.conditioning, flag_values),
-    )
+    kept = {name: getattr(adopted, name) for name in ("audio", "autoencoder") if adopted}
+    modules = {"audio": audio, "autoencoder": autoencoder, "gan": gan, "conditioning": conditioning}
+    asked = {
+        name: module.config(getattr(saved, name, None), flag_values)
+        for name, module in modules.items()
+        if name not in kept
+    }
+    return Config(**kept, **asked)

@@ -25,12 +25,7 @@ _RESAMPLING_QUALITY = "HQ"
 
 @dataclasses.dataclass(frozen=True)
 class Audio:
-    """A waveform together with its rate.
-
-    Attributes:
-      samples: float32 [n_samples, n_channels], nominally in [-1, 1].
-      sample_rate_hz: samples per second of each channel.
-    """
+    """A waveform, float32 [n_samples, n_channels], nominally in [-1, 1], and its rate."""
 
     samples: np.ndarray
     sample_rate_hz: int
@@ -61,14 +56,9 @@ class Audio:
 
 
 def read(path: str | os.PathLike, sample_rate_hz: int | None = None) -> Audio:
-    """Reads a whole audio file: WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF.
+    """Reads all channels of an audio file: WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF.
 
-    Args:
-      path: the file.
-      sample_rate_hz: rate to resample to; by default the file's own.
-
-    Returns:
-      All channels of the file.
+    It is resampled to `sample_rate_hz` where that is given.
 
     Raises:
       ValueError: the file cannot be read, or holds NaN or infinite samples.
@@ -88,15 +78,18 @@ def read_blocks(
     """
     try:
         with soundfile.SoundFile(_native_path(path)) as file:
-            resampler = _BlockResampler(file.samplerate, sample_rate_hz, file.channels)
-            while True:
+            rates = file.samplerate, sample_rate_hz or file.samplerate
+            # Keeps the filter's state between blocks; durations are kept to a whole sample.
+            stream = soxr.ResampleStream(*rates, file.channels, "float32", _RESAMPLING_QUALITY)
+            is_last = False
+            while not is_last:
                 samples = file.read(block_n_samples, dtype="float32", always_2d=True)
                 if not np.isfinite(samples).all():
                     raise ValueError(f"cannot use {path}: it holds NaN or infinite samples")
                 is_last = len(samples) < block_n_samples
-                yield resampler(samples, is_last)
-                if is_last:
-                    return
+                if rates[0] != rates[1]:
+                    samples = stream.resample_chunk(samples, last=is_last)
+                yield Audio(samples, rates[1])
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error))
         raise ValueError(f"cannot read {path}: {reason}") from error
@@ -105,26 +98,6 @@ def read_blocks(
 def _native_path(path: str | os.PathLike) -> str | bytes:
     """As bytes where the system has them: old collections hold names that are no UTF-8."""
     return os.fsencode(path) if os.name == "posix" else os.fspath(path)
-
-
-class _BlockResampler:
-    """Resamples a file block by block; keeps the filter's state in between.
-
-    It is the SoX resampler in its high-quality setting; durations are kept to a whole sample.
-    """
-
-    def __init__(self, from_hz: int, to_hz: int | None, n_channels: int):
-        self._rate_hz = from_hz if to_hz is None else to_hz
-        self._stream = None
-        if self._rate_hz != from_hz:
-            self._stream = soxr.ResampleStream(
-                from_hz, to_hz, n_channels, dtype="float32", quality=_RESAMPLING_QUALITY
-            )
-
-    def __call__(self, samples: np.ndarray, is_last: bool) -> Audio:
-        if self._stream:
-            samples = self._stream.resample_chunk(samples, last=is_last)
-        return Audio(samples, self._rate_hz)
 
 
 def to_stereo(audio: Audio) -> Audio:
@@ -136,14 +109,7 @@ def to_stereo(audio: Audio) -> Audio:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Rounds samples to 16 bits, limited to the range that they have.
-
-    Args:
-      samples: floats of any shape; full scale is [-1, 1].
-
-    Returns:
-      int16 of the same shape; divided by 32768 they are within 2^-16 of samples in range.
-    """
+    """Floats of any shape, full scale [-1, 1] → int16, rounded and limited to its range."""
     scaled = np.rint(np.asarray(samples, np.float32) * INT16_SCALE)
     return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
 
@@ -157,13 +123,8 @@ def write(path: str | os.PathLike, audio: Audio) -> None:
       ValueError: an unknown suffix, NaN or infinite samples, or too long for a WAV file.
       OSError: the file cannot be made or written.
     """
-    with AudioWriter(
-        path,
-        audio.sample_rate_hz,
-        audio.n_channels,
-        keep_interrupted=False,
-        expected_n_samples=audio.n_samples,
-    ) as writer:
+    form, n_samples = (audio.sample_rate_hz, audio.n_channels), audio.n_samples
+    with AudioWriter(path, *form, keep_interrupted=False, expected_n_samples=n_samples) as writer:
         writer.write(audio.samples)
 
 
@@ -187,8 +148,7 @@ class AudioWriter:
 
         Args:
           path: file to write; the suffix is .wav or .flac.
-          sample_rate_hz: samples per second.
-          n_channels: channels of every chunk.
+          sample_rate_hz, n_channels: of every chunk.
           keep_interrupted: whether an exception keeps what was written, or discards it.
           expected_n_samples: how many will be written, so that too many are refused at once and
             not after hours; 0 if that is not known.
@@ -197,7 +157,11 @@ class AudioWriter:
           ValueError: an unknown suffix, or more samples than fit in a WAV file.
         """
         self._path = pathlib.Path(path)
-        self._format = _format_of(self._path)
+        self._format = WRITABLE_FORMATS.get(self._path.suffix.lower())
+        if not self._format:
+            raise ValueError(
+                f"cannot write {path}: the suffix must be one of {', '.join(WRITABLE_FORMATS)}"
+            )
         self._partial = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
         self._sample_rate_hz = sample_rate_hz
         self._n_channels = n_channels
@@ -207,14 +171,10 @@ class AudioWriter:
 
     def __enter__(self) -> AudioWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        form = self._sample_rate_hz, self._n_channels, "PCM_16"
         with _failures_as_os_error(self._path):
             self._file = soundfile.SoundFile(
-                _native_path(self._partial),
-                "w",
-                self._sample_rate_hz,
-                self._n_channels,
-                "PCM_16",
-                format=self._format,
+                _native_path(self._partial), "w", *form, format=self._format
             )
         return self
 
@@ -227,10 +187,7 @@ class AudioWriter:
             self._partial.unlink()
 
     def write(self, samples: np.ndarray) -> None:
-        """Appends samples.
-
-        Args:
-          samples: float [n_samples, n_channels]; values beyond [-1, 1] are limited.
+        """Appends samples, float [n_samples, n_channels]; values beyond [-1, 1] are limited.
 
         Raises:
           ValueError: another shape, NaN or infinite values, or a WAV file would grow over 4 GiB.
@@ -265,12 +222,3 @@ def _failures_as_os_error(path: pathlib.Path) -> Iterator[None]:
             f"cannot write {path} ({error.error_string}): look whether the disk is full or the "
             "folder write-protected"
         ) from error
-
-
-def _format_of(path: pathlib.Path) -> str:
-    try:
-        return WRITABLE_FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(
-            f"cannot write {path}: the suffix must be one of {', '.join(WRITABLE_FORMATS)}"
-        ) from None

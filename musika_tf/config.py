@@ -1,19 +1,18 @@
 """What a system is: audio format, network sizes, latent coordinates. No TensorFlow here.
 
 A `Config` is frozen, checks itself when it is made, and travels as JSON with shards, latents,
-checkpoints and exported models; wherever two of them meet, `require_equal` names every field in
-which they differ.
+checkpoints and exported models.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import re
+from collections.abc import Callable
 from typing import Any
 
-from musika_tf.config_versions import CONFIG_VERSION, upgraded
+from musika_tf import sections
+from musika_tf.signals import Signal
 
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
@@ -25,12 +24,17 @@ INT16_SCALE = 32_768
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def _require_positive(section: Any, *names: str) -> None:
+def _require(section: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
+    """Raises a ValueError for the first field that a rule does not hold for, or that is empty."""
     for name in names:
         value = getattr(section, name)
         values = value if isinstance(value, tuple) else (value,)
-        if not values or any(v <= 0 for v in values):
-            raise ValueError(f"{name}={value} must be positive")
+        if not values or not all(map(holds, values)):
+            raise ValueError(f"{name}={value} must {rule}")
+
+
+def _require_positive(section: Any, *names: str) -> None:
+    _require(section, "be positive", lambda value: value > 0, *names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,18 +129,16 @@ class AutoencoderConfig:
         names = (field.name for field in dataclasses.fields(self))
         may_be_zero = ("principal_path", "consistency_n_steps")
         _require_positive(self, *(name for name in names if name not in may_be_zero))
-        if not 0 <= self.consistency_n_steps <= 8:
-            raise ValueError(f"consistency_n_steps={self.consistency_n_steps} must be 0 to 8")
-        if len(self.level2_encoder_widths) != len(self.level2_strides):
-            raise ValueError(
-                f"level2_encoder_widths={self.level2_encoder_widths} must hold one width "
-                f"for each of level2_strides={self.level2_strides}"
-            )
-        if len(self.level2_decoder_widths) != len(self.level2_strides) + 1:
-            raise ValueError(
-                f"level2_decoder_widths={self.level2_decoder_widths} must hold one width "
-                f"more than level2_strides={self.level2_strides}"
-            )
+        _require(self, "be 0 to 8", lambda value: 0 <= value <= 8, "consistency_n_steps")
+        for name, n_more, rule in (
+            ("level2_encoder_widths", 0, "for each of"),
+            ("level2_decoder_widths", 1, "more than"),
+        ):
+            if len(getattr(self, name)) != len(self.level2_strides) + n_more:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must hold one width {rule} "
+                    f"level2_strides={self.level2_strides}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,61 +171,6 @@ class GanConfig:
                 )
 
 
-# A signal has one value a latent step, or one for the whole piece.
-RATES = ("step", "piece")
-
-
-@dataclasses.dataclass(frozen=True)
-class Signal:
-    """One part of the conditioning: what it means and its range (paper §5.1, §5.2).
-
-    As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`.
-    """
-
-    # Names its label file, its flag and its place in the exported model; [a-z][a-z0-9_]*.
-    name: str
-    # For people, without colons and commas: "beats per minute".
-    unit: str
-    # Least and greatest value, in that unit.
-    minimum: float
-    maximum: float
-    # "step": a value a latent step; "piece": one value for the whole piece.
-    rate: str
-
-    def __post_init__(self):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"signal name {self.name!r} must be small letters, digits and underscores, and "
-                "begin with a letter, like tempo_bpm"
-            )
-        if not re.fullmatch(r"[^:,\n]+", self.unit):
-            raise ValueError(
-                f"unit {self.unit!r} of {self.name} must be a word or more without colons and "
-                "commas, like beats per minute"
-            )
-        if not -math.inf < self.minimum < self.maximum < math.inf:
-            raise ValueError(
-                f"{self.name} ranges from {self.minimum} to {self.maximum}: the minimum must be "
-                "below the maximum, and both must be finite"
-            )
-        if self.rate not in RATES:
-            raise ValueError(f"rate {self.rate!r} of {self.name} must be {' or '.join(RATES)}")
-
-    def __str__(self) -> str:
-        limits = (repr(float(limit)).removesuffix(".0") for limit in (self.minimum, self.maximum))
-        return ":".join((self.name, self.unit, *limits, self.rate))
-
-    @property
-    def middle(self) -> float:
-        """The middle of the range, in its unit."""
-        return (self.minimum + self.maximum) / 2
-
-    @property
-    def range_text(self) -> str:
-        """The range in words: `60 to 200 (beats per minute)`."""
-        return f"{self.minimum:g} to {self.maximum:g} ({self.unit})"
-
-
 # The signals of the paper: what labels them is part of this project.
 KNOWN_SIGNALS = {
     signal.name: signal
@@ -250,12 +197,12 @@ class ConditioningConfig:
 
     @property
     def n_signals(self) -> int:
-        """How many signals there are: 0 for an unconditional system."""
+        """0 for an unconditional system."""
         return len(self.signals)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the signals, in their order."""
+        """Of the signals, in their order."""
         return tuple(signal.name for signal in self.signals)
 
 
@@ -298,30 +245,15 @@ class TrainingConfig:
     precision: str = "float32"
 
     def __post_init__(self):
-        _require_positive(
-            self,
-            "batch_size",
-            "level1_n_steps",
-            "level2_n_steps",
-            "gan_n_steps",
-            "learning_rate",
-            "adversarial_period",
-        )
-        for name in ("final_learning_rate_share", "adversarial_start_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}={getattr(self, name)} must be 0 to 1")
-        for name in ("adam_beta_1", "average_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in (
-            "reconstruction_weight",
-            "multi_scale_weight",
-            "r1_weight",
-            "conditioning_weight",
-            "seed",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        n_steps = ("level1_n_steps", "level2_n_steps", "gan_n_steps")
+        _require_positive(self, "batch_size", *n_steps, "learning_rate", "adversarial_period")
+        shares = ("final_learning_rate_share", "adversarial_start_share")
+        _require(self, "be 0 to 1", lambda value: 0 <= value <= 1, *shares)
+        decays = ("adam_beta_1", "average_decay")
+        _require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
+        terms = ("reconstruction", "multi_scale", "r1", "conditioning")
+        at_least_0 = (*(f"{term}_weight" for term in terms), "seed")
+        _require(self, "not be negative", lambda value: value >= 0, *at_least_0)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
 
@@ -403,100 +335,13 @@ class Config:
 
     def to_json(self) -> str:
         """The whole config as JSON text; `from_json` takes it back."""
-        return json.dumps({"version": CONFIG_VERSION, **dataclasses.asdict(self)}, indent=2)
+        return sections.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Config:
         """Reads what `to_json` wrote, in this version or an earlier one.
 
         Raises:
-          ValueError: no JSON object, an unknown version, missing or unknown sections, unknown
-            fields, or values that do not fit.
+          ValueError: it was written by something else, or values do not fit.
         """
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"a config is a JSON object, not {text[:40]}")
-        version = values.pop("version", None)
-        if version == 1:  # The first conditional systems brought this section.
-            values = {"conditioning": {}, **values}
-        sections = {
-            "audio": AudioConfig,
-            "autoencoder": AutoencoderConfig,
-            "gan": GanConfig,
-            "conditioning": ConditioningConfig,
-        }
-        if values.keys() != sections.keys():
-            raise ValueError(
-                f"a config has the sections {', '.join(sections)}, this one has "
-                f"{', '.join(values) or 'none'}: use the release that wrote it"
-            )
-        return cls(
-            **{name: section_from_dict(sections[name], values[name], version) for name in values}
-        )
-
-
-def section_from_dict(section: type, values: dict[str, Any], version: Any = CONFIG_VERSION) -> Any:
-    """Builds one of the config dataclasses from what JSON made of it.
-
-    Lists become tuples, and in `signals` their elements become signals. A field that is left out
-    has its default.
-
-    Args:
-      section: the dataclass.
-      values: its fields.
-      version: of the config that they were written in.
-
-    Raises:
-      ValueError: an unknown version, no dictionary, a field that the section does not have, or one
-        without a default that is left out.
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"{section.__name__} must be a JSON object of its fields, not {values!r}")
-    values = upgraded(section.__name__, values, version)
-    unknown = set(values) - {field.name for field in dataclasses.fields(section)}
-    if unknown:
-        raise ValueError(f"{section.__name__} has no field named {', '.join(sorted(unknown))}")
-    missing = [
-        field.name
-        for field in dataclasses.fields(section)
-        if field.default is dataclasses.MISSING and field.name not in values
-    ]
-    if missing:
-        raise ValueError(f"{section.__name__} lacks {', '.join(missing)}")
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    if section is ConditioningConfig and "signals" in values:
-        values["signals"] = tuple(section_from_dict(Signal, v) for v in values["signals"])
-    return section(**values)
-
-
-def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> None:
-    """Compares two config sections field by field.
-
-    Args:
-      ours, theirs: two instances of the same config dataclass.
-      ours_name, theirs_name: where each comes from, for the message.
-
-    Raises:
-      ValueError: they differ; the message names every field with both values.
-    """
-    differences = list(_differences(ours, theirs))
-    if differences:
-        listed = "; ".join(
-            f"{name} is {a} in {ours_name} and {b} in {theirs_name}" for name, a, b in differences
-        )
-        raise ValueError(f"{ours_name} and {theirs_name} do not fit together: {listed}")
-
-
-def _differences(ours: Any, theirs: Any, prefix: str = ""):
-    for field in dataclasses.fields(ours):
-        a, b = getattr(ours, field.name), getattr(theirs, field.name)
-        if dataclasses.is_dataclass(a):
-            yield from _differences(a, b, f"{prefix}{field.name}.")
-        elif a != b:
-            yield f"{prefix}{field.name}", _shown(a), _shown(b)
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, tuple) and any(isinstance(element, Signal) for element in value):
-        return ",".join(map(str, value))
-    return value if value != () else "none"
+        return sections.config_from_json(cls, text)

@@ -16,25 +16,18 @@ from musika_tf import files
 DYNAMIC_RANGE_DB = 80.0
 N_MELS = 128
 FFT_SIZE = 2048
+HOP_SIZE = 512
 
 
-def log_mel(waveform: np.ndarray, sample_rate_hz: int, hop_size: int = 512) -> np.ndarray:
-    """Log-mel spectrogram of the mean of all channels.
-
-    Args:
-      waveform: float32 [n_samples, n_channels].
-      sample_rate_hz: of the waveform.
-      hop_size: samples between two columns.
-
-    Returns:
-      float32 [N_MELS, n_columns] in dB relative to the loudest point, at least
-      -DYNAMIC_RANGE_DB. Silence is all floor.
-    """
+def log_mel(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Log-mel spectrogram of the mean of all channels: float32 [n_samples, n_channels] →
+    float32 [N_MELS, n_columns] in dB relative to the loudest point, at least -DYNAMIC_RANGE_DB.
+    Silence is all floor."""
     power = librosa.feature.melspectrogram(
         y=np.mean(waveform, axis=1),
         sr=sample_rate_hz,
         n_fft=FFT_SIZE,
-        hop_length=hop_size,
+        hop_length=HOP_SIZE,
         n_mels=N_MELS,
     )
     if not power.max() > 1e-10:
@@ -43,30 +36,17 @@ def log_mel(waveform: np.ndarray, sample_rate_hz: int, hop_size: int = 512) -> n
 
 
 def mel_picture(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Log-mel spectrogram as an RGB image, low frequencies at the bottom.
-
-    Args:
-      waveform: float32 [n_samples, n_channels].
-
-    Returns:
-      uint8 [2·N_MELS, 2·n_columns, 3].
-    """
+    """Log-mel spectrogram as an RGB image, low frequencies at the bottom: float32
+    [n_samples, n_channels] → uint8 [2·N_MELS, 2·n_columns, 3]."""
     level = 1.0 + log_mel(waveform, sample_rate_hz)[::-1] / DYNAMIC_RANGE_DB
     image = matplotlib.colormaps["magma"](level, bytes=True)[..., :3]
-    return np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def save_picture(
     path: str | os.PathLike, waveform: np.ndarray, sample_rate_hz: int, title: str
 ) -> None:
-    """Writes a PNG: waveform above, log-mel spectrogram with labelled axes below.
-
-    Args:
-      path: of the PNG.
-      waveform: float32 [n_samples, n_channels].
-      sample_rate_hz: of the waveform.
-      title: shown on top.
-    """
+    """Writes a PNG: waveform [n_samples, n_channels] above, log-mel spectrogram below."""
     picture = Figure(figsize=(12, 6), layout="constrained")
     top, bottom = picture.subplots(2, 1, sharex=True, height_ratios=(1, 3))
     seconds = np.arange(len(waveform)) / sample_rate_hz
@@ -75,11 +55,10 @@ def save_picture(
     top.set(title=title, ylabel="amplitude", ylim=(-1, 1))
     if waveform.shape[1] == 2:
         top.legend(loc="upper right")
-    hop_size = 512
     image = librosa.display.specshow(
-        log_mel(waveform, sample_rate_hz, hop_size),
+        log_mel(waveform, sample_rate_hz),
         sr=sample_rate_hz,
-        hop_length=hop_size,
+        hop_length=HOP_SIZE,
         x_axis="time",
         y_axis="mel",
         fmax=sample_rate_hz / 2,

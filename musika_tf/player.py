@@ -64,15 +64,12 @@ class Player:
     def latents(
         self, patch: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Latents of one patch a row.
+        """Float32 [B, seq_len, stereo_latent_depth] of one patch a row.
 
         Args:
           patch: coordinates, float32 [B, seq_len, anchor_depth].
           style: float32 [B, style_depth].
           conditioning: float32 [B, seq_len, n_signals] in user units; None: it is unconditional.
-
-        Returns:
-          float32 [B, seq_len, stereo_latent_depth].
         """
         inputs = {"coordinates": patch, "style": style}
         if conditioning is not None:

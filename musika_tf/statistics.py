@@ -17,27 +17,21 @@ _TAIL = 0.05
 _ROUNDING = 1e-9
 
 
-def pearson(a: Sequence[float], b: Sequence[float]) -> float:
-    """Pearson's correlation of two series of the same length, from -1 to 1.
+def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean by name of rows with the same names, at least one."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
-    It is 0 where one of them does not change, which leaves it undefined: what does not change
-    follows nothing.
-    """
-    if _is_constant(a) or _is_constant(b):
+
+def pearson(a: Sequence[float], b: Sequence[float]) -> float:
+    """Pearson's correlation, -1 to 1; 0 where a series does not change: that follows nothing."""
+    if any(np.ptp(values) <= _ROUNDING * np.abs(values).max() for values in (a, b)):
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _is_constant(values: Sequence[float]) -> bool:
-    return np.ptp(values) <= _ROUNDING * np.abs(values).max()
-
-
 def slope(requested: Sequence[float], measured: Sequence[float]) -> float:
-    """How much the measured changes when the requested changes by 1: of the line of least squares.
-
-    1 is as requested. A correlation near 1 with a slope near 0 is one that nobody hears. The
-    requested must not be the same everywhere.
-    """
+    """How much the measured changes when the requested, which must change, does by 1, by least
+    squares. A correlation near 1 with a slope near 0 is one that nobody hears."""
     return float(np.polyfit(requested, measured, 1)[0])
 
 
@@ -55,15 +49,8 @@ def share_within(requested: Sequence[float], measured: Sequence[float], toleranc
 def folded(
     requested: Sequence[float], measured: Sequence[float], factors: Sequence[float]
 ) -> np.ndarray:
-    """Values divided by that of the factors which brings them nearest to the ones requested.
-
-    Args:
-      requested, measured: above 0, as many.
-      factors: 1 for the value itself, 2 for its double and so on.
-
-    Returns:
-      float64 [n].
-    """
+    """Values above 0 divided by that of the factors, such as 1, 2 and ½, which brings them nearest
+    to the ones requested: float64 [n]."""
     choices = np.divide.outer(np.asarray(measured, np.float64), factors)  # [n, n_factors]
     nearest = np.abs(np.log(choices / np.asarray(requested)[:, None])).argmin(axis=1)
     return choices[np.arange(len(choices)), nearest]
@@ -94,15 +81,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def nearest_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Root mean square difference of every query to the reference that is nearest to it.
-
-    Args:
-      queries: float [n_queries, n_channels].
-      references: float [n_references, n_channels], at least one.
-
-    Returns:
-      float64 [n_queries].
-    """
+    """Root mean square differences to the nearest reference: float [n_queries, n_channels] and
+    [n_references, n_channels] → float64 [n_queries]."""
     # A slow import, and whoever needs other functions of this module does without.
     from sklearn import metrics
 
@@ -114,12 +94,7 @@ def nearest_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Chance:
-    """A number as it comes out by chance.
-
-    Attributes:
-      mean: over all draws.
-      low, high: 5 % of the draws are below and 5 % above.
-    """
+    """A number as it comes out by chance: 5 % of the draws are below `low` and 5 % above `high`."""
 
     mean: float
     low: float
@@ -130,24 +105,17 @@ def summary(draws: Iterable[Mapping[str, float]]) -> dict[str, Chance]:
     """What draws by chance gave, each the same names, at least one."""
     draws = list(draws)
     found = {}
-    for name in draws[0]:
-        values = [draw[name] for draw in draws]
-        low, high = np.quantile(values, [_TAIL, 1.0 - _TAIL])
-        found[name] = Chance(float(np.mean(values)), float(low), float(high))
+    for name, mean in means(draws).items():
+        low, high = np.quantile([draw[name] for draw in draws], [_TAIL, 1.0 - _TAIL])
+        found[name] = Chance(mean, float(low), float(high))
     return found
 
 
 def when_shuffled(
     metrics: Metrics, requested: Sequence[float], measured: Sequence[float], seed: int
 ) -> dict[str, Chance]:
-    """The metrics of `N_SHUFFLES` times in which each sample is held against what another one,
-    drawn by chance, was asked for.
-
-    Args:
-      metrics: what to compute.
-      requested, measured: a value a sample.
-      seed: of the shuffles.
-    """
+    """The metrics of samples, `N_SHUFFLES` times, when each is held against what another one, drawn
+    by chance, was asked for."""
     rng = np.random.default_rng(seed)
     requested, measured = np.asarray(requested), np.asarray(measured)
     return summary(metrics(rng.permutation(requested), measured) for _ in range(N_SHUFFLES))

@@ -23,11 +23,9 @@ def random_autoencoder(config: Config) -> Autoencoder:
     """
     autoencoder = Autoencoder(config)
     decoder = autoencoder.networks["decoder1"]
-    for variable, value in (
-        (decoder.get_layer("principal").mean, -0.5),
-        (decoder.get_layer("phase").bias, 1.0),
-    ):
-        variable.assign(keras.ops.full(variable.shape, value))
+    for layer, value in (("magnitude", -0.5), ("phase", 1.0)):
+        bias = decoder.get_layer(layer).bias
+        bias.assign(keras.ops.full(bias.shape, value))
     return autoencoder
 
 

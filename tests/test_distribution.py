@@ -11,7 +11,7 @@ import pytest
 import stage_process
 
 from musika_tf.runs import checkpoint
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 # Metrics that are no means over examples: a replica's own are averaged, which is another number.
 NOT_MEANS = ("latents/spread_ratio", "steps_per_second")
@@ -118,9 +118,9 @@ def test_tf_config_is_checked(monkeypatch, text, message):
     if text:
         monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match=message):
-        distribution.make_strategy("multi_worker")
+        devices.make_strategy("multi_worker")
 
 
 def test_unknown_strategy():
     with pytest.raises(ValueError, match="must be one of none, mirrored, multi_worker"):
-        distribution.make_strategy("some")
+        devices.make_strategy("some")

@@ -87,21 +87,6 @@ def test_latents_of_other_weights_are_refused(tmp_path, run_dir, tiny_config, co
         datasets.open_latents(tmp_path / "latents", changed, own)
 
 
-def test_latents_from_before_principal_paths_are_taken_for_such(tmp_path, tiny_config):
-    metadata = datasets.latent_metadata(tiny_config, "theirs", {})
-    for name in ("principal_path", "consistency_n_steps"):
-        del metadata["autoencoder"][name]
-    depth = tiny_config.stereo_latent_depth
-    with ShardWriter(tmp_path / "latents", depth, np.float16, metadata) as writer:
-        writer.add("a.wav", np.zeros((8, depth), np.float16), "train")
-    sizes = tiny_config.autoencoder
-    before = dataclasses.replace(sizes, principal_path=False, consistency_n_steps=0)
-    config = dataclasses.replace(tiny_config, autoencoder=before)
-    assert datasets.open_latents(tmp_path / "latents", config, "theirs").split("train")
-    with pytest.raises(ValueError, match="principal_path is True in the run and False"):
-        datasets.open_latents(tmp_path / "latents", tiny_config, "theirs")
-
-
 def test_shards_of_another_kind_or_rate_are_refused(tmp_path, tiny_config):
     write_waveforms(tmp_path / "data", tiny_config, [30_000])
     with pytest.raises(ValueError, match="musika-encode makes them"):

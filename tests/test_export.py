@@ -135,7 +135,7 @@ def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
         np.mean(np.square(array, dtype=np.float64))
         for array in (waveforms["bfloat16"] - waveforms["float32"], waveforms["float32"])
     )
-    assert -60.0 < 10.0 * np.log10(error / signal) < -20.0
+    assert -75.0 < 10.0 * np.log10(error / signal) < -20.0
     assert n_bytes["bfloat16"] < n_bytes["float32"]
     # The last layers say for themselves what they are, and so does the principal path.
     dtypes = [weight.dtype for weight in synthesizer.networks["decoder1"].weights]

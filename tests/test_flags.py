@@ -11,7 +11,7 @@ from absl import flags
 from conftest import FLAG_MODULES
 
 from flags import audio, autoencoder, gan, saving, system, training
-from musika_tf import config as config_lib
+from musika_tf import sections
 from musika_tf.config import (
     KNOWN_SIGNALS,
     AudioConfig,
@@ -208,7 +208,7 @@ def test_set_flags_stand_against_the_saved_config(tiny_config, parse_flags):
     expected_gan = dataclasses.replace(tiny_config.gan, generator_widths=(8, 8, 8))
     assert config == dataclasses.replace(tiny_config, gan=expected_gan)
     with pytest.raises(ValueError, match=r"gan\.generator_widths is \(8, 8, 8\)"):
-        config_lib.require_equal(config, tiny_config, "the command line", "the run")
+        sections.require_equal(config, tiny_config, "the command line", "the run")
 
 
 def test_flag_set_to_its_default_stands_against_the_saved_config(tiny_config, parse_flags):

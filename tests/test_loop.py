@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
@@ -15,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from musika_tf.config import TrainingConfig
 from musika_tf.data.batches import ArraySpec
 from musika_tf.runs import checkpoint
-from musika_tf.training import loop
+from musika_tf.training import devices
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.trainer import Samples, Trainer
 
@@ -252,7 +253,9 @@ def test_what_goes_wrong_for_a_whole_period_is_reported(tmp_path, capsys, monkey
 
 
 def test_strays_of_killed_runs_are_removed(tmp_path):
-    (tmp_path / ".checkpoint-00000001.safetensors.99").write_bytes(b"half")
+    killed = subprocess.Popen(["true"])  # noqa: S607
+    killed.wait()
+    (tmp_path / f".checkpoint-00000001.safetensors.{killed.pid}").write_bytes(b"half")
     train(LineTrainer(), Batches(), settings(20), tmp_path)
     assert not list(tmp_path.glob(".checkpoint-*"))
 
@@ -277,7 +280,7 @@ class NotForXla(LineTrainer):
 
 
 def test_auto_falls_back_where_xla_cannot_compile(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "_has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "_has_gpu", lambda: True)
     trainer, plain = NotForXla(), LineTrainer()
     assert train(trainer, Batches(), settings(20), tmp_path / "auto") == 20
     printed = capsys.readouterr().out

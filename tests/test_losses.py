@@ -30,6 +30,14 @@ def test_l1_by_hand():
     assert float(losses.l1(tf.constant([1.0, -2.0]), tf.constant([0.5, 1.0]))) == 1.75
 
 
+def test_audible_l1_counts_the_floor_a_tenth():
+    target = np.array([[-1.0, -1.0, -0.8, 0.2]], np.float32)
+    decoded = np.array([[-1.0, -0.9, -1.0, 0.1]], np.float32)
+    # Weights by the louder of both, 0.1 at the floor and 1 from 0.4 above it on.
+    expected = np.mean([0.0, (0.1 + 0.9 * 0.25) * 0.1, (0.1 + 0.9 * 0.5) * 0.2, 0.1])
+    assert float(losses.audible_l1(target, decoded)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_multi_scale_distance_against_librosa():
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(2, 3, 8192)).astype(np.float32) * 0.1

@@ -118,10 +118,10 @@ def test_channels_that_hardly_move_are_not_magnified_without_limit(found, ends):
 
 
 def test_before_tanh_is_the_inverse_of_tanh_and_finite():
-    x = np.linspace(-4.0, 4.0, 81, dtype=np.float32)
-    np.testing.assert_allclose(principal.before_tanh(np.tanh(x)), x, atol=1e-3)
+    x = np.linspace(-2.9, 2.9, 59, dtype=np.float32)
+    np.testing.assert_allclose(principal.before_tanh(np.tanh(x)), x, atol=1e-4)
     ends = principal.before_tanh(np.array([-1.0, 1.0], np.float32)).numpy()
-    np.testing.assert_allclose(ends, [-4.605, 4.605], atol=1e-2)
+    np.testing.assert_allclose(ends, np.arctanh([-0.995, 0.995]), atol=1e-4)
 
 
 @pytest.mark.parametrize("level", [1, 2])

@@ -16,7 +16,7 @@ import tensorflow as tf
 from musika_tf.config import INT16_SCALE, Config, TrainingConfig
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
-from musika_tf.training import distribution, lowering
+from musika_tf.training import lowering
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -59,7 +59,7 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * args.n_devices
     tf.config.set_logical_device_configuration(cpu, devices)
-    with distribution.make_strategy(args.strategy).scope():
+    with devices.make_strategy(args.strategy).scope():
         trainer, batches = parts(args.stage, args.n_steps, args.out.parent)
         # Sound and pictures in logs would take most of the time.
         trainer.sample = lambda: Samples({}, trainer.config.audio.sample_rate_hz)

@@ -123,13 +123,11 @@ def _streamed(call: Call, inputs: Arrays, metadata: Mapping, n_excerpts: int) ->
     coordinates = _coordinates(inputs["anchors"], 2 * seq_len)
     latents = []
     for start in range(0, coordinates.shape[1], seq_len):
-        conditioning = {
-            name: inputs[name][:, start : start + seq_len]
-            for name in inputs
-            if name == "conditioning"
-        }
-        patch = {"coordinates": coordinates[:, start : start + seq_len], "style": inputs["style"]}
-        latents.append(call("latents", patch | conditioning)["latents"])
+        steps = slice(start, start + seq_len)
+        patch = {"coordinates": coordinates[:, steps], "style": inputs["style"]}
+        if "conditioning" in inputs:
+            patch["conditioning"] = inputs["conditioning"][:, steps]
+        latents.append(call("latents", patch)["latents"])
     latents, chunks = np.concatenate(latents, axis=1), []
     for start in range(0, latents.shape[1], step):
         chunk = {"latents": latents[:, start : start + step], "overlap": overlap}
@@ -193,10 +191,8 @@ def bad_values(value: np.ndarray, described: Mapping) -> Iterator[tuple[str, np.
         if limits:
             n_rows = limits["maximum"] + limits["multiple_of"]
             yield f"{size} = {n_rows}", np.repeat(value.take([0], axis), n_rows, axis)
-            yield (
-                f"{size} = {limits['minimum'] - 1}",
-                value.take(range(limits["minimum"] - 1), axis),
-            )
+            n_rows = limits["minimum"] - 1
+            yield f"{size} = {n_rows}", value.take(range(n_rows), axis)
     for interval in described.get("intervals", ()):
         beyond = interval["maximum"] + 1.0
         yield f"{beyond}", np.full_like(value, beyond)

@@ -53,8 +53,6 @@ def _flattened(cases: Cases) -> Iterator[tuple[str, np.ndarray]]:
     for signature, sides in cases.items():
         for side, arrays in zip(("inputs", "outputs"), sides, strict=True):
             for name, array in arrays.items():
-                if (
-                    array.dtype == object
-                ):  # strings, all of one length: bytes that NumPy keeps whole
+                if array.dtype == object:  # Strings of one length, as bytes that NumPy keeps whole.
                     array = np.array(list(array), f"V{len(array[0])}")
                 yield f"{signature}/{side}/{name}", array

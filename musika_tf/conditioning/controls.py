@@ -46,15 +46,9 @@ class Control(abc.ABC):
 
     @abc.abstractmethod
     def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
-        """The values block after block; the same ones whatever the length of a block.
+        """The values, float64 [n_steps] in user units, block after block without end.
 
-        Args:
-          config: says how long a latent step is.
-          seed: integers from 0; for what is drawn.
-          n_steps: latent steps of a block.
-
-        Yields:
-          float64 [n_steps] in user units, without end.
+        They are the same whatever the length of a block; what is drawn belongs to the seed.
         """
 
 
@@ -111,7 +105,7 @@ class Curve(Control):
 def blocks(
     controls: Sequence[Control], config: Config, seed: Sequence[int], n_steps: int
 ) -> Iterator[np.ndarray]:
-    """Conditioning of a piece, block after block.
+    """Conditioning of a piece, block after block without end.
 
     Args:
       controls: one a signal of `config.conditioning`, in its order.
@@ -120,7 +114,7 @@ def blocks(
       n_steps: latent steps of a block.
 
     Yields:
-      float32 [n_steps, C] in user units, inside the ranges of the signals, without end.
+      float32 [n_steps, C] in user units, inside the ranges of the signals.
 
     Raises:
       ValueError: another number of controls than signals.
@@ -140,14 +134,7 @@ def blocks(
 
 
 def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Control, ...]:
-    """Controls of a model from what its user wrote.
-
-    Args:
-      texts: by name of the signal; as `parse` takes them.
-      signals: of the model.
-
-    Returns:
-      One control a signal, in their order.
+    """Controls of a model, one a signal, from what its user wrote, as `parse` takes it, by name.
 
     Raises:
       ValueError: a signal without a text, a text without a signal, or one that `parse` refuses.
@@ -158,16 +145,17 @@ def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Cont
             known = f"it follows {', '.join(names)}" if names else "it is unconditional"
             raise ValueError(f"this model has no signal {name}: {known}")
     for signal in signals:
-        if signal.name not in texts:
+        name = signal.name
+        if name not in texts:
+            flag = f"--{name}" if name in KNOWN_SIGNALS else f"--condition={name}"
             raise ValueError(
-                f"this model follows {signal.name}: give {_flag(signal)}=VALUE with "
-                f"{_choices(signal)}"
+                f"this model follows {name}: give {flag}=VALUE with {_choices(signal)}"
             )
     return tuple(parse(texts[signal.name], signal) for signal in signals)
 
 
 def parse(text: str, signal: Signal) -> Control:
-    """One control.
+    """One control of a signal.
 
     Args:
       text: a number; `random_walk`, or `random_walk:MINIMUM:MAXIMUM` for a part of the range; or
@@ -178,34 +166,27 @@ def parse(text: str, signal: Signal) -> Control:
       ValueError: none of these, or out of the signal's range.
     """
     what = f"{signal.name}={text}"
-    if text.partition(":")[0] == RANDOM_WALK:
-        return _parse_walk(text, signal, what)
-    value = _number(text)
-    if value is not None:
-        _require_in_range(value, signal, what)
-        return Constant(value)
+    kind, *words = text.split(":")
+    if kind == RANDOM_WALK:
+        limits = _numbers(words) if words else [signal.minimum, signal.maximum]
+        if len(limits) != 2 or not limits[0] < limits[1]:
+            raise ValueError(f"{what} must be {RANDOM_WALK} or {RANDOM_WALK}:MINIMUM:MAXIMUM")
+        for limit in limits:
+            _require_in_range(limit, signal, what)
+        return RandomWalk(*limits)
+    if numbers := _numbers([text]):
+        _require_in_range(numbers[0], signal, what)
+        return Constant(numbers[0])
     path = os.path.expanduser(text)
     if not os.path.isfile(path):
         raise ValueError(f"{what} must be {_choices(signal)}; there is no such file")
     return read_curve(path, signal)
 
 
-def _parse_walk(text: str, signal: Signal, what: str) -> RandomWalk:
-    limits = [_number(word) for word in text.split(":")[1:]] or [signal.minimum, signal.maximum]
-    if len(limits) != 2 or None in limits or not limits[0] < limits[1]:
-        raise ValueError(f"{what} must be {RANDOM_WALK} or {RANDOM_WALK}:MINIMUM:MAXIMUM")
-    for limit in limits:
-        _require_in_range(limit, signal, what)
-    return RandomWalk(*limits)
-
-
 def read_curve(path: str | os.PathLike, signal: Signal) -> Curve:
-    """Reads a curve: a CSV file with the header `time_seconds,value` and a row a point.
+    """Reads a curve: a UTF-8 CSV file with the header `time_seconds,value` and a row a point.
 
-    Args:
-      path: UTF-8 text; times in seconds from the beginning of the piece, rising; values in user
-        units.
-      signal: what it controls.
+    Times rise, in seconds from the beginning of the piece; values are in the signal's unit.
 
     Raises:
       ValueError: another header, no row, what is no number, times that do not rise, or a value out
@@ -230,18 +211,19 @@ def read_curve(path: str | os.PathLike, signal: Signal) -> Curve:
 
 
 def _point(row: list[str], where: str, signal: Signal) -> tuple[float, float]:
-    numbers = [_number(word) for word in row]
-    if len(numbers) != 2 or None in numbers or not math.isfinite(numbers[0]):
+    numbers = _numbers(row)
+    if len(numbers) != 2 or not math.isfinite(numbers[0]):
         raise ValueError(f"{where}: {','.join(row)!r} is not a time in seconds and a value")
     _require_in_range(numbers[1], signal, f"{where}: {signal.name}={row[1].strip()}")
     return numbers[0], numbers[1]
 
 
-def _number(text: str) -> float | None:
+def _numbers(words: Sequence[str]) -> list[float]:
+    """The numbers that words say; none if one of them says no number."""
     try:
-        return float(text)
+        return [float(word) for word in words]
     except ValueError:
-        return None
+        return []
 
 
 def _require_in_range(value: float, signal: Signal, what: str) -> None:
@@ -255,7 +237,3 @@ def _choices(signal: Signal) -> str:
         f"a number from {signal.range_text}, {RANDOM_WALK}, or a CSV file with the columns "
         f"{','.join(CURVE_COLUMNS)}"
     )
-
-
-def _flag(signal: Signal) -> str:
-    return f"--{signal.name}" if signal.name in KNOWN_SIGNALS else f"--condition={signal.name}"

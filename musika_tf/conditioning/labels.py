@@ -48,10 +48,10 @@ _COLUMNS = (
 )
 
 
-def require_signal_name(name: str) -> None:
-    """Raises ValueError if no signal can be called so."""
-    # The config knows what a name may be; the rest of this signal is a stand-in.
-    Signal(name, "any", 0.0, 1.0, "step")
+def any_signal(name: str) -> Signal:
+    """A signal with all values that labels can hold. Raises ValueError if none can be called so."""
+    largest = float(np.finfo(np.float32).max)
+    return Signal(name, "as labelled", -largest, largest, "step")
 
 
 def file_name(signal_name: str) -> str:
@@ -59,11 +59,28 @@ def file_name(signal_name: str) -> str:
     return f"labels-{signal_name}.csv"
 
 
+def read_all(data_dir: str | os.PathLike) -> dict[Signal, Labels]:
+    """All label files of a shard folder, each with `any_signal` of its name.
+
+    Raises:
+      ValueError: a file is damaged, or called as no signal can be.
+    """
+    found = {}
+    prefix, suffix = file_name("*").split("*")
+    for path in sorted(pathlib.Path(data_dir).glob(file_name("*"))):
+        try:
+            signal = any_signal(path.name.removeprefix(prefix).removesuffix(suffix))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        found[signal] = Labels.read(path)
+    return found
+
+
 class Labels:
     """Labels of one signal for all files; read them with `Labels.read`."""
 
     def __init__(self, columns: Sequence[str], tables: Mapping[str, np.ndarray], origin: str):
-        """Sorts labels that were made or read.
+        """Sorts labels.
 
         Args:
           columns: 'time_seconds', then 'value' if it is a curve, then perhaps 'confidence'.
@@ -77,11 +94,8 @@ class Labels:
         self.columns = tuple(columns)
         self.is_events = "value" not in self.columns
         self._origin = origin
-        self._tables = {
-            _as_stored(file): self._sorted(file, table)
-            for file, table in tables.items()
-            if len(table)
-        }
+        filled = {_as_stored(file): table for file, table in tables.items() if len(table)}
+        self._tables = {file: self._sorted(file, table) for file, table in filled.items()}
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Labels:
@@ -128,11 +142,10 @@ class Labels:
         Raises:
           ValueError: the labels are a curve, and have no row for this file.
         """
-        if self.is_events:
-            table = self._tables.get(_as_stored(file), np.zeros((0, len(self.columns))))
-            return table[:, 0]
-        self.require([file])
-        return self._tables[_as_stored(file)][:, :2]
+        if not self.is_events:
+            self.require([file])
+            return self._tables[_as_stored(file)][:, :2]
+        return self._tables.get(_as_stored(file), np.zeros((0, 1)))[:, 0]
 
     def require(self, files: Sequence[str]) -> None:
         """Raises ValueError if these files cannot all be given their value.
@@ -140,33 +153,27 @@ class Labels:
         A curve must have a row for each. A file without events is one where nothing happens, but
         where all are without, the labels are those of other files.
         """
-        self.require_some(files)
-        missing = self._missing(files)
-        if missing and not self.is_events:
-            raise ValueError(self._missing_text(missing, len(files)))
+        self._require(files, len(files) - 1 if self.is_events else 0)
 
     def require_some(self, files: Sequence[str]) -> None:
         """Raises ValueError if there is a row for none of these files."""
-        missing = self._missing(files)
-        if len(missing) == len(files):
-            raise ValueError(self._missing_text(missing, len(files)))
+        self._require(files, len(files) - 1)
 
-    def _missing(self, files: Sequence[str]) -> list[str]:
-        return [_as_stored(file) for file in files if _as_stored(file) not in self._tables]
-
-    def _missing_text(self, missing: list[str], n_files: int) -> str:
-        there = f", such as {self.files[0]!r}" if self._tables else ""
-        return (
-            f"{self._origin} has no row for {len(missing)} of {n_files} files, such as "
-            f"{missing[0]!r}; it has rows for {len(self._tables)}{there}: its column 'file' must "
-            "name files as they are named in the shards, by their path below the audio folder"
-        )
+    def _require(self, files: Sequence[str], max_n_missing: int) -> None:
+        missing = [file for file in map(_as_stored, files) if file not in self._tables]
+        if len(missing) > max_n_missing:
+            there = f", such as {self.files[0]!r}" if self._tables else ""
+            raise ValueError(
+                f"{self._origin} has no row for {len(missing)} of {len(files)} files, such as "
+                f"{missing[0]!r}; it has rows for {len(self._tables)}{there}: its column 'file' "
+                "must name files as they are named in the shards, by their path below the audio "
+                "folder"
+            )
 
     def only(self, files: Iterable[str]) -> Labels:
         """The labels of these files alone."""
-        wanted = {_as_stored(file) for file in files}
-        tables = {file: table for file, table in self._tables.items() if file in wanted}
-        return Labels(self.columns, tables, self._origin)
+        wanted = set(map(_as_stored, files))
+        return self._with({file: self._tables[file] for file in self.files if file in wanted})
 
     def split(self, file: str, end_name: str, seconds: float) -> Labels:
         """Labels after a file was cut in two.
@@ -187,9 +194,10 @@ class Labels:
             first = np.concatenate([first, cut]) if len(end) else first
             end = np.concatenate([cut, end[end[:, 0] > seconds]])
         shift = np.eye(1, len(self.columns))[0] * seconds
-        return Labels(
-            self.columns, self._tables | {file: first, end_name: end - shift}, self._origin
-        )
+        return self._with(self._tables | {file: first, end_name: end - shift})
+
+    def _with(self, tables: Mapping[str, np.ndarray]) -> Labels:
+        return Labels(self.columns, tables, self._origin)
 
     def to_csv(self) -> str:
         """The text of the label file, sorted by file, then time; every number in full."""
@@ -204,13 +212,8 @@ class Labels:
 def steps_first_sample(audio: AudioConfig, n_samples_before: int) -> int:
     """Where step 0 begins, so that the middle of each step is the centre of what its latent sees.
 
-    Args:
-      audio: format of the latents.
-      n_samples_before: samples of the latents' timeline before time 0 of the labels: overlap_size
-        for an encoded file (the zeros before it), 0 for audio as the decoder gives it.
-
-    Returns:
-      `first_sample` for `values_at_steps` and `step_centres_seconds`; negative for encoded files.
+    `n_samples_before` are those of the latents' timeline before time 0 of the labels: overlap_size
+    for an encoded file (the zeros before it), 0 for audio as the decoder gives it.
     """
     return audio.overlap_size // 2 - n_samples_before
 
@@ -255,23 +258,17 @@ def values_at_steps(
     """
     if signal.rate == "piece":
         # Parts of the file and not the steps, some of which lie before or after it.
-        parts = step_centres_seconds(n_steps, n_samples / n_steps, 0, sample_rate_hz)
-        mean = _values(labels, file, parts, max_onsets_per_second).mean()
-        values = np.full(n_steps, mean)
-    else:
-        times = step_centres_seconds(n_steps, step_n_samples, first_sample, sample_rate_hz)
-        values = _values(labels, file, times, max_onsets_per_second)
-    return np.clip(values, signal.minimum, signal.maximum).astype(np.float32)
-
-
-def _values(
-    labels: Labels, file: str, times_seconds: np.ndarray, max_onsets_per_second: float
-) -> np.ndarray:
+        step_n_samples, first_sample = n_samples / n_steps, 0
+    times = step_centres_seconds(n_steps, step_n_samples, first_sample, sample_rate_hz)
     points = labels.of(file)
     if labels.is_events:
-        density = note_density.onsets_per_second(points, times_seconds)
-        return note_density.scale(density, max_onsets_per_second)
-    return np.interp(times_seconds, points[:, 0], points[:, 1])
+        density = note_density.onsets_per_second(points, times)
+        values = note_density.scale(density, max_onsets_per_second)
+    else:
+        values = np.interp(times, *points.T)
+    if signal.rate == "piece":
+        values = np.full(n_steps, values.mean())
+    return np.clip(values, signal.minimum, signal.maximum).astype(np.float32)
 
 
 def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[float]]]]:
@@ -283,7 +280,12 @@ def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[fl
     by_file: dict[str, list[list[float]]] = {}
     for row in rows:
         if row:
-            file, numbers = _row(row, columns)
+            if len(row) != 1 + len(columns):
+                raise ValueError(f"{len(row)} fields; the header has {1 + len(columns)}")
+            file, *words = row
+            if not file:
+                raise ValueError("the name of the file is empty")
+            numbers = [_number(word, name) for word, name in zip(words, columns, strict=True)]
             by_file.setdefault(file, []).append(numbers)
     return columns, by_file
 
@@ -295,15 +297,6 @@ def _require_columns(columns: Sequence[str]) -> None:
             "curve or file,time_seconds for events, in this order, either perhaps with confidence "
             "after it"
         )
-
-
-def _row(row: list[str], columns: Sequence[str]) -> tuple[str, list[float]]:
-    if len(row) != 1 + len(columns):
-        raise ValueError(f"{len(row)} fields; the header has {1 + len(columns)}")
-    file, *words = row
-    if not file:
-        raise ValueError("the name of the file is empty")
-    return file, [_number(word, name) for word, name in zip(words, columns, strict=True)]
 
 
 def _number(word: str, column: str) -> float:

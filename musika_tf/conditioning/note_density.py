@@ -67,15 +67,7 @@ def bandwidth_seconds(
 
 
 def scale(onsets_per_second: np.ndarray, maximum: float) -> np.ndarray:
-    """Note density in [0, 1]: log(1 + d) / log(1 + maximum), limited to 1.
-
-    Args:
-      onsets_per_second: at least 0, any shape.
-      maximum: onsets per second that give 1, above 0.
-
-    Returns:
-      float64 of the same shape.
-    """
+    """Note density of d ≥ 0 onsets per second: log(1 + d) / log(1 + maximum), limited to 1."""
     scaled = np.log1p(np.asarray(onsets_per_second, np.float64)) / _log_maximum(maximum)
     return np.clip(scaled, 0.0, 1.0)
 

@@ -21,8 +21,9 @@ _MADMOM_FPS = 100
 _MADMOM_HOP_SIZE = _MADMOM_SAMPLE_RATE_HZ // _MADMOM_FPS
 # An answer is an onset from this probability on, the highest within a frame to each side, after
 # smoothing over 50 ms: what madmom's own program for this network takes.
-_MADMOM_THRESHOLD = 0.54
-_MADMOM_SMOOTH_SECONDS = 0.05
+_MADMOM_PEAKS = {
+    "threshold": 0.54, "smooth": 0.05, "pre_max": 1 / _MADMOM_FPS, "post_max": 1 / _MADMOM_FPS,
+}  # fmt: skip
 # A long file goes through the network in pieces of a minute. An answer depends on less than a
 # quarter second to each side, so with a second more there each piece gives what the whole would.
 _PIECE_N_FRAMES = 60 * _MADMOM_FPS
@@ -63,16 +64,13 @@ def require_installed(detector: str) -> None:
 def detect_onsets(
     waveform: np.ndarray, sample_rate_hz: int, detector: str | None = None
 ) -> np.ndarray:
-    """Times at which one or more notes begin.
+    """Times at which one or more notes begin: float64 [n_onsets], seconds, increasing.
 
     Args:
       waveform: float32 [n_samples], mono, in [-1, 1].
       sample_rate_hz: its rate.
       detector: 'madmom', as in the paper, the convolutional network of Schlüter & Böck (ICASSP
         2014); 'librosa', a simpler one, peaks of the spectral flux; None: `default_detector()`.
-
-    Returns:
-      float64 [n_onsets], seconds, increasing.
 
     Raises:
       ValueError: an unknown detector, one that is not installed, or a waveform of another shape.
@@ -91,7 +89,7 @@ def _detect_with_librosa(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarra
     import librosa
 
     rises = librosa.onset.onset_strength(
-        y=_resampled(waveform, sample_rate_hz, _LIBROSA_SAMPLE_RATE_HZ),
+        y=soxr.resample(waveform, sample_rate_hz, _LIBROSA_SAMPLE_RATE_HZ),
         sr=_LIBROSA_SAMPLE_RATE_HZ,
         n_fft=_LIBROSA_WINDOW_SIZE,
         hop_length=_LIBROSA_HOP_SIZE,
@@ -103,12 +101,8 @@ def _detect_with_librosa(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarra
 
 def _detect_with_madmom(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     network, pick_peaks = _madmom_processors()
-    waveform = _resampled(waveform, sample_rate_hz, _MADMOM_SAMPLE_RATE_HZ)
+    waveform = soxr.resample(waveform, sample_rate_hz, _MADMOM_SAMPLE_RATE_HZ)
     return pick_peaks(_activations(network, waveform))
-
-
-def _resampled(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    return waveform if from_hz == to_hz else soxr.resample(waveform, from_hz, to_hz)
 
 
 def _activations(network: Callable[[Any], np.ndarray], waveform: np.ndarray) -> np.ndarray:
@@ -137,14 +131,7 @@ def _madmom_processors() -> tuple[Any, Any]:
     _import_madmom()
     from madmom.features.onsets import CNNOnsetProcessor, OnsetPeakPickingProcessor
 
-    pick_peaks = OnsetPeakPickingProcessor(
-        fps=_MADMOM_FPS,
-        threshold=_MADMOM_THRESHOLD,
-        smooth=_MADMOM_SMOOTH_SECONDS,
-        pre_max=1 / _MADMOM_FPS,
-        post_max=1 / _MADMOM_FPS,
-    )
-    return CNNOnsetProcessor(), pick_peaks
+    return CNNOnsetProcessor(), OnsetPeakPickingProcessor(fps=_MADMOM_FPS, **_MADMOM_PEAKS)
 
 
 def _import_madmom() -> None:

@@ -58,10 +58,7 @@ def estimate_tempo(waveform: np.ndarray, sample_rate_hz: int) -> tuple[float, fl
 
 
 def tempo_probabilities(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Probability of each whole tempo from 30 BPM on, float64 [256]: the mean over all windows.
-
-    Args and errors are those of `estimate_tempo`.
-    """
+    """Probability of each whole tempo from 30 BPM on, float64 [256]: the mean over all windows."""
     if waveform.ndim != 1 or not len(waveform):
         raise ValueError(
             f"waveform has shape {waveform.shape}; tempo is estimated of mono audio, [n_samples]"

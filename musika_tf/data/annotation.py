@@ -34,18 +34,14 @@ _MAX_N_NAMED = 5
 
 
 class Annotator(Protocol):
-    """Estimates one signal of a waveform. Instances travel to worker processes.
+    """Estimates one signal of a waveform. Instances travel to worker processes."""
 
-    Attributes:
-      signal_name: of its labels.
-      columns: of its labels, see musika_tf/conditioning/labels.py.
-      method: how it estimates, a word.
-      version: raised when its answers change, so that remembered ones are not taken.
-    """
-
+    # Of its labels, see musika_tf/conditioning/labels.py.
     signal_name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    # Raised when its answers change, so that remembered ones are not taken.
     version: ClassVar[int]
+    # How it estimates, a word.
     method: str
 
     def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -116,21 +112,20 @@ def annotators(names: Sequence[str], onset_detector: str | None = None) -> list[
     Raises:
       ValueError: an unknown name or one given twice, or what estimates it is not installed.
     """
-    for name in names:
-        if name not in ANNOTATORS:
-            raise ValueError(f"annotator {name!r} must be one of {', '.join(ANNOTATORS)}")
     if len(set(names)) < len(names):
         raise ValueError(f"annotators {', '.join(names)}: each may stand there once")
-    made: list[Annotator] = []
-    for name in names:
-        if name == NOTE_DENSITY:
-            detector = onset_detector or onsets.default_detector()
-            onsets.require_installed(detector)
-            made.append(OnsetAnnotator(detector))
-        else:
-            tempo.require_installed()
-            made.append(TempoAnnotator())
-    return made
+    return [_annotator(name, onset_detector) for name in names]
+
+
+def _annotator(name: str, onset_detector: str | None) -> Annotator:
+    if name == NOTE_DENSITY:
+        detector = onset_detector or onsets.default_detector()
+        onsets.require_installed(detector)
+        return OnsetAnnotator(detector)
+    if name == TEMPO:
+        tempo.require_installed()
+        return TempoAnnotator()
+    raise ValueError(f"annotator {name!r} must be one of {', '.join(ANNOTATORS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,62 +149,39 @@ def annotate(
     annotators: Sequence[Annotator],
     memory_dir: str | os.PathLike,
 ) -> dict[str, Annotation]:
-    """Runs annotators on one file, or remembers what they found in it.
+    """Runs annotators on one file, or remembers in a folder what they found in it.
 
     Args:
       waveform: int16 [n_samples, n_channels], as it lies in the shards; the mean of its channels is
         annotated.
       sample_rate_hz: its rate.
       annotators: which.
-      memory_dir: folder of what is remembered; made if it is missing.
+      memory_dir: made if it is missing.
 
     Returns:
       By signal name.
     """
     digest = hashlib.sha256(np.ascontiguousarray(waveform).data)
     digest.update(f"{waveform.shape} {sample_rate_hz}".encode())
+    mono = waveform.mean(axis=1, dtype=np.float32) / np.float32(INT16_SCALE)
     found = {}
     for annotator in annotators:
         name = f"{digest.hexdigest()}-{annotator.signal_name}-{annotator.method}"
         path = pathlib.Path(memory_dir, f"{name}-{annotator.version}.json")
-        annotation = _remembered(path)
-        if annotation is None:
-            annotation = _annotate(waveform, sample_rate_hz, annotator)
-            _remember(path, annotation)
-        found[annotator.signal_name] = annotation
+        is_remembered = path.exists()
+        if not is_remembered:
+            begin = time.perf_counter()
+            rows = annotator.rows(mono, sample_rate_hz).tolist()
+            values = {"seconds": time.perf_counter() - begin, "rows": rows}
+            files.write_text(path, json.dumps(values))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        rows = np.array(values["rows"], np.float64).reshape(-1, len(annotator.columns))
+        found[annotator.signal_name] = Annotation(rows, values["seconds"], is_remembered)
     return found
 
 
-def _annotate(waveform: np.ndarray, sample_rate_hz: int, annotator: Annotator) -> Annotation:
-    mono = waveform.mean(axis=1, dtype=np.float32) / np.float32(INT16_SCALE)
-    begin = time.perf_counter()
-    rows = annotator.rows(mono, sample_rate_hz)
-    return Annotation(rows, time.perf_counter() - begin)
-
-
-def _remembered(path: pathlib.Path) -> Annotation | None:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    shape = values["n_rows"], values["n_columns"]
-    rows = np.array(values["rows"], np.float64).reshape(shape)
-    return Annotation(rows, values["seconds"], is_remembered=True)
-
-
-def _remember(path: pathlib.Path, annotation: Annotation) -> None:
-    n_rows, n_columns = annotation.rows.shape
-    values = {
-        "seconds": annotation.seconds,
-        "n_rows": n_rows,
-        "n_columns": n_columns,
-        "rows": annotation.rows.tolist(),
-    }
-    files.write_text(path, json.dumps(values))
-
-
 def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> Labels:
-    """Labels of one signal, of the annotations of all files.
+    """Labels of one signal, from the annotations of all files.
 
     Raises:
       ValueError: nothing was found in any file.
@@ -226,13 +198,7 @@ def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> La
 def report(
     annotator: Annotator, annotations: Mapping[str, Annotation], audio_seconds: float
 ) -> list[str]:
-    """Lines that tell what was found, and how long it took.
-
-    Args:
-      annotator: which one.
-      annotations: of all files.
-      audio_seconds: how long these files are together.
-    """
+    """Lines that tell what was found in all files, so long together, and how long it took."""
     tables = {file: annotation.rows for file, annotation in annotations.items()}
     mean_seconds = np.mean([annotation.seconds for annotation in annotations.values()])
     n_remembered = sum(annotation.is_remembered for annotation in annotations.values())

@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.config import (
-    INT16_SCALE,
-    AudioConfig,
-    AutoencoderConfig,
-    Config,
-    require_equal,
-    section_from_dict,
-)
+from musika_tf.config import INT16_SCALE, AudioConfig, AutoencoderConfig, Config
 from musika_tf.config_versions import CONFIG_VERSION
 from musika_tf.data.latent_labels import METADATA_KEY
 from musika_tf.data.shards import Shards
+from musika_tf.sections import require_equal, section_from_dict
 
 # Excerpts of 0.76 s in each waveform that a validation hears, where the material has them.
 HELD_OUT_N_EXCERPTS = 8
@@ -32,11 +26,16 @@ _VERSION_KEY = "config_version"
 
 def waveform_metadata(audio: AudioConfig) -> dict[str, Any]:
     """Metadata of waveform shards."""
-    return {
-        "kind": WAVEFORM_KIND,
-        _VERSION_KEY: CONFIG_VERSION,
-        "audio": dataclasses.asdict(audio),
-    }
+    return _metadata(WAVEFORM_KIND, audio)
+
+
+def _metadata(kind: str, *sections: AudioConfig | AutoencoderConfig) -> dict[str, Any]:
+    by_name = {_name(type(section)): dataclasses.asdict(section) for section in sections}
+    return {"kind": kind, _VERSION_KEY: CONFIG_VERSION, **by_name}
+
+
+def _name(section: type) -> str:
+    return section.__name__.removesuffix("Config").lower()
 
 
 def latent_metadata(
@@ -53,11 +52,7 @@ def latent_metadata(
       n_samples: length of every source before it was encoded.
       labels: `AudioLabels.metadata` of the labels beside the latents; None: there are none.
     """
-    return {
-        "kind": LATENT_KIND,
-        _VERSION_KEY: CONFIG_VERSION,
-        "audio": dataclasses.asdict(config.audio),
-        "autoencoder": dataclasses.asdict(config.autoencoder),
+    return _metadata(LATENT_KIND, config.audio, config.autoencoder) | {
         "encoder_fingerprint": encoder_fingerprint,
         "n_samples": n_samples,
         METADATA_KEY: labels or {},
@@ -70,9 +65,7 @@ def open_waveforms(data_dir: str | os.PathLike, config: Config) -> Shards:
     Raises:
       ValueError: no shards, other shards, or prepared with another audio format; says what to do.
     """
-    shards = _open(data_dir, WAVEFORM_KIND, "musika-prepare")
-    require_equal(config.audio, _section(shards, AudioConfig), "the run", str(data_dir))
-    return shards
+    return _open(data_dir, WAVEFORM_KIND, "musika-prepare", config.audio)
 
 
 def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerprint: str) -> Shards:
@@ -81,9 +74,7 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
     Raises:
       ValueError: no shards, other shards, or latents of another autoencoder; says what to do.
     """
-    shards = _open(latent_dir, LATENT_KIND, "musika-encode")
-    for ours, section in ((config.audio, AudioConfig), (config.autoencoder, AutoencoderConfig)):
-        require_equal(ours, _section(shards, section), "the run", str(latent_dir))
+    shards = _open(latent_dir, LATENT_KIND, "musika-encode", config.audio, config.autoencoder)
     if shards.metadata["encoder_fingerprint"] != encoder_fingerprint:
         raise ValueError(
             f"the latents in {latent_dir} were made by other encoder weights than this run's, "
@@ -92,10 +83,22 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
     return shards
 
 
-def _section(shards: Shards, section: type) -> Any:
-    """A section of the config of the system that the shards were made for."""
-    name = section.__name__.removesuffix("Config").lower()
-    return section_from_dict(section, shards.metadata[name], shards.metadata.get(_VERSION_KEY, 1))
+def _open(
+    folder: str | os.PathLike,
+    kind: str,
+    program: str,
+    *sections: AudioConfig | AutoencoderConfig,
+) -> Shards:
+    """Opens shards that must have been made with these sections of the run's config."""
+    shards = Shards.open(folder)
+    found, version = shards.metadata.get("kind"), shards.metadata.get(_VERSION_KEY, 1)
+    if found != kind:
+        raise ValueError(f"{folder} holds {found} shards, not {kind} shards: {program} makes them")
+    for ours in sections:
+        values = shards.metadata[_name(type(ours))]
+        theirs = section_from_dict(type(ours), values, version)
+        require_equal(ours, theirs, "the run", str(folder))
+    return shards
 
 
 def held_out_n_samples(audio: AudioConfig, n_excerpts: int = HELD_OUT_N_EXCERPTS) -> int:
@@ -133,11 +136,3 @@ def held_out_waveforms(
         )
     crops = shards.fixed_crops(n_crops, held_out_n_samples(audio, 2 * n_pairs))
     return crops[:, :, 0].astype(np.float32) / INT16_SCALE
-
-
-def _open(folder: str | os.PathLike, kind: str, program: str) -> Shards:
-    shards = Shards.open(folder)
-    found = shards.metadata.get("kind")
-    if found != kind:
-        raise ValueError(f"{folder} holds {found} shards, not {kind} shards: {program} makes them")
-    return shards

@@ -34,8 +34,7 @@ def encode_shards(
       data_dir: waveform shards.
       latent_dir: latent shards to write, float16, sources and splits as in `data_dir`.
       overwrite: replace latent shards that are there.
-      max_onsets_per_second: onsets per second that make a note density of 1; None: as the run's
-        config says.
+      max_onsets_per_second: onsets per second that make a note density of 1; None: the run's.
 
     Raises:
       ValueError: run and shards do not fit together, labels are damaged or incomplete, or
@@ -53,23 +52,15 @@ def encode_shards(
         n_samples={source.name: source.n_rows for source in shards.sources},
         labels=labels.metadata,
     )
+    depth, names = config.stereo_latent_depth, labels.names
     writer = ShardWriter(
-        latent_dir,
-        config.stereo_latent_depth,
-        np.float16,
-        metadata,
-        overwrite=overwrite,
-        label_names=labels.names,
+        latent_dir, depth, np.float16, metadata, overwrite=overwrite, label_names=names
     )
-    with (
-        writer,
-        _progress(metadata["n_samples"], "encoding") as bar,
-    ):
+    with writer, _progress(metadata["n_samples"], "encoding") as bar:
         for source in shards.sources:
             waveform = shards.rows(source).astype(np.float32) / INT16_SCALE
-            latents = codec.encode(waveform)
-            latent_labels = labels.at_latents(source, len(latents))
-            writer.add(source.name, latents.astype(np.float16), source.split, latent_labels)
+            latents = codec.encode(waveform).astype(np.float16)
+            writer.add(source.name, latents, source.split, labels.at_latents(source, len(latents)))
             bar.update(source.n_rows)
 
 
@@ -99,10 +90,7 @@ def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.Pat
 
 
 def _progress(n_samples: dict[str, int], description: str) -> tqdm.tqdm:
+    total = sum(n_samples.values())
     return tqdm.tqdm(
-        total=sum(n_samples.values()),
-        unit=" samples",
-        unit_scale=True,
-        desc=description,
-        dynamic_ncols=True,
+        desc=description, total=total, unit=" samples", unit_scale=True, dynamic_ncols=True
     )

@@ -8,7 +8,6 @@ its config says when it reads them; so one folder of latents serves GANs of any 
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.units import limited
-from musika_tf.config import ConditioningConfig, Config, Signal
+from musika_tf.config import ConditioningConfig, Config
 from musika_tf.data.shards import Position, Shards, Source
 
 # In the metadata of latent shards: what is known of each label, by its name.
@@ -24,7 +23,11 @@ METADATA_KEY = "labels"
 
 
 class AudioLabels:
-    """The labels of a folder of waveform shards, at the steps of the latents made of them."""
+    """The labels of a folder of waveform shards, at the steps of the latents made of them.
+
+    Attributes:
+      names: of the signals, in the order of the columns.
+    """
 
     def __init__(
         self,
@@ -33,43 +36,28 @@ class AudioLabels:
         config: Config,
         max_onsets_per_second: float,
     ):
-        """Reads all label files of the folder.
-
-        Args:
-          data_dir: waveform shards, perhaps with files `labels-NAME.csv`.
-          sources: all of the shards.
-          config: of the latents.
-          max_onsets_per_second: events per second that make a density of 1.
+        """Reads all label files of the folder, with the scale of those made of events.
 
         Raises:
           ValueError: a file is damaged, or does not label all sources.
         """
-        paths = sorted(pathlib.Path(data_dir).glob(labels_lib.file_name("*")))
         self._config, self._max_onsets_per_second = config, max_onsets_per_second
-        self._signals = [_as_labelled(path) for path in paths]
-        self._labels = [labels_lib.Labels.read(path) for path in paths]
-        for found in self._labels:
+        self._labels = labels_lib.read_all(data_dir)
+        self.names = tuple(signal.name for signal in self._labels)
+        for found in self._labels.values():
             found.require([source.name for source in sources])
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the signals, in the order of the columns."""
-        return tuple(signal.name for signal in self._signals)
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Of each label whether it is a curve or made of events, and of these their scale."""
         events = {"kind": "events", "max_onsets_per_second": self._max_onsets_per_second}
-        found = zip(self.names, self._labels, strict=True)
-        return {name: events if labels.is_events else {"kind": "curve"} for name, labels in found}
+        return {
+            signal.name: events if labels.is_events else {"kind": "curve"}
+            for signal, labels in self._labels.items()
+        }
 
     def at_latents(self, source: Source, n_latents: int) -> np.ndarray:
-        """Float32 [n_latents, n_names]: the value at the centre of what each latent sees.
-
-        Args:
-          source: of the waveform shards.
-          n_latents: latents that it is encoded to.
-        """
+        """Float32 [n_latents, n_names]: the value at the centre of what each latent sees."""
         audio = self._config.audio
         columns = [
             labels_lib.values_at_steps(
@@ -83,19 +71,9 @@ class AudioLabels:
                 sample_rate_hz=audio.sample_rate_hz,
                 max_onsets_per_second=self._max_onsets_per_second,
             )
-            for signal, labels in zip(self._signals, self._labels, strict=True)
+            for signal, labels in self._labels.items()
         ]
         return np.stack(columns, axis=1) if columns else np.zeros((n_latents, 0), np.float32)
-
-
-def _as_labelled(path: pathlib.Path) -> Signal:
-    """The signal of a label file with all values that a column can hold."""
-    name = path.stem.removeprefix(pathlib.Path(labels_lib.file_name("")).stem)
-    largest = float(np.finfo(np.float32).max)
-    try:
-        return Signal(name, "as labelled", -largest, largest, "step")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 class LatentSignals:
@@ -121,15 +99,15 @@ class LatentSignals:
             _require_label(shards, signal.name, conditioning.max_onsets_per_second)
         self._conditioning = conditioning
         self._columns = [shards.label_names.index(name) for name in conditioning.names]
-        as_labelled = {source.name: self._of(shards, source) for source in shards.sources}
-        signals = conditioning.signals
-        self._values = {name: limited(values, signals) for name, values in as_labelled.items()}
-        outside = sum(
-            (np.sum(values != self._values[name], axis=0) for name, values in as_labelled.items()),
-            start=np.zeros(len(signals), np.int64),
-        )
-        self.n_latents = sum(source.n_rows for source in shards.sources)
-        self.n_limited = dict(zip(conditioning.names, outside.tolist(), strict=True))
+        self._values: dict[str, np.ndarray] = {}
+        self.n_latents, n_limited = 0, np.zeros(conditioning.n_signals, np.int64)
+        for source in shards.sources:
+            as_labelled = self._of(shards, source)
+            values = limited(as_labelled, conditioning.signals)
+            n_limited += np.sum(values != as_labelled, axis=0)
+            self.n_latents += source.n_rows
+            self._values[source.name] = values
+        self.n_limited = dict(zip(conditioning.names, n_limited.tolist(), strict=True))
 
     def _of(self, shards: Shards, source: Source) -> np.ndarray:
         values = shards.labels(source)[:, self._columns]

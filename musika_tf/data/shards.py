@@ -7,8 +7,7 @@ A shard folder holds `manifest.json` and `shard-00000.npy`, `shard-00001.npy`, .
     shard-00000.labels.npy   | its labels   | …        | …                     |
     rows                     0              ^ first_row of source 1            n_rows
 
-Rows may have labels: a second array, float32 [n_rows, n_labels], one named column a signal. A row
-and its labels stand at the same place of both, so that what is cropped together stays together.
+Rows may have labels: a second array, float32 [n_rows, n_labels], one named column a signal.
 
 The arrays are memory-mapped rather than streamed from TFRecords, because with random access batch n
 is a pure function of the seed and n: resuming is exact and nothing needs a shuffle buffer.
@@ -18,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -27,44 +27,21 @@ from typing import Any
 import numpy as np
 
 from musika_tf import files
+from musika_tf.data.positions import Position, Positions, Source
 
 SHARDS_VERSION = 1
 SPLITS = ("train", "validation")
 
 _MANIFEST_NAME = "manifest.json"
-_DTYPES = ("int16", "float16", "float32")
 # A shard is closed when it holds this many bytes: few files, yet each easy to copy.
 _DEFAULT_SHARD_N_BYTES = 256 * 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where the rows of one source lie.
-
-    Attributes:
-      name: unique name, for audio the path relative to the audio folder.
-      shard: file name of the shard that holds it.
-      first_row: its first row in that shard.
-      n_rows: rows it has there.
-      split: 'train' or 'validation'.
-    """
-
-    name: str
-    shard: str
-    first_row: int
-    n_rows: int
-    split: str
-
-
-# A crop: a source, and the crop's first row counted from the beginning of that source.
-Position = tuple[Source, int]
 
 
 class ShardWriter:
     """Writes a shard folder source by source; use it in a `with` statement.
 
-    Shards go to disk as they get full, in a temporary folder next to the final one. Leaving the
-    `with` block normally renames it to the final name; an exception removes it.
+    Shards go to disk as they get full, in a hidden folder that gets its name when the block ends;
+    an exception removes it.
     """
 
     def __init__(
@@ -81,33 +58,25 @@ class ShardWriter:
 
         Args:
           folder: the shard folder to make.
-          n_channels: columns of every source, at least 1.
+          n_channels: columns of every source.
           dtype: int16 (waveforms), float16 or float32 (latents).
-          metadata: JSON values that describe the rows; kept in the manifest.
-          max_shard_rows: a shard that would grow longer is closed and a new one begun (only a
-            single longer source exceeds it); by default as many rows as fit in 256 MiB.
-          overwrite: replace an earlier shard folder of the same name.
+          metadata: JSON values that describe the rows.
+          max_shard_rows: which only a single longer source exceeds; None: 256 MiB of them.
+          overwrite: replace an earlier shard folder.
           label_names: unique names of the labels that every row has.
 
         Raises:
-          ValueError: a bad size or dtype, or `folder` holds something already.
+          ValueError: `folder` holds something already.
         """
         self._folder = pathlib.Path(os.path.abspath(folder))
         self._dtype = np.dtype(dtype)
-        if self._dtype.name not in _DTYPES:
-            raise ValueError(f"dtype={self._dtype.name} must be one of {', '.join(_DTYPES)}")
-        if n_channels < 1:
-            raise ValueError(f"n_channels={n_channels} must be at least 1")
-        if max_shard_rows is None:
-            max_shard_rows = max(1, _DEFAULT_SHARD_N_BYTES // (n_channels * self._dtype.itemsize))
-        if max_shard_rows < 1:
-            raise ValueError(f"max_shard_rows={max_shard_rows} must be at least 1")
+        row_n_bytes = n_channels * self._dtype.itemsize
+        self._max_shard_rows = max_shard_rows or _DEFAULT_SHARD_N_BYTES // row_n_bytes
         self._n_channels = n_channels
         self._metadata = metadata
-        self._max_shard_rows = max_shard_rows
+        self._label_names = tuple(label_names)
         self._sources: dict[str, Source] = {}
         self._shard_n_rows: dict[str, int] = {}
-        self._label_names = tuple(label_names)
         # Of the newest shard, a source each: its rows, and their labels if there are any.
         self._waiting: list[list[np.ndarray]] = []
         _require_replaceable(self._folder, overwrite)
@@ -127,14 +96,11 @@ class ShardWriter:
     def add(
         self, name: str, rows: np.ndarray, split: str, labels: np.ndarray | None = None
     ) -> None:
-        """Appends one source.
+        """Appends one source, under a unique name, to the split 'train' or 'validation'.
 
-        Args:
-          name: unique name of the source.
-          rows: [n_rows, n_channels] of the writer's dtype, at least one row, finite. Kept, and so
-            not to be changed, until their shard is written.
-          split: 'train' or 'validation'.
-          labels: float32 [n_rows, n_labels], finite, where the writer has names of labels.
+        Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
+        writer has names of some, float32 [n_rows, n_labels], finite. Both are kept, and so not to
+        be changed, until their shard is written.
 
         Raises:
           ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
@@ -144,14 +110,16 @@ class ShardWriter:
             raise ValueError(f"source {name!r} is there already: names must be unique")
         _require_split(split)
         self._require_rows(name, rows)
-        arrays = [rows]
         if self._label_names:
             self._require_labels(name, labels, len(rows))
-            arrays.append(labels)
-        shard, first_row = self._place(len(rows))
-        self._waiting.append(arrays)
+        shard = next(reversed(self._shard_n_rows), None)
+        if shard is None or self._shard_n_rows[shard] + len(rows) > self._max_shard_rows:
+            self._write_shard()
+            shard = f"shard-{len(self._shard_n_rows):05d}.npy"
+            self._shard_n_rows[shard] = 0
+        self._waiting.append([rows, labels] if self._label_names else [rows])
+        self._sources[name] = Source(name, shard, self._shard_n_rows[shard], len(rows), split)
         self._shard_n_rows[shard] += len(rows)
-        self._sources[name] = Source(name, shard, first_row, len(rows), split)
 
     def add_text(self, file_name: str, text: str) -> None:
         """Puts a small .csv or .json file beside the shards; it appears together with them."""
@@ -184,15 +152,6 @@ class ShardWriter:
         if not np.isfinite(labels).all():
             raise ValueError(f"the labels of source {name!r} hold NaN or infinite values")
 
-    def _place(self, n_rows: int) -> tuple[str, int]:
-        """Shard and row where the next source goes; begins a new shard when the last is full."""
-        shard = next(reversed(self._shard_n_rows), None)
-        if shard is None or self._shard_n_rows[shard] + n_rows > self._max_shard_rows:
-            self._write_shard()
-            shard = f"shard-{len(self._shard_n_rows):05d}.npy"
-            self._shard_n_rows[shard] = 0
-        return shard, self._shard_n_rows[shard]
-
     def _write_shard(self) -> None:
         """Writes the newest shard, if there is one."""
         shard = next(reversed(self._shard_n_rows), "")
@@ -219,31 +178,21 @@ class ShardWriter:
 
 
 class Shards:
-    """A finished shard folder, open for reading; make it with `Shards.open`.
+    """A finished shard folder, open for reading.
 
-    Attributes:
-      metadata: what the writer said about the rows.
-      sources: all sources in the order they were added.
-      n_channels: columns of every row.
-      dtype: NumPy dtype of the rows.
-      label_names: what the rows are labelled with; empty if with nothing.
+    Its attributes are what the writer was given; `sources` are in the order they were added.
     """
 
-    def __init__(
-        self,
-        manifest: dict[str, Any],
-        arrays: dict[str, np.ndarray],
-        label_arrays: dict[str, np.ndarray],
-    ):
+    def __init__(self, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
+        """Takes the arrays by file name; `open` reads them."""
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.n_channels: int = manifest["n_channels"]
         self.dtype = np.dtype(manifest["dtype"])
-        self.sources: list[Source] = [Source(**source) for source in manifest["sources"]]
-        self.label_names = _label_names(manifest)
+        self.sources = [Source(**source) for source in manifest["sources"]]
+        self.label_names = tuple(manifest["labels"])
         self._arrays = arrays
-        self._label_arrays = label_arrays
-        # By split and crop length: made once, for a large data set it takes longer than a batch.
-        self._position_tables: dict[tuple[str, int], _PositionTable] = {}
+        # Kept: for a large data set a table takes longer to make than a batch.
+        self._positions = functools.cache(self._make_positions)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Shards:
@@ -253,19 +202,15 @@ class Shards:
           ValueError: no manifest, a manifest of another version, or a shard file that is missing
             or has not the size that the manifest tells.
         """
-        folder = pathlib.Path(folder)
+        folder, arrays = pathlib.Path(folder), {}
         manifest = _read_manifest(folder)
-        arrays = {
-            name: _open_array(folder / name, (n_rows, manifest["n_channels"]), manifest["dtype"])
-            for name, n_rows in manifest["shards"].items()
-        }
-        n_labels = len(_label_names(manifest))
-        label_arrays = {
-            name: _open_array(folder / _labels_file(name), (n_rows, n_labels), "float32")
-            for name, n_rows in manifest["shards"].items()
-            if n_labels
-        }
-        return cls(manifest, arrays, label_arrays)
+        n_channels, n_labels = manifest["n_channels"], len(manifest["labels"])
+        for name, n_rows in manifest["shards"].items():
+            arrays[name] = _open_array(folder / name, (n_rows, n_channels), manifest["dtype"])
+            if n_labels:
+                name = _labels_file(name)
+                arrays[name] = _open_array(folder / name, (n_rows, n_labels), "float32")
+        return cls(manifest, arrays)
 
     def split(self, name: str) -> list[Source]:
         """Sources of a split, 'train' or 'validation'."""
@@ -274,10 +219,14 @@ class Shards:
 
     def longest(self, split: str) -> Source:
         """The longest source of a split. Raises ValueError if the split has no source."""
+        return max(self._of(split), key=lambda source: source.n_rows)
+
+    def _of(self, split: str) -> list[Source]:
+        """Sources of a split that must have some."""
         sources = self.split(split)
         if not sources:
             raise ValueError(f"the shards hold no {split} source: prepare them with more audio")
-        return max(sources, key=lambda source: source.n_rows)
+        return sources
 
     def too_short(self, crop_n_rows: int, split: str = "train") -> tuple[int, int]:
         """Sources of a split that no crop can come from: how many, and their rows in total."""
@@ -292,8 +241,7 @@ class Shards:
         """The labels of one source's rows: float32 [n_rows, n_labels], read-only."""
         if not self.label_names:
             return np.zeros((source.n_rows, 0), np.float32)
-        array = self._label_arrays[source.shard]
-        return array[source.first_row : source.first_row + source.n_rows]
+        return self.rows(dataclasses.replace(source, shard=_labels_file(source.shard)))
 
     def crops(self, positions: Sequence[Position], crop_n_rows: int) -> np.ndarray:
         """Reads crops at given positions: [len(positions), crop_n_rows, n_channels]."""
@@ -302,76 +250,35 @@ class Shards:
     def random_positions(
         self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
     ) -> list[Position]:
-        """Draws positions of crops, every one of the split equally likely.
+        """Draws positions of crops with replacement, every one of the split equally likely.
 
         A crop lies inside one source; sources shorter than a crop are left out.
-
-        Args:
-          rng: the only origin of chance.
-          n_crops: crops to draw, with replacement.
-          crop_n_rows: rows of each crop.
-          split: 'train' or 'validation'.
 
         Raises:
           ValueError: no source of the split is long enough.
         """
-        table = self._position_table(crop_n_rows, split)
+        table = self._positions(crop_n_rows, split)
         return table.locate(rng.integers(table.n_positions, size=n_crops))
 
-    def fixed_crops(self, n_crops: int, crop_n_rows: int, split: str = "validation") -> np.ndarray:
-        """Evenly spaced crops, always the same ones: [n_crops, crop_n_rows, n_channels].
+    def fixed_positions(
+        self, n_crops: int, crop_n_rows: int, split: str = "validation"
+    ) -> list[Position]:
+        """The middles of n_crops equal parts of all positions: always the same ones.
 
         A split with fewer positions than `n_crops` gives some of them more than once.
 
         Raises:
           ValueError: no source of the split is long enough.
         """
-        return self.crops(self.fixed_positions(n_crops, crop_n_rows, split), crop_n_rows)
-
-    def fixed_positions(
-        self, n_crops: int, crop_n_rows: int, split: str = "validation"
-    ) -> list[Position]:
-        """Positions of `fixed_crops`: the middles of n_crops equal parts of all positions."""
-        table = self._position_table(crop_n_rows, split)
+        table = self._positions(crop_n_rows, split)
         return table.locate((2 * np.arange(n_crops) + 1) * table.n_positions // (2 * n_crops))
 
-    def _position_table(self, crop_n_rows: int, split: str) -> _PositionTable:
-        key = split, crop_n_rows
-        if key not in self._position_tables:
-            self._require_crop(crop_n_rows, split)
-            self._position_tables[key] = _PositionTable(self.split(split), crop_n_rows)
-        return self._position_tables[key]
+    def fixed_crops(self, n_crops: int, crop_n_rows: int, split: str = "validation") -> np.ndarray:
+        """Crops at `fixed_positions`: [n_crops, crop_n_rows, n_channels]."""
+        return self.crops(self.fixed_positions(n_crops, crop_n_rows, split), crop_n_rows)
 
-    def _require_crop(self, crop_n_rows: int, split: str) -> None:
-        if crop_n_rows < 1:
-            raise ValueError(f"crop_n_rows={crop_n_rows} must be at least 1")
-        longest = self.longest(split)
-        if longest.n_rows < crop_n_rows:
-            raise ValueError(
-                f"no {split} source is long enough: a crop takes {crop_n_rows} rows and the "
-                f"longest source, {longest.name!r}, has {longest.n_rows}; use shorter crops or "
-                "longer audio"
-            )
-
-
-class _PositionTable:
-    """Numbers all positions at which a crop fits, source after source."""
-
-    def __init__(self, sources: list[Source], crop_n_rows: int):
-        n_rows = np.array([source.n_rows for source in sources], np.int64)
-        self._sources = sources
-        self._ends = np.cumsum(np.maximum(n_rows - crop_n_rows + 1, 0))
-        self._begins = np.concatenate([[0], self._ends[:-1]])
-        self.n_positions = int(self._ends[-1])
-
-    def locate(self, numbers: np.ndarray) -> list[Position]:
-        """Source and row of each position number (0 to n_positions - 1)."""
-        # side="right" steps over sources that are too short, whose end equals the one before.
-        indices = np.searchsorted(self._ends, numbers, side="right")
-        return [
-            (self._sources[index], int(row))
-            for index, row in zip(indices, numbers - self._begins[indices], strict=True)
-        ]
+    def _make_positions(self, crop_n_rows: int, split: str) -> Positions:
+        return Positions(self._of(split), crop_n_rows)
 
 
 def _require_split(split: str) -> None:
@@ -387,19 +294,13 @@ def _labels_file(shard: str) -> str:
     return f"{shard.removesuffix('.npy')}.labels.npy"
 
 
-def _label_names(manifest: dict[str, Any]) -> tuple[str, ...]:
-    # Shards of earlier releases have no labels.
-    return tuple(manifest.get("labels", ()))
-
-
 def _require_replaceable(folder: pathlib.Path, overwrite: bool) -> None:
     """Raises ValueError if making `folder` would destroy what nobody asked to replace."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name]
+    if not folder.exists() or not there:
         return
-    foreign = [] if folder.is_dir() else [folder.name]
-    if folder.is_dir():
-        foreign = [path.name for path in folder.iterdir() if not _is_own_file(path.name)]
-    if foreign or not (folder / _MANIFEST_NAME).exists():
+    foreign = [name for name in there if not (folder.is_dir() and _is_own_file(name))]
+    if foreign or _MANIFEST_NAME not in there:
         named = f" (such as {foreign[0]})" if foreign else ""
         raise ValueError(
             f"{folder} holds other things than shards{named}: choose a new or empty folder"
@@ -423,7 +324,8 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
             f"{path} has version {manifest.get('version')}; this program reads version "
             f"{SHARDS_VERSION}: make the shards again with this release"
         )
-    return manifest
+    # Shards of earlier releases have no labels.
+    return {"labels": ()} | manifest
 
 
 def _open_array(path: pathlib.Path, shape: tuple[int, int], dtype: str) -> np.ndarray:

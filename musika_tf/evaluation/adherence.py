@@ -1,10 +1,9 @@
 """Does the music of a conditional model follow its conditioning (paper §5.1, §5.2, figure 3)?
 
 A model is given constants, and note density also random walks between the least and the greatest of
-them: the ends of its range are for what music hardly ever does. What it makes is given to the
-annotators that label training data, and what they find is held against what was requested. Sample i
-has the same anchors and the same style whatever is requested, so that what differs comes from that
-alone. Where a model has several signals, the others are given the middle of their range.
+them; its other signals are given the middle of their range. What the annotators of training data
+find in its music is held against what was requested. Sample i has the same anchors and the same
+style whatever is requested, so that what differs comes from that alone.
 
 Times are those of the waveform that comes out, at the centres of latent steps:
 
@@ -22,7 +21,8 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
@@ -41,8 +41,7 @@ from musika_tf.config import Config, Signal
 from musika_tf.generation import Request
 from musika_tf.player import Player
 
-NOTE_DENSITY, TEMPO_BPM = "note_density", "tempo_bpm"
-MEASURABLE = (NOTE_DENSITY, TEMPO_BPM)
+NOTE_DENSITY, TEMPO_BPM = MEASURABLE = ("note_density", "tempo_bpm")
 
 # What a tempo is multiplied with by the usual mistakes of estimates: they take double or half.
 OCTAVES = (1.0, 2.0, 0.5)
@@ -54,44 +53,29 @@ _N_OTHER_WALKS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is asked of a model.
-
-    Attributes:
-      request: length of each sample, seed, truncation, and how many samples a constant.
-      n_walks: random walks of each signal that has a value a step.
-      note_densities, tempos_bpm: constants; those out of the model's range are left out.
-      onset_detector: of `onsets.DETECTORS`; None: `onsets.default_detector()`.
+    """What is asked of a model; constants out of the model's range are left out.
 
     Raises:
       ValueError: a value is out of range, or the detector is not installed.
     """
 
-    request: Request = Request(n_samples=8)
-    n_walks: int = 4
+    request: Request = Request(n_samples=8)  # so many samples a constant
+    n_walks: int = 4  # of each signal that has a value a step
     note_densities: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
     tempos_bpm: tuple[float, ...] = tuple(range(120, 161, 5))
-    onset_detector: str | None = None
+    onset_detector: str = dataclasses.field(default_factory=onsets.default_detector)
 
     def __post_init__(self):
         if self.n_walks < 0:
             raise ValueError(f"n_walks={self.n_walks} must not be negative")
-        onsets.require_installed(self.detector)
-
-    @property
-    def detector(self) -> str:
-        """Who finds onsets."""
-        return self.onset_detector or onsets.default_detector()
+        onsets.require_installed(self.onset_detector)
 
     def asked(self, signal: Signal) -> tuple[float, ...]:
         """The constants for a signal, whether or not the model has them in its range."""
         return {NOTE_DENSITY: self.note_densities, TEMPO_BPM: self.tempos_bpm}[signal.name]
 
     def constants(self, signal: Signal) -> tuple[float, ...]:
-        """What is asked of a signal: its constants inside the range of the model, rising.
-
-        Raises:
-          ValueError: fewer than two different ones are.
-        """
+        """Those in the range of the model, rising; ValueError for fewer than two."""
         asked = self.asked(signal)
         inside = sorted({v for v in asked if signal.minimum <= v <= signal.maximum})
         if len(inside) < 2:
@@ -111,26 +95,22 @@ class Task:
     index: int
 
     @property
+    def is_walk(self) -> bool:
+        """A random walk is requested, not a constant."""
+        return isinstance(self.control, RandomWalk)
+
+    @property
     def name(self) -> str:
         """For files: `note_density-0.3-0`, `note_density-random_walk-0`."""
-        value = RANDOM_WALK
-        if isinstance(self.control, Constant):
-            value = f"{self.control.value:g}"
+        value = RANDOM_WALK if self.is_walk else f"{self.control.value:g}"
         return f"{self.signal.name}-{value}-{self.index}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Heard:
-    """What an annotator found in a waveform.
+class Heard(NamedTuple):
+    """What an annotator found in a waveform, at the latent steps that are compared."""
 
-    Attributes:
-      steps: indices of the latent steps that are compared, int [n].
-      values: at the centres of these steps, in user units, float64 [n].
-      details: other numbers, by name.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
+    steps: np.ndarray  # int [n]
+    values: np.ndarray  # float64 [n], in user units
     details: Mapping[str, float]
 
 
@@ -139,10 +119,8 @@ class Sample:
     """What was requested of one sample and what was heard, at the steps that are compared.
 
     Attributes:
-      task: what it was made for.
-      times_seconds, requested, measured: float64 [n].
+      times_seconds, requested, measured, steps: of each step, [n].
       details: `onsets_per_second` of note density, `confidence` (0 to 1) of tempo.
-      steps: indices of the steps.
     """
 
     task: Task
@@ -168,23 +146,22 @@ class Result:
     """How a model follows one signal.
 
     Attributes:
-      signal: which.
       constants: samples by the constant that was requested, rising.
-      metrics: over all of these samples, by name: `pearson_r`, `slope`, `mean_absolute_error`; of
-        tempo also the `tempo_shares`, and all with the ending `_octaves`.
+      metrics: over all of these samples: `pearson_r`, `slope`, `mean_absolute_error`; of tempo also
+        the `tempo_shares`, and all with the ending `_octaves`.
       chance: of the same metrics, when what was requested is shuffled among the samples.
       walks: samples of which a random walk was requested.
       walk_metrics: means over the walks of the same metrics along time; None without a walk.
-      walk_chance: of the same means, when each sample is held against a walk of others.
+      walk_chance: of the same means, when each sample is held against a walk of others, or None.
     """
 
     signal: Signal
     constants: Mapping[float, Sequence[Sample]]
     metrics: Mapping[str, float]
     chance: Mapping[str, statistics.Chance]
-    walks: Sequence[Sample] = ()
-    walk_metrics: Mapping[str, float] | None = None
-    walk_chance: Mapping[str, statistics.Chance] | None = None
+    walks: Sequence[Sample]
+    walk_metrics: Mapping[str, float] | None
+    walk_chance: Mapping[str, statistics.Chance] | None
 
 
 # What to make
@@ -197,7 +174,7 @@ def plan(config: Config, settings: Settings) -> list[Task]:
       ValueError: the model is unconditional, nobody can measure its signals, too few constants are
         in its range, or the samples are too short.
     """
-    names = config.conditioning.names
+    names, seconds = config.conditioning.names, settings.request.seconds
     if not names:
         raise ValueError(
             "this model is unconditional, so there is nothing that it could follow: adherence is "
@@ -209,8 +186,13 @@ def plan(config: Config, settings: Settings) -> list[Task]:
             f"nobody knows how to measure {', '.join(names)} in music: adherence is measured of "
             f"{' and '.join(MEASURABLE)}"
         )
-    if NOTE_DENSITY in names:
-        _require_long_enough(config, settings.request.seconds)
+    margin_seconds = _MARGIN_BANDWIDTHS * note_density.MIN_BANDWIDTH_SECONDS
+    least_seconds = 2 * margin_seconds + 4 * config.latent_hop_size / config.audio.sample_rate_hz
+    if NOTE_DENSITY in names and seconds < least_seconds:
+        raise ValueError(
+            f"seconds={seconds:g} is too short to measure note density, of which "
+            f"{margin_seconds:g} s at each end are left out: give at least {least_seconds:.1f}"
+        )
     return [task for signal in measurable for task in _tasks(signal, settings)]
 
 
@@ -221,16 +203,6 @@ def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
     if signal.rate == "step":
         walk = RandomWalk(constants[0], constants[-1])
         yield from (Task(signal, walk, index) for index in range(settings.n_walks))
-
-
-def _require_long_enough(config: Config, seconds: float) -> None:
-    margin_seconds = _MARGIN_BANDWIDTHS * note_density.MIN_BANDWIDTH_SECONDS
-    least_seconds = 2 * margin_seconds + 4 * config.latent_hop_size / config.audio.sample_rate_hz
-    if seconds < least_seconds:
-        raise ValueError(
-            f"seconds={seconds:g} is too short to measure note density, of which "
-            f"{margin_seconds:g} s at each end are left out: give at least {least_seconds:.1f}"
-        )
 
 
 def controls(config: Config, task: Task) -> tuple[Control, ...]:
@@ -245,39 +217,23 @@ def controls(config: Config, task: Task) -> tuple[Control, ...]:
 
 
 def samples(player: Player, settings: Settings) -> Iterator[tuple[Sample, np.ndarray]]:
-    """Makes all samples and measures them, with a progress bar.
-
-    Args:
-      player: of a conditional model.
-      settings: what to ask.
-
-    Yields:
-      Each sample, and its waveform, float32 [n_samples, 2].
-
-    Raises:
-      ValueError: as `plan`.
-    """
-    tasks = plan(player.config, settings)
-    seconds = settings.request.seconds
-    total = round(seconds * len(tasks), 1)
+    """Makes and measures the samples of `plan`, each with its waveform, float32 [n_samples, 2]."""
+    tasks, request = plan(player.config, settings), settings.request
+    n_samples = max(1, round(request.seconds * player.config.audio.sample_rate_hz))
+    total = round(request.seconds * len(tasks), 1)
     with tqdm.tqdm(total=total, unit=" s of audio", dynamic_ncols=True) as bar:
         for task in tasks:
             bar.set_description(task.name)
-            waveform = _waveform(player, settings.request, task)
-            yield _sample(player.config, settings, task, waveform), waveform
-            bar.update(seconds)
+            seed, asked = (request.seed, task.index), controls(player.config, task)
+            chunks = player.stream(seed, request.truncation, asked, n_samples)
+            waveform = np.concatenate(list(chunks))
+            yield _sample(player.config, settings, task, waveform.mean(axis=1)), waveform
+            bar.update(request.seconds)
 
 
-def _waveform(player: Player, request: Request, task: Task) -> np.ndarray:
-    n_samples = max(1, round(request.seconds * player.config.audio.sample_rate_hz))
-    seed, asked = (request.seed, task.index), controls(player.config, task)
-    return np.concatenate(list(player.stream(seed, request.truncation, asked, n_samples)))
-
-
-def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray) -> Sample:
-    mono = waveform.mean(axis=1)
+def _sample(config: Config, settings: Settings, task: Task, mono: np.ndarray) -> Sample:
     if task.signal.name == NOTE_DENSITY:
-        heard = hear_note_density(mono, config, settings.detector)
+        heard = hear_note_density(mono, config, settings.onset_detector)
     else:
         heard = hear_tempo(mono, config)
     seed, n_steps = (settings.request.seed, task.index), heard.steps[-1] + 1
@@ -294,16 +250,8 @@ def _sample(config: Config, settings: Settings, task: Task, waveform: np.ndarray
 
 
 def hear_note_density(mono: np.ndarray, config: Config, detector: str) -> Heard:
-    """Note density along a generated waveform, as training data are labelled.
-
-    Args:
-      mono: float32 [n_samples], with the model's sample rate.
-      config: of the model; says how long a step is, and which density is 1.
-      detector: of `onsets.DETECTORS`.
-
-    Returns:
-      The density at the steps away from the ends, and the `onsets_per_second` there.
-    """
+    """Note density along a generated waveform, float32 [n_samples], and the `onsets_per_second`, as
+    training data are labelled, away from the ends."""
     rate_hz = config.audio.sample_rate_hz
     found = onsets.detect_onsets(mono, rate_hz, detector)
     margin_seconds = _MARGIN_BANDWIDTHS * note_density.bandwidth_seconds(found)
@@ -313,22 +261,15 @@ def hear_note_density(mono: np.ndarray, config: Config, detector: str) -> Heard:
     density = note_density.onsets_per_second(found, times[steps])
     n_onsets = np.count_nonzero((begin <= found) & (found < end))
     return Heard(
-        steps=steps,
-        values=note_density.scale(density, config.conditioning.max_onsets_per_second),
-        details={"onsets_per_second": n_onsets / (end - begin)},
+        steps,
+        note_density.scale(density, config.conditioning.max_onsets_per_second),
+        {"onsets_per_second": n_onsets / (end - begin)},
     )
 
 
 def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
-    """The tempo of a generated waveform, as training data are labelled: the same at all steps.
-
-    Args:
-      mono: float32 [n_samples], with the model's sample rate.
-      config: of the model; says how long a step is.
-
-    Returns:
-      The tempo in BPM, and the `confidence` of the estimate.
-    """
+    """The tempo in BPM of a generated waveform, float32 [n_samples], the same at all steps, and the
+    `confidence` of the estimate."""
     tempo_bpm, confidence = tempo.estimate_tempo(mono, config.audio.sample_rate_hz)
     steps = np.arange(math.ceil(len(mono) / config.latent_hop_size))
     return Heard(steps, np.full(len(steps), tempo_bpm), {"confidence": confidence})
@@ -338,41 +279,28 @@ def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
 
 
 def results(config: Config, settings: Settings, found: Sequence[Sample]) -> tuple[Result, ...]:
-    """The metrics of every signal that was measured.
-
-    Args:
-      config: of the model.
-      settings: with which the samples were made.
-      found: all samples of `plan`.
-    """
+    """The metrics of every signal that was measured, from all samples of `plan`."""
     by_signal = itertools.groupby(found, key=lambda sample: sample.task.signal)
     return tuple(_result(config, settings, signal, list(group)) for signal, group in by_signal)
 
 
 def _result(config: Config, settings: Settings, signal: Signal, found: list[Sample]) -> Result:
-    constants: dict[float, list[Sample]] = {}
-    walks = []
-    for sample in found:
-        if isinstance(sample.task.control, Constant):
-            constants.setdefault(sample.task.control.value, []).append(sample)
-        else:
-            walks.append(sample)
+    walks, walk_chance = tuple(sample for sample in found if sample.task.is_walk), None
+    if walks:
+        walk_chance = statistics.summary(_chance_of_walks(config, settings, walks))
+    steady = found[: len(found) - len(walks)]
+    requested = [sample.task.control.value for sample in steady]
+    measured = [sample.measured_mean for sample in steady]
+    by_constant = itertools.groupby(steady, key=lambda sample: sample.task.control.value)
     metrics = _tempo_metrics if signal.name == TEMPO_BPM else _curve_metrics
-    requested = [value for value, group in constants.items() for _ in group]
-    measured = [sample.measured_mean for group in constants.values() for sample in group]
-    result = Result(
+    return Result(
         signal=signal,
-        constants=constants,
+        constants={value: list(group) for value, group in by_constant},
         metrics=metrics(requested, measured),
         chance=statistics.when_shuffled(metrics, requested, measured, settings.request.seed),
-    )
-    if not walks:
-        return result
-    return dataclasses.replace(
-        result,
         walks=walks,
-        walk_metrics=_mean_of(sample.metrics for sample in walks),
-        walk_chance=statistics.summary(_chance_of_walks(config, settings, walks)),
+        walk_metrics=statistics.means([walk.metrics for walk in walks]) if walks else None,
+        walk_chance=walk_chance,
     )
 
 
@@ -382,7 +310,16 @@ def _chance_of_walks(
     """Means over the walks when each sample is held against a walk that was not its own."""
     for others in zip(*(_other_walks(config, settings, walk) for walk in walks), strict=True):
         pairs = zip(others, walks, strict=True)
-        yield _mean_of(_curve_metrics(other, walk.measured) for other, walk in pairs)
+        yield statistics.means([_curve_metrics(other, walk.measured) for other, walk in pairs])
+
+
+def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator[np.ndarray]:
+    """Walks of the same length that were not requested of this sample."""
+    for number in range(1, _N_OTHER_WALKS + 1):
+        # Walks that are requested have a seed of three numbers; a fourth of 0 would be the same.
+        seed = (settings.request.seed, sample.task.index, 0, number)
+        walk = next(sample.task.control.blocks(config, seed, sample.steps[-1] + 1))
+        yield walk[sample.steps]
 
 
 def _curve_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
@@ -393,41 +330,18 @@ def _curve_metrics(requested: Sequence[float], measured: Sequence[float]) -> dic
     }
 
 
+def _tempo_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
+    """The metrics of curves, also with octaves allowed, and the shares."""
+    folded = statistics.folded(requested, measured, OCTAVES)
+    octaves = {f"{k}_octaves": v for k, v in _curve_metrics(requested, folded).items()}
+    return _curve_metrics(requested, measured) | octaves | tempo_shares(requested, measured)
+
+
 def tempo_shares(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
     """Shares of tempos in BPM: `share_within` 4 % of what was requested, and
     `share_within_octaves` when each counts as its double or half where that is nearer."""
+    folded = statistics.folded(requested, measured, OCTAVES)
     return {
-        "share_within" + ending: statistics.share_within(requested, values, tempo.TOLERANCE)
-        for ending, values in _with_octaves(requested, measured).items()
+        "share_within": statistics.share_within(requested, measured, tempo.TOLERANCE),
+        "share_within_octaves": statistics.share_within(requested, folded, tempo.TOLERANCE),
     }
-
-
-def _tempo_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    """The metrics of curves, and the shares; all of them also with octaves allowed."""
-    metrics = {
-        name + ending: value
-        for ending, values in _with_octaves(requested, measured).items()
-        for name, value in _curve_metrics(requested, values).items()
-    }
-    return metrics | tempo_shares(requested, measured)
-
-
-def _with_octaves(
-    requested: Sequence[float], measured: Sequence[float]
-) -> dict[str, Sequence[float]]:
-    """What was measured, by the ending of its metrics: as it is, and with octaves allowed."""
-    return {"": measured, "_octaves": statistics.folded(requested, measured, OCTAVES)}
-
-
-def _mean_of(metrics: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    metrics = list(metrics)
-    return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
-
-
-def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator[np.ndarray]:
-    """Walks of the same length that were not requested of this sample."""
-    for number in range(1, _N_OTHER_WALKS + 1):
-        # Walks that are requested have a seed of three numbers; a fourth of 0 would be the same.
-        seed = (settings.request.seed, sample.task.index, 0, number)
-        walk = next(sample.task.control.blocks(config, seed, sample.steps[-1] + 1))
-        yield walk[sample.steps]

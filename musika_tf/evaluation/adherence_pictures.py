@@ -18,13 +18,8 @@ _REQUESTED_COLOUR, _MEASURED_COLOUR = "#2dff5b", "white"
 
 
 def picture(sample: Sample, waveform: np.ndarray, sample_rate_hz: int) -> Figure:
-    """A log-mel picture with what was requested over it, and dashed what was heard.
-
-    Args:
-      sample: of the waveform, which is shown up to its first minute.
-      waveform: float32 [n_samples, n_channels].
-      sample_rate_hz: its rate.
-    """
+    """A log-mel picture of the first minute of a waveform, float32 [n_samples, n_channels], with
+    what was requested over it, and dashed what was heard."""
     waveform = waveform[: _MAX_SECONDS * sample_rate_hz]
     seconds, signal = len(waveform) / sample_rate_hz, sample.task.signal
     drawing = Figure(figsize=(12, 4), layout="constrained")

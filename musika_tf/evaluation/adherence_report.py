@@ -1,49 +1,38 @@
-"""Adherence in tables, numbers and pictures: what `musika-evaluate --adherence` leaves.
-
-OUT/adherence.md      tables for people
-OUT/adherence.json    every number
-OUT/adherence/        pictures, and the audio if it is kept
-"""
+"""Adherence in tables, numbers and pictures, in the files of `report_files`."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from musika_tf import audio as audio_io
 from musika_tf import statistics
 from musika_tf.conditioning import note_density, tempo
-from musika_tf.conditioning.controls import RandomWalk
-from musika_tf.config import Config, Signal
-from musika_tf.evaluation import adherence, adherence_pictures
-from musika_tf.evaluation.adherence import Result, Sample, Settings
-from musika_tf.evaluation.report_files import ReportFiles, optional, table
+from musika_tf.config import Signal
+from musika_tf.evaluation import adherence, adherence_pictures, report_files
+from musika_tf.evaluation.adherence import Result, Sample, Settings, Task
 from musika_tf.player import Player
 
-_FILES = ReportFiles("adherence")
-FORMAT_VERSION = 1
+NAME = "adherence"
 
 # Random walks that get a picture; of each constant the first sample gets one.
 _N_WALK_PICTURES = 3
 # Digits of curves in the numbers file.
 _N_DIGITS = 4
 
-_WITHIN = f"within {100 * tempo.TOLERANCE:g} %"
 _TITLES = {
     "pearson_r": "Pearson r",
     "slope": "slope",
     "mean_absolute_error": "mean absolute error",
-    "share_within": f"share {_WITHIN}",
+    "share_within": f"share within {100 * tempo.TOLERANCE:g} %",
 }
 _TITLES |= {f"{name}_octaves": f"{title}, ×2 and ×½ allowed" for name, title in _TITLES.items()}
-_SHARES = ("share_within", "share_within_octaves")
 
 
 def evaluate(
@@ -53,63 +42,37 @@ def evaluate(
     keep_audio: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Measures the adherence of a model and writes what is found; nothing until all is there.
-
-    Args:
-      player: of a conditional model.
-      settings: what to ask of it.
-      out: folder; made if it is missing.
-      keep_audio: also write the samples that were measured, as WAV files of 16 bits.
-      overwrite: replace what an earlier call left in `out`.
-
-    Returns:
-      The tables.
+    """Measures the adherence of a model and writes what is found, with `keep_audio` also all
+    samples as 16-bit WAV; returns the tables.
 
     Raises:
-      ValueError: as `adherence.plan`, or `out` holds an earlier evaluation.
+      ValueError: as `adherence.plan`, or `out` holds an earlier evaluation and not `overwrite`.
     """
-    out = pathlib.Path(out)
-    _FILES.require_free(out, overwrite)
-    adherence.plan(player.config, settings)
-    with _FILES.written_aside(out) as places:
+    config, rate_hz = player.config, player.config.audio.sample_rate_hz
+    adherence.plan(config, settings)
+
+    def fill(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         found = []
         for sample, waveform in adherence.samples(player, settings):
             found.append(sample)
-            _keep(places.folder, player.config, sample, waveform, keep_audio)
-        results = adherence.results(player.config, settings, found)
+            path = folder / f"{sample.task.name}.wav"
+            if keep_audio:
+                audio_io.write(path, audio_io.Audio(waveform, rate_hz))
+            if _has_picture(sample.task):
+                picture = adherence_pictures.picture(sample, waveform, rate_hz)
+                picture.savefig(path.with_suffix(".png"), dpi=100)
+        results = adherence.results(config, settings, found)
         for result in results:
-            path = places.folder / f"{_scatter_name(result)}.png"
-            _save(adherence_pictures.scatter(result), path)
-        text = tables(player, settings, results)
-        places.write(text, numbers(player, settings, results))
-    return text
+            path = folder / f"{_scatter_name(result)}.png"
+            adherence_pictures.scatter(result).savefig(path, dpi=100)
+        values = numbers(player, settings, results)
+        return report_files.markdown(_paragraphs(values, settings, results)), values
+
+    return report_files.write(out, NAME, overwrite, fill)
 
 
-# Files
-
-
-def _keep(
-    folder: pathlib.Path, config: Config, sample: Sample, waveform: np.ndarray, keep_audio: bool
-) -> None:
-    """Writes what is kept of a sample: of some a picture, of all the audio if it is wanted."""
-    path, rate_hz = folder / f"{sample.task.name}.wav", config.audio.sample_rate_hz
-    if keep_audio:
-        audio_io.write(path, audio_io.Audio(waveform, rate_hz))
-    if _has_picture(sample):
-        _save(adherence_pictures.picture(sample, waveform, rate_hz), path.with_suffix(".png"))
-
-
-def _has_picture(sample: Sample) -> bool:
-    n_pictures = _N_WALK_PICTURES if _is_walk(sample) else 1
-    return sample.task.index < n_pictures
-
-
-def _is_walk(sample: Sample) -> bool:
-    return isinstance(sample.task.control, RandomWalk)
-
-
-def _save(picture: Figure, path: pathlib.Path) -> None:
-    picture.savefig(path, dpi=100, format="png")
+def _has_picture(task: Task) -> bool:
+    return task.index < (_N_WALK_PICTURES if task.is_walk else 1)
 
 
 def _scatter_name(result: Result) -> str:
@@ -119,135 +82,104 @@ def _scatter_name(result: Result) -> str:
 # Tables
 
 
-def tables(player: Player, settings: Settings, results: Sequence[Result]) -> str:
-    """Everything in Markdown."""
-    lines = [
-        f"# Adherence of {_model_name(player)}",
-        "",
-        f"Weights {player.metadata['weights_sha256'][:12]}, GAN after {_n_gan_steps(player)} steps."
-        f" {settings.request.n_samples} samples a constant, {settings.request.seconds:g} s each, "
-        f"seed {settings.request.seed}, truncation {settings.request.truncation:g}.",
-        "",
+def _paragraphs(
+    values: Mapping[str, Any], settings: Settings, results: Sequence[Result]
+) -> Iterator[str]:
+    model, asked = values["model"], report_files.asked(settings.request, "samples a constant")
+    yield f"# Adherence of {model['name']}"
+    yield f"Weights {model['weights_sha256'][:12]}, GAN after {model['gan_step']} steps. {asked}"
+    yield (
         f"By chance: the mean of {statistics.N_SHUFFLES} times in which what was requested is "
         "shuffled among the samples, and the range of their middle 90 %. Samples that were given a "
-        "random walk are held against other walks.",
-        "",
-        "Slope: how much what is measured changes when what is requested changes by 1.",
-        *_not_measured(player.config),
-    ]
+        "random walk are held against other walks."
+    )
+    yield "Slope: how much what is measured changes when what is requested changes by 1."
+    for name in values["skipped_signals"]:
+        yield f"{name} is skipped: nobody knows how to measure it in music."
     for result in results:
-        lines += ["", f"## {result.signal.name} ({result.signal.unit})", ""]
-        lines += _left_out(settings, result)
-        make = _tempo_table if _is_tempo(result.signal) else _density_table
-        lines += make(player.config, settings, result)
-        lines += ["", *_metrics_table("all constants", result.metrics, result.chance)]
-        lines += _walks_tables(result)
-        lines += _pictures(result)
-    return "\n".join(lines) + "\n"
+        yield f"## {result.signal.name} ({result.signal.unit})"
+        left_out = [f"{v:g}" for v in settings.asked(result.signal) if v not in result.constants]
+        if left_out:
+            yield f"Not asked, as out of the model's range: {', '.join(left_out)}."
+        yield from _constants_tables(values, result)
+        yield _metrics_table("all constants", result.metrics, result.chance)
+        if result.walks:
+            yield _walks_table(result)
+            yield _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
+        tasks = [
+            sample.task for sample in itertools.chain(*result.constants.values(), result.walks)
+        ]
+        shown = [task.name for task in tasks if _has_picture(task)]
+        yield from report_files.pictures(NAME, [_scatter_name(result), *shown])
 
 
-def _model_name(player: Player) -> str:
-    return f"{player.path.resolve().parent.name}/{player.path.resolve().name}"
-
-
-def _n_gan_steps(player: Player) -> int:
-    return player.metadata["training"]["gan"]["step"]
+def _constants_tables(values: Mapping[str, Any], result: Result) -> Iterator[str]:
+    rows = values["signals"][result.signal.name]["constants"]
+    if _is_tempo(result.signal):
+        yield "Estimates by Tempo-CNN."
+        yield _tempo_table(rows)
+    else:
+        maximum = values["max_onsets_per_second"]
+        yield f"Onsets by {values['onset_detector']}; density 1 is {maximum:g} onsets a second."
+        yield _density_table(rows, maximum)
 
 
 def _is_tempo(signal: Signal) -> bool:
     return signal.name == adherence.TEMPO_BPM
 
 
-def _not_measured(config: Config) -> Iterator[str]:
-    for name in _unmeasured_names(config):
-        yield ""
-        yield f"{name} is skipped: nobody knows how to measure it in music."
+def _density_table(rows: Sequence[Mapping[str, Any]], maximum: float) -> str:
+    columns = {
+        "requested": ("requested", "g"),
+        "measured_mean": ("measured", ".3f"),
+        "measured_spread": ("spread", ".3f"),
+        "steady": ("requested onsets a second", ".2f"),
+        "onsets_per_second": ("measured", ".2f"),
+    }
+    steady = (row | {"steady": note_density.unscale(row["requested"], maximum)} for row in rows)
+    return report_files.table(columns, steady)
 
 
-def _unmeasured_names(config: Config) -> list[str]:
-    return [name for name in config.conditioning.names if name not in adherence.MEASURABLE]
+def _tempo_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = {
+        "requested": ("requested", "g"),
+        "estimates": ("estimates", ""),
+        **{name: (_TITLES[name], ".2f") for name in ("share_within", "share_within_octaves")},
+        "confidence": ("confidence", ".2f"),
+    }
+    return report_files.table(columns, map(_with_estimates, rows))
 
 
-def _left_out(settings: Settings, result: Result) -> Iterator[str]:
-    out = [f"{v:g}" for v in settings.asked(result.signal) if v not in result.constants]
-    if out:
-        yield f"Not asked, as out of the model's range: {', '.join(out)}."
-        yield ""
-
-
-def _density_table(config: Config, settings: Settings, result: Result) -> Iterator[str]:
-    maximum = config.conditioning.max_onsets_per_second
-    yield f"Onsets by {settings.detector}; density 1 is {maximum:g} onsets a second."
-    yield ""
-    yield from table(
-        ("requested", "measured", "spread", "requested onsets a second", "measured"),
-        (
-            (
-                f"{row['requested']:g}",
-                f"{row['measured_mean']:.3f}",
-                optional(row["measured_spread"], ".3f"),
-                f"{note_density.unscale(row['requested'], maximum):.2f}",
-                f"{row['onsets_per_second']:.2f}",
-            )
-            for row in map(_row, result.constants.values())
-        ),
-    )
-
-
-def _tempo_table(config: Config, settings: Settings, result: Result) -> Iterator[str]:
-    yield "Estimates by Tempo-CNN."
-    yield ""
-    yield from table(
-        ("requested", "estimates", *(_TITLES[name] for name in _SHARES), "confidence"),
-        (
-            (
-                f"{row['requested']:g}",
-                ", ".join(f"{sample['measured_mean']:.1f}" for sample in row["samples"]),
-                *(f"{row[name]:.2f}" for name in _SHARES),
-                f"{row['confidence']:.2f}",
-            )
-            for row in map(_row, result.constants.values())
-        ),
-    )
+def _with_estimates(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "estimates": ", ".join(f"{s['measured_mean']:.1f}" for s in row["samples"])}
 
 
 def _metrics_table(
     title: str, found: Mapping[str, float], chance: Mapping[str, statistics.Chance]
-) -> list[str]:
+) -> str:
+    columns = {
+        "title": (title, ""),
+        "measured": ("measured", ".3f"),
+        "mean": ("by chance", ".3f"),
+        "range": ("90 % of chance", ""),
+    }
     rows = (
-        (
-            _TITLES[name],
-            f"{value:.3f}",
-            f"{chance[name].mean:.3f}",
-            f"{chance[name].low:.3f} to {chance[name].high:.3f}",
-        )
-        for name, value in found.items()
+        {
+            "title": _TITLES[name],
+            "measured": found[name],
+            "mean": by.mean,
+            "range": f"{by.low:.3f} to {by.high:.3f}",
+        }
+        for name, by in chance.items()
     )
-    return table((title, "measured", "by chance", "90 % of chance"), rows)
+    return report_files.table(columns, rows)
 
 
-def _walks_tables(result: Result) -> list[str]:
-    if not result.walks:
-        return []
-    rows = [
-        (str(walk.task.index), *(f"{v:.3f}" for v in walk.metrics.values()))
-        for walk in result.walks
-    ]
-    low, high = min(result.constants), max(result.constants)
-    header = (
-        f"random walk from {low:g} to {high:g}",
-        *(_TITLES[name] for name in result.walk_metrics),
-    )
-    means = _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
-    return ["", *table(header, rows), "", *means]
-
-
-def _pictures(result: Result) -> Iterator[str]:
-    found = [sample for group in result.constants.values() for sample in group]
-    shown = [s.task.name for s in (*found, *result.walks) if _has_picture(s)]
-    for name in (_scatter_name(result), *shown):
-        yield ""
-        yield f"![{name}]({_FILES.folder}/{name}.png)"
+def _walks_table(result: Result) -> str:
+    title = f"random walk from {min(result.constants):g} to {max(result.constants):g}"
+    metrics = {name: (_TITLES[name], ".3f") for name in result.walk_metrics}
+    rows = ({"index": walk.task.index} | walk.metrics for walk in result.walks)
+    return report_files.table({"index": (title, ""), **metrics}, rows)
 
 
 # Numbers
@@ -255,59 +187,45 @@ def _pictures(result: Result) -> Iterator[str]:
 
 def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
     """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
-    now = datetime.datetime.now(datetime.UTC)
+    names, metadata = player.config.conditioning.names, player.metadata
+    model = {
+        "name": "/".join(player.path.resolve().parts[-2:]),
+        "created_utc": metadata["created_utc"],
+        "weights_sha256": metadata["weights_sha256"],
+        "gan_step": metadata["training"]["gan"]["step"],
+    }
     return {
-        "format_version": FORMAT_VERSION,
-        "created_utc": now.isoformat(timespec="seconds"),
-        "model": {
-            "name": _model_name(player),
-            "created_utc": player.metadata["created_utc"],
-            "weights_sha256": player.metadata["weights_sha256"],
-            "gan_step": _n_gan_steps(player),
-        },
-        "seconds": settings.request.seconds,
-        "seed": settings.request.seed,
-        "truncation": settings.request.truncation,
-        "n_samples": settings.request.n_samples,
+        **report_files.numbers({"model": model}, settings.request),
         "n_walks": settings.n_walks,
-        "onset_detector": settings.detector,
+        "onset_detector": settings.onset_detector,
         "max_onsets_per_second": player.config.conditioning.max_onsets_per_second,
-        "skipped_signals": _unmeasured_names(player.config),
-        "signals": {result.signal.name: _signal_numbers(settings, result) for result in results},
+        "skipped_signals": [name for name in names if name not in adherence.MEASURABLE],
+        "signals": {result.signal.name: _signal_numbers(result) for result in results},
     }
 
 
-def _signal_numbers(settings: Settings, result: Result) -> dict[str, Any]:
+def _signal_numbers(result: Result) -> dict[str, Any]:
+    plain = dataclasses.asdict(dataclasses.replace(result, constants={}, walks=()))
     return {
-        **dataclasses.asdict(result.signal),
-        "metrics": result.metrics,
-        "chance": _chance_numbers(result.chance),
+        **plain.pop("signal"),
+        **plain,
         "constants": [_row(group) for group in result.constants.values()],
-        "walk_metrics": result.walk_metrics,
-        "walk_chance": result.walk_chance and _chance_numbers(result.walk_chance),
         "walks": [_sample_numbers(walk) | walk.metrics for walk in result.walks],
     }
 
 
-def _chance_numbers(chance: Mapping[str, statistics.Chance]) -> dict[str, Any]:
-    return {name: dataclasses.asdict(value) for name, value in chance.items()}
-
-
 def _row(group: Sequence[Sample]) -> dict[str, Any]:
     """The numbers of all samples of one constant."""
-    control, measured = group[0].task.control, [sample.measured_mean for sample in group]
+    task, measured = group[0].task, [sample.measured_mean for sample in group]
     row = {
-        "requested": control.value,
+        "requested": task.control.value,
         "measured_mean": float(np.mean(measured)),
         "measured_spread": statistics.spread(measured),
-        **{
-            name: float(np.mean([sample.details[name] for sample in group]))
-            for name in group[0].details
-        },
+        **statistics.means([sample.details for sample in group]),
         "samples": [_sample_numbers(sample) for sample in group],
     }
-    if _is_tempo(group[0].task.signal):
-        row |= adherence.tempo_shares([control.value] * len(group), measured)
+    if _is_tempo(task.signal):
+        row |= adherence.tempo_shares([task.control.value] * len(group), measured)
     return row
 
 

@@ -43,19 +43,13 @@ _ENVELOPE_RATE_HZ = 100
 
 
 def waveform_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
-    """Everything about one piece.
+    """Finite numbers by name of one piece, float32 [n_samples, 2] in [-1, 1], a second or longer.
 
-    Args:
-      waveform: float32 [n_samples, 2] in [-1, 1], a second or longer.
-      sample_rate_hz: its rate.
-
-    Returns:
-      Finite numbers by name: `rms_dbfs` and `peak` of both channels; `clipped_share` of samples;
-      `silent_share` of windows; `spectral_centroid_hz`, `rolloff_hz`, `spectral_flatness` (0 to 1),
-      as librosa defines them, means over all frames that are not silent, 0 without any; the energy
-      of octave bands relative to the whole, see `band_name`; `channel_correlation` of left and
-      right, -1 to 1; `onsets_per_second`; `tempo_bpm`, 0 without onsets; `tempo_strength`, up to 1,
-      which a steady beat has.
+    `rms_dbfs` and `peak` of both channels; `clipped_share` of samples; `silent_share` of windows;
+    `spectral_centroid_hz`, `rolloff_hz`, `spectral_flatness` (0 to 1), as librosa defines them,
+    means over all frames that are not silent, 0 without any; energy of octave bands relative to the
+    whole, see `band_name`; `channel_correlation`, -1 to 1; `onsets_per_second`; `tempo_bpm`, 0
+    without onsets; `tempo_strength`, up to 1, which a steady beat has.
     """
     left, right = waveform.T
     return {
@@ -78,8 +72,7 @@ def _db(power: np.ndarray) -> np.ndarray:
 def _level_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     squares = np.square(waveform, dtype=np.float64).mean(axis=1)
     window_size = round(SILENT_WINDOW_SECONDS * sample_rate_hz)
-    n_windows = len(squares) // window_size
-    windows = squares[: n_windows * window_size].reshape(n_windows, window_size).mean(axis=1)
+    windows = window_means(squares[np.newaxis, :, np.newaxis], window_size)
     levels = np.abs(waveform)
     return {
         "rms_dbfs": float(_db(squares.mean())),
@@ -113,13 +106,12 @@ def _band_metrics(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     """Energy of the octave bands relative to the whole, of mean powers [n_bins]."""
     frequencies = librosa.fft_frequencies(sr=sample_rate_hz, n_fft=_WINDOW_SIZE)
     total, half_octave = max(power.sum(), np.finfo(np.float32).tiny), np.sqrt(2.0)
-    metrics = {}
-    for centre_hz in BANDS_HZ:
-        is_inside = (centre_hz / half_octave <= frequencies) & (
-            frequencies < centre_hz * half_octave
-        )
-        metrics[band_name(centre_hz)] = float(_db(power[is_inside].sum() / total))
-    return metrics
+    edges = np.multiply.outer(BANDS_HZ, [1.0 / half_octave, half_octave])
+    ranges = np.searchsorted(frequencies, edges)
+    return {
+        band_name(hz): float(_db(power[first:end].sum() / total))
+        for hz, (first, end) in zip(BANDS_HZ, ranges, strict=True)
+    }
 
 
 def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
@@ -134,21 +126,13 @@ def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     return {
         "onsets_per_second": len(found) * sample_rate_hz / len(mono),
         "tempo_bpm": float(tempo_bpm),
-        "tempo_strength": tempo_strength(envelope, sample_rate_hz / hop_size),
+        "tempo_strength": _tempo_strength(envelope, sample_rate_hz / hop_size),
     }
 
 
-def tempo_strength(envelope: np.ndarray, rate_hz: float) -> float:
-    """Largest normalised autocorrelation at lags from a beat of 180 BPM to one of 60 BPM.
-
-    Args:
-      envelope: how much begins at each time, float [n_frames].
-      rate_hz: frames a second.
-
-    Returns:
-      At most 1, for an envelope that repeats itself; 0 for one that never changes, or is shorter
-      than the shortest lag.
-    """
+def _tempo_strength(envelope: np.ndarray, rate_hz: float) -> float:
+    """Largest normalised autocorrelation of an onset envelope [n_frames] at lags of a beat; 0 for
+    one that never changes, or is shorter than the shortest lag."""
     first, last = (round(60.0 * rate_hz / bpm) for bpm in (FASTEST_BPM, SLOWEST_BPM))
     lags = range(first, min(last, len(envelope) - 2) + 1)
     return max((statistics.pearson(envelope[:-lag], envelope[lag:]) for lag in lags), default=0.0)
@@ -163,15 +147,8 @@ def window_n_latents(config: Config, seconds: float) -> int:
 
 
 def window_means(latents: np.ndarray, n_latents: int) -> np.ndarray:
-    """Means over windows that do not overlap.
-
-    Args:
-      latents: float [n_pieces, n_steps, depth].
-      n_latents: length of a window; what is left at the end of a piece is left out.
-
-    Returns:
-      float [n_pieces·(n_steps // n_latents), depth].
-    """
+    """Means over whole windows that do not overlap: [n_pieces, n_steps, depth] →
+    [n_pieces·(n_steps // n_latents), depth]."""
     n_pieces, n_steps, depth = latents.shape
     n_windows = n_steps // n_latents
     whole = latents[:, : n_windows * n_latents]
@@ -179,16 +156,8 @@ def window_means(latents: np.ndarray, n_latents: int) -> np.ndarray:
 
 
 def windows(latents: np.ndarray, n_latents: int, hop: int = 1) -> np.ndarray:
-    """Windows of latents as vectors, that may overlap.
-
-    Args:
-      latents: float [n_pieces, n_steps, depth], n_steps at least n_latents.
-      n_latents: length of a window.
-      hop: latents from window to window.
-
-    Returns:
-      float [n_windows, n_latents·depth].
-    """
+    """A vector a window, every `hop` steps: [n_pieces, n_steps ≥ n_latents, depth] →
+    [n_windows, n_latents·depth]."""
     views = np.lib.stride_tricks.sliding_window_view(latents, n_latents, axis=1)[:, ::hop]
     return np.moveaxis(views, -1, 2).reshape(-1, n_latents * latents.shape[-1])
 
@@ -198,16 +167,11 @@ def windows(latents: np.ndarray, n_latents: int, hop: int = 1) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Where excerpts and patches meet, in steps of frames or of latents.
-
-    Attributes:
-      excerpt_length, patch_length: in steps; a patch is a whole number of excerpts.
-      reach: so many steps to each side of a border see both of what meets there.
-    """
+    """Where excerpts and patches meet, in steps of frames or of latents."""
 
     excerpt_length: int
     patch_length: int
-    reach: int
+    reach: int  # so many steps to each side of a border see both of what meets there
 
     @classmethod
     def of_frames(cls, config: Config) -> Grid:
@@ -258,15 +222,8 @@ def _ratio(at_borders: np.ndarray, elsewhere: np.ndarray) -> float | None:
 
 
 def spectral_flux(waveform: np.ndarray, audio: AudioConfig) -> np.ndarray:
-    """Mean absolute change of the scaled log magnitudes from frame to frame.
-
-    Args:
-      waveform: float32 [n_samples, n_channels].
-      audio: whose frames are taken.
-
-    Returns:
-      float32 [n_frames - 1], mean over bins and channels.
-    """
+    """Mean absolute change of scaled log magnitudes from frame to frame, over bins and channels:
+    float32 [n_samples, n_channels] → [n_frames - 1]."""
     spectrogram = spectral.log_spectrogram(waveform.T, audio.window_size, audio.hop_size).numpy()
     return np.abs(np.diff(spectrogram, axis=1)).mean(axis=(0, 2))
 

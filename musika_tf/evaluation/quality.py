@@ -34,12 +34,8 @@ from musika_tf.networks.autoencoder import join_channels
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs.run import Run
 
-GENERATED, RECONSTRUCTED, REAL, UNTRAINED = KINDS = (
-    "generated",
-    "reconstructed",
-    "real",
-    "untrained",
-)
+KINDS = ("generated", "reconstructed", "real", "untrained")
+GENERATED, RECONSTRUCTED, REAL, UNTRAINED = KINDS
 TRAINING, HELD_OUT = "training", "held-out"
 
 # Pieces whose latents are compared, of two patches each: 19 minutes of the paper's systems.
@@ -55,21 +51,13 @@ WINDOW_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """A run ready to be measured; `load` makes it.
-
-    Attributes:
-      request: length, seed and truncation of pieces, and how many.
-      trained: averaged generator and newest decoders of the run.
-      untrained: the same with random weights.
-      codec: the run's autoencoder.
-      shards: waveforms, training and validation split.
-    """
+    """A run ready to be measured; `load` makes it."""
 
     request: Request
     trained: Synthesizer
-    untrained: Synthesizer
+    untrained: Synthesizer  # the same networks with random weights
     codec: FileCodec
-    shards: Shards
+    shards: Shards  # waveforms, both splits
 
     @property
     def config(self) -> Config:
@@ -84,17 +72,11 @@ class System:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One piece of music.
-
-    Attributes:
-      kind: of `KINDS`.
-      index: from 0.
-      waveform: float32 [n_samples, 2] in [-1, 1].
-    """
+    """One piece of music, of one of the `KINDS`."""
 
     kind: str
     index: int
-    waveform: np.ndarray
+    waveform: np.ndarray  # float32 [n_samples, 2] in [-1, 1]
 
     @property
     def name(self) -> str:
@@ -104,27 +86,16 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class LatentFrechet:
-    """Fréchet distances of latents to the held-out ones; lower is better.
+    """Fréchet distances of latents to the held-out ones; lower is better."""
 
-    Attributes:
-      single_steps: a latent step a draw, as the training of the GAN tells it.
-      window_means: a mean over about a second a draw.
-      n_windows: draws of the second one.
-    """
-
-    single_steps: float
-    window_means: float
+    single_steps: float  # a latent step a draw, as the training of the GAN tells it
+    window_means: float  # a mean over a window a draw
     n_windows: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Nearest:
-    """Distances of windows of latents to the nearest window of training latents.
-
-    Attributes:
-      mean, least: of all windows.
-      n_windows: how many.
-    """
+    """Distances of windows of latents to the nearest window of training latents."""
 
     mean: float
     least: float
@@ -156,12 +127,7 @@ class Result:
 
 
 def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
-    """Loads a run and opens its data.
-
-    Args:
-      run: with a trained autoencoder and latent GAN.
-      data_dir: waveform shards with both splits, best those that it was trained with.
-      request: what to generate; the conditioning is the middle of each range.
+    """Loads a run and opens its waveform shards, best those that it was trained with.
 
     Raises:
       ValueError: a stage was not trained yet, run and shards do not fit together, pieces are too
@@ -189,29 +155,22 @@ def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
 
 
 def measure(system: System, pieces: Iterator[Piece]) -> Result:
-    """Measures a run, with progress bars.
-
-    Args:
-      system: of `load`.
-      pieces: those of `make_pieces`, which a caller may look at on the way.
-    """
-    ways = reconstruction.measure(
-        system.trained.autoencoder, system.untrained.autoencoder, system.shards
-    )
+    """Measures a run by the pieces of `make_pieces`, which a caller may look at on the way."""
+    config, trained, untrained = system.config, system.trained, system.untrained
+    ways = reconstruction.measure(trained.autoencoder, untrained.autoencoder, system.shards)
     metrics, seams = _measure_pieces(system, pieces)
     latents = _latents(system)
-    n_latents = music.window_n_latents(system.config, WINDOW_SECONDS)
-    audio, hop_size = system.config.audio, system.config.latent_hop_size
+    n_latents = music.window_n_latents(config, WINDOW_SECONDS)
+    step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
     return Result(
         reconstruction=ways,
         pieces=metrics,
         waveform_seams=seams,
-        latent_seams=_latent_seams(system.config, latents),
+        latent_seams=_latent_seams(config, latents),
         frechet=_frechet(latents, n_latents),
         nearest=_nearest(latents, n_latents),
         encoded_seconds={
-            name: latents[name][..., 0].size * hop_size / audio.sample_rate_hz
-            for name in (TRAINING, HELD_OUT)
+            name: latents[name][..., 0].size * step_seconds for name in (TRAINING, HELD_OUT)
         },
         window_n_latents=n_latents,
     )
@@ -221,21 +180,16 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
 
 
 def make_pieces(system: System) -> Iterator[Piece]:
-    """All pieces, one after another, with a progress bar."""
+    """All pieces, one of each kind at a time, with a progress bar."""
     request = system.request
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
-    total = len(KINDS) * request.n_samples
-    with tqdm.tqdm(total=total, desc="music", unit=" pieces", dynamic_ncols=True) as bar:
-        for index in range(request.n_samples):
-            real = _crop(system.shards, positions[index], system.n_samples)
-            for kind, waveform in (
-                (GENERATED, _generate(system.trained, request, index)),
-                (RECONSTRUCTED, system.codec.decode(system.codec.encode(real), len(real))),
-                (REAL, real),
-                (UNTRAINED, _generate(system.untrained, request, index)),
-            ):
-                yield Piece(kind, index, waveform)
-                bar.update()
+    for index, position in enumerate(_progress(positions, "music", " samples")):
+        real = _crop(system.shards, position, system.n_samples)
+        yield Piece(GENERATED, index, _generate(system.trained, request, index))
+        decoded = system.codec.decode(system.codec.encode(real), len(real))
+        yield Piece(RECONSTRUCTED, index, decoded)
+        yield Piece(REAL, index, real)
+        yield Piece(UNTRAINED, index, _generate(system.untrained, request, index))
 
 
 def _crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
@@ -244,9 +198,8 @@ def _crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
 
 
 def _generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
-    waveform, _ = synthesizer.generate(
-        *_draw_arguments(synthesizer.config, request, [index], request.seconds)
-    )
+    arguments = _draw_arguments(synthesizer.config, request, [index], request.seconds)
+    waveform, _ = synthesizer.generate(*arguments)
     return waveform[0].numpy()
 
 
@@ -277,10 +230,7 @@ def _measure_pieces(
     grid = music.Grid.of_frames(system.config)
     # Encoding puts zeros before a file, so its first frame is not the first on the grid.
     firsts = dict.fromkeys((RECONSTRUCTED, REAL), audio.overlap_size // audio.hop_size)
-    means = {
-        kind: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        for kind, rows in metrics.items()
-    }
+    means = {kind: statistics.means(rows) for kind, rows in metrics.items()}
     seams = {
         kind: grid.ratios(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
     }
@@ -304,10 +254,8 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
     """The first two patches of pieces 0 to N_LATENT_PIECES - 1."""
     config = synthesizer.config
     seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
-    indices = np.array_split(
-        np.arange(N_LATENT_PIECES), -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
-    )
-    batches = []
+    n_batches = -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
+    indices, batches = np.array_split(np.arange(N_LATENT_PIECES), n_batches), []
     for batch in _progress(indices, "generating latents", " batches"):
         arguments = _draw_arguments(config, request, batch.tolist(), seconds)
         latents, _ = synthesizer.generate_latents(*arguments)
@@ -316,7 +264,7 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
 
 
 def _encoded(system: System, split: str) -> np.ndarray:
-    """Latents of evenly spaced crops of a split: all of it, or as much as is encoded at most."""
+    """Latents of evenly spaced crops of a split: of all that may be encoded."""
     audio, shards = system.config.audio, system.shards
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
     # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
@@ -347,17 +295,15 @@ def _latent_seams(
 
 
 def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, LatentFrechet]:
-    held_out = latents[HELD_OUT]
-    held_out_means = music.window_means(held_out, n_latents)
-    found = {}
-    for name in (GENERATED, TRAINING, UNTRAINED):
-        means = music.window_means(latents[name], n_latents)
-        found[name] = LatentFrechet(
-            single_steps=statistics.frechet_distance(latents[name], held_out),
-            window_means=statistics.frechet_distance(means, held_out_means),
-            n_windows=len(means),
+    windows = {name: music.window_means(values, n_latents) for name, values in latents.items()}
+    return {
+        name: LatentFrechet(
+            statistics.frechet_distance(latents[name], latents[HELD_OUT]),
+            statistics.frechet_distance(windows[name], windows[HELD_OUT]),
+            len(windows[name]),
         )
-    return found
+        for name in (GENERATED, TRAINING, UNTRAINED)
+    }
 
 
 def _nearest(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, Nearest]:

@@ -1,7 +1,6 @@
 """How well an autoencoder gives held-out audio back, beside what phases by other means would give.
 
-The metrics are those of training (losses.py, paper §3.1), at the samples that lie under all their
-frames. What is measured of each crop:
+The metrics are those of training (losses.py, paper §3.1). What is measured of each crop:
 
     crop ─STFT─► magnitudes ─encoders─► latents ─decoders─► magnitudes, phases ─inverse STFT─► wave
                      └───────────────────────────────────────────┴──► Griffin-Lim or random phases
@@ -14,6 +13,7 @@ ones how far phases could be from the truth.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import librosa
@@ -39,35 +39,23 @@ _SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """How far a reconstruction is from the original; lower is better.
+    """How far a reconstruction is from the original; lower is better. L1 are mean absolute
+    differences of scaled log magnitudes."""
 
-    Attributes:
-      multi_scale: `losses.multi_scale_spectral_distance` of the waveforms.
-      waveform_log_magnitude_l1: mean absolute difference of the waveforms' scaled log magnitudes.
-      decoder_log_magnitude_l1: the same of the magnitudes that the decoder gave, before phases;
-        None: they are the true ones.
-    """
-
-    multi_scale: float
+    multi_scale: float  # `losses.multi_scale_spectral_distance`
     waveform_log_magnitude_l1: float
+    # Of the magnitudes that the decoder gave, before phases; None: they are the true ones.
     decoder_log_magnitude_l1: float | None
 
 
 def measure(
     autoencoder: Autoencoder, untrained: Autoencoder, shards: Shards
 ) -> dict[str, Distances]:
-    """Reconstructs held-out crops in every way, with a progress bar.
+    """Means over the left channel of `held_out_crops`, by the way in which they are reconstructed.
 
     Args:
-      autoencoder: trained, both levels.
-      untrained: of the same config.
+      autoencoder, untrained: of the same config.
       shards: waveforms with its audio format.
-
-    Returns:
-      Means over at most N_CROPS crops of the left channel, by the way's name.
-
-    Raises:
-      ValueError: no validation source holds a pair of excerpts.
     """
     crops = held_out_crops(shards, autoencoder.config.audio)
     found: dict[str, list[Distances]] = {}
@@ -79,7 +67,7 @@ def measure(
 
 
 def held_out_crops(shards: Shards, audio: AudioConfig) -> np.ndarray:
-    """The crops that are reconstructed: as many as the validation split has side by side.
+    """As many as the validation split has side by side.
 
     Returns:
       float32 [n_crops, n_samples], 1 to N_CROPS of up to CROP_N_EXCERPTS excerpts.
@@ -89,9 +77,7 @@ def held_out_crops(shards: Shards, audio: AudioConfig) -> np.ndarray:
     """
     crops = datasets.held_out_waveforms(shards, audio, 1, CROP_N_EXCERPTS)
     n_fitting = sum(source.n_rows // crops.shape[1] for source in shards.split("validation"))
-    if n_fitting < 2:
-        return crops
-    n_crops = min(N_CROPS, n_fitting)
+    n_crops = max(1, min(N_CROPS, n_fitting))
     return datasets.held_out_waveforms(shards, audio, n_crops, CROP_N_EXCERPTS)
 
 
@@ -101,11 +87,7 @@ def _of_crop(
     """All ways with one crop, float32 [1, n_samples]."""
     audio, spectrum = autoencoder.config.audio, autoencoder.stft(crop)
     log_magnitudes = spectral.log_magnitude(spectrum)
-    original = _complete(crop, audio)
-
-    def distances(waveform: np.ndarray, decoded: tf.Tensor | None = None) -> Distances:
-        return _distances(original, _complete(waveform, audio), log_magnitudes, decoded, audio)
-
+    distances = functools.partial(_distances, audio, crop, log_magnitudes)
     for level, name in ((1, "level 1"), (2, "both levels")):
         decoded, directions = _decoded(autoencoder, log_magnitudes, level)
         waveform = autoencoder.inverse_stft(autoencoder.spectrum(decoded, directions))
@@ -132,61 +114,38 @@ def _decoded(
     return autoencoder.decode1(latents)
 
 
-def _complete(waveform: tf.Tensor, audio: AudioConfig) -> tf.Tensor:
-    """Without the ends, which lie under fewer frames than the rest and cannot be rebuilt."""
-    return waveform[:, audio.overlap_size : -audio.overlap_size]
-
-
 def griffin_lim(magnitudes: np.ndarray, audio: AudioConfig) -> np.ndarray:
-    """Waveforms whose magnitudes are nearly these, with phases found by Griffin-Lim.
-
-    Args:
-      magnitudes: float32 [batch, n_frames, n_bins], as of `Autoencoder.stft`.
-      audio: with these windows and hops.
-
-    Returns:
-      float32 [batch, n_frames·hop_size + overlap_size], always the same.
-    """
-    waveforms = [
-        librosa.griffinlim(
-            row.T,
-            n_iter=_GRIFFIN_LIM_N_ITERATIONS,
-            hop_length=audio.hop_size,
-            n_fft=audio.window_size,
-            center=False,
-            random_state=_SEED,
-        )
-        for row in magnitudes
-    ]
-    return np.stack(waveforms).astype(np.float32)
+    """Waveforms with nearly these magnitudes: float32 [batch, n_frames, n_bins] →
+    [batch, n_frames·hop_size + overlap_size], always the same."""
+    return librosa.griffinlim(
+        np.swapaxes(magnitudes, 1, 2),
+        n_iter=_GRIFFIN_LIM_N_ITERATIONS,
+        hop_length=audio.hop_size,
+        n_fft=audio.window_size,
+        center=False,
+        random_state=_SEED,
+    ).astype(np.float32)
 
 
 def _distances(
-    original: tf.Tensor,
-    waveform: tf.Tensor,
-    log_magnitudes: tf.Tensor,
-    decoded: tf.Tensor | None,
     audio: AudioConfig,
+    crop: np.ndarray,
+    log_magnitudes: tf.Tensor,
+    waveform: np.ndarray,
+    decoded: tf.Tensor | None = None,
 ) -> Distances:
-    """Of a waveform without its ends; `log_magnitudes` and `decoded` are those of all frames."""
-    log_spectrograms = (
-        spectral.log_spectrogram(x, audio.window_size, audio.hop_size) for x in (original, waveform)
-    )
+    # Without the ends, which lie under fewer frames than the rest and cannot be rebuilt.
+    pair = [x[:, audio.overlap_size : -audio.overlap_size] for x in (crop, waveform)]
+    spectrograms = [spectral.log_spectrogram(x, audio.window_size, audio.hop_size) for x in pair]
+    hop_sizes = audio.multi_scale_hop_sizes
     return Distances(
-        multi_scale=float(
-            losses.multi_scale_spectral_distance(original, waveform, audio.multi_scale_hop_sizes)
-        ),
-        waveform_log_magnitude_l1=float(losses.l1(*log_spectrograms)),
-        decoder_log_magnitude_l1=None
-        if decoded is None
-        else float(losses.l1(log_magnitudes, decoded)),
+        float(losses.multi_scale_spectral_distance(*pair, hop_sizes)),
+        float(losses.l1(*spectrograms)),
+        None if decoded is None else float(losses.l1(log_magnitudes, decoded)),
     )
 
 
 def _mean(group: Sequence[Distances]) -> Distances:
     # Every crop has the same length, so that these are the metrics of all crops in one batch.
-    names = [field.name for field in dataclasses.fields(Distances)]
-    columns = {name: [getattr(distances, name) for distances in group] for name in names}
-    return Distances(
-        **{name: None if None in c else float(np.mean(c)) for name, c in columns.items()}
-    )
+    columns = zip(*map(dataclasses.astuple, group), strict=True)
+    return Distances(*(None if None in column else float(np.mean(column)) for column in columns))

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves in a folder, all or none of them, and Markdown tables.
+"""What an evaluation leaves in a folder, all of it or nothing, and the Markdown in it.
 
 OUT/NAME.md      tables for people
 OUT/NAME.json    every number
@@ -7,85 +7,92 @@ OUT/NAME/        pictures and audio
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import datetime
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from musika_tf import files
+from musika_tf.generation import Request
+
+FORMAT_VERSION = 1
+
+Column = tuple[str, str]  # title, format
 
 
-@dataclasses.dataclass(frozen=True)
-class Places:
-    """Paths of an evaluation's files: a folder of pictures and audio, tables and numbers."""
+def write(
+    out: str | os.PathLike,
+    name: str,
+    overwrite: bool,
+    fill: Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]],
+) -> str:
+    """Writes an evaluation: where its numbers are, everything is.
 
-    folder: pathlib.Path
-    tables: pathlib.Path
-    numbers: pathlib.Path
-
-    def write(self, text: str, numbers: Mapping[str, Any]) -> None:
-        """Writes tables and numbers. Raises ValueError for NaN or infinite numbers."""
-        values = json.dumps(numbers, indent=1, allow_nan=False)
-        self.tables.write_text(text, encoding="utf-8")
-        self.numbers.write_text(values + "\n", encoding="utf-8")
-
-
-@dataclasses.dataclass(frozen=True)
-class ReportFiles:
-    """Names of an evaluation's files.
-
-    Attributes:
+    Args:
+      out: folder; made if it is missing.
       name: of the evaluation: `adherence`, `quality`.
+      overwrite: replace an earlier one.
+      fill: writes into the folder of pictures and audio; returns Markdown and numbers.
+
+    Returns:
+      The Markdown.
+
+    Raises:
+      ValueError: an earlier evaluation is there, or a number is NaN or infinite.
     """
-
-    name: str
-
-    @property
-    def folder(self) -> str:
-        """Folder of pictures and audio."""
-        return self.name
-
-    @property
-    def tables(self) -> str:
-        """File of the tables."""
-        return f"{self.name}.md"
-
-    @property
-    def numbers(self) -> str:
-        """File of the numbers."""
-        return f"{self.name}.json"
-
-    def require_free(self, out: pathlib.Path, overwrite: bool) -> None:
-        """Raises ValueError if `out` holds an earlier evaluation that must not be replaced."""
-        names = (self.tables, self.numbers, self.folder)
-        there = [name for name in names if (out / name).exists()]
-        if there and not overwrite:
-            raise ValueError(
-                f"{out} has {', '.join(there)} already: name another folder, or replace them with "
-                "--overwrite"
-            )
-
-    @contextlib.contextmanager
-    def written_aside(self, out: pathlib.Path) -> Iterator[Places]:
-        """Where to write what appears in `out` when the block has ended without an error."""
-        with contextlib.ExitStack() as stack:
-            # The first is renamed last: where the numbers are, everything is.
-            numbers, tables, folder = (
-                stack.enter_context(files.written_aside(out / name))
-                for name in (self.numbers, self.tables, self.folder)
-            )
-            folder.mkdir()
-            yield Places(folder, tables, numbers)
+    tables, numbers, folder = (pathlib.Path(out, name + end) for end in (".md", ".json", ""))
+    there = [path.name for path in (tables, numbers, folder) if path.exists()]
+    if there and not overwrite:
+        raise ValueError(
+            f"{out} has {', '.join(there)} already: name another folder, or replace them with "
+            "--overwrite"
+        )
+    with files.written_aside(folder) as new:
+        new.mkdir()
+        text, values = fill(new)
+        dumped = json.dumps(values, indent=1, allow_nan=False)
+    files.write_text(tables, text)
+    files.write_text(numbers, dumped + "\n")
+    return text
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = (header, ["---"] * len(header), *rows)
-    return [f"| {' | '.join(line)} |" for line in lines]
+def numbers(about: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """What the numbers of every evaluation begin with, `about` whatever was measured."""
+    now = datetime.datetime.now(datetime.UTC)
+    asked = ("seconds", "seed", "truncation", "n_samples")
+    return {
+        "format_version": FORMAT_VERSION,
+        "created_utc": now.isoformat(timespec="seconds"),
+        **about,
+        **{name: getattr(request, name) for name in asked},
+    }
 
 
-def optional(value: float | None, form: str) -> str:
-    """A number in that format; nothing for None."""
-    return "" if value is None else format(value, form)
+def asked(request: Request, what: str) -> str:
+    """A sentence: so many of `what`, how long, of which seed."""
+    return (
+        f"{request.n_samples} {what}, {request.seconds:g} s each, seed {request.seed}, "
+        f"truncation {request.truncation:g}."
+    )
+
+
+def markdown(paragraphs: Iterable[str]) -> str:
+    """A page of titles, paragraphs and tables."""
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def table(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A Markdown table; a cell is empty where a row has None or nothing under a column's name."""
+    titles = [title for title, _ in columns.values()]
+    lines = [titles, ["---"] * len(titles)]
+    for row in rows:
+        cells = [(row.get(name), form) for name, (_, form) in columns.items()]
+        lines.append(["" if value is None else format(value, form) for value, form in cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def pictures(name: str, picture_names: Iterable[str]) -> list[str]:
+    """A paragraph for each picture in the folder of an evaluation."""
+    return [f"![{picture}]({name}/{picture}.png)" for picture in picture_names]

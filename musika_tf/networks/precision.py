@@ -18,8 +18,6 @@ _POLICIES = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
-# float16 ends at 6e-8: losses are multiplied by this at first, then by what the gradients bear.
-_FLOAT16_LOSS_SCALE = 2.0**15
 
 
 def networks_of(precision: str) -> contextlib.AbstractContextManager[None]:
@@ -43,8 +41,3 @@ def _policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def first_loss_scale(precision: str) -> float:
-    """By what losses are multiplied at first, so that gradients do not vanish in their format."""
-    return _FLOAT16_LOSS_SCALE if precision == "float16" else 1.0

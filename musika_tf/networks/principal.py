@@ -23,8 +23,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# artanh is taken of latents up to this: 4.6, with c below 14 deviations of the first component.
-_LATENT_LIMIT = 0.9998
+# artanh is taken of latents up to this: 3.0, with this c nine deviations of the first component.
+# Beyond, it would magnify the rounding of latents more than a hundred times.
+_LATENT_LIMIT = 0.995
 # c, in standard deviations of the first component: tanh is nearly straight for most of what occurs.
 _SCALE_N_DEVIATIONS = 3.0
 # Data that move less than this, in units of ln(power)/10 or of artanh, are silence.

@@ -26,18 +26,15 @@ OUT_DIR = paths.define("out_dir", "With --decode: folder of the WAV files.")
 def main(argv: list[str]) -> None:
     """Encodes, or decodes."""
     common.reject_arguments(argv)
+    run_dir, latent_dir, scale = RUN_DIR.value, LATENT_DIR.value, note_density.MAX_ONSETS_PER_SECOND
     if DECODE.value:
         common.require(OUT_DIR, "where the audio files go")
-        encoding.decode_shards(Run(RUN_DIR.value), LATENT_DIR.value, OUT_DIR.value)
+        encoding.decode_shards(Run(run_dir), latent_dir, OUT_DIR.value)
     else:
         common.require(DATA_DIR, "the waveform shards to encode")
-        scale = note_density.MAX_ONSETS_PER_SECOND
+        max_onsets_per_second = scale.value if scale.present else None
         encoding.encode_shards(
-            Run(RUN_DIR.value),
-            DATA_DIR.value,
-            LATENT_DIR.value,
-            OVERWRITE.value,
-            max_onsets_per_second=scale.value if scale.present else None,
+            Run(run_dir), DATA_DIR.value, latent_dir, OVERWRITE.value, max_onsets_per_second
         )
 
 

@@ -20,15 +20,10 @@ _PAUSE_SECONDS = 600.0
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One curve of a stage.
+    """One curve of a stage."""
 
-    Attributes:
-      steps: int64 [n], rising.
-      values: float64 [n].
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
+    steps: np.ndarray  # int64 [n], rising
+    values: np.ndarray  # float64 [n]
 
 
 def read(stage_dir: str | os.PathLike) -> dict[str, Curve]:
@@ -41,7 +36,7 @@ def read(stage_dir: str | os.PathLike) -> dict[str, Curve]:
                 if number.ndim == 0:
                     points.setdefault(value.tag, {})[event.step] = float(number)
     return {
-        name: Curve(np.array(sorted(found)), np.array([found[step] for step in sorted(found)]))
+        name: Curve(*map(np.array, zip(*sorted(found.items()), strict=True)))
         for name, found in points.items()
     }
 

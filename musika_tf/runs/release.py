@@ -32,6 +32,14 @@ CARD_FILE = "README.md"
 CURVES_FILE = "curves.png"
 # Whose averages are released.
 _LEFT_OUT = ("generator", "decoder2_learning")
+# The metrics that say how far a stage has come, and what they are called.
+_HELD_OUT = {
+    "held_out/log_magnitude_l1": "log-magnitude L1",
+    "held_out/multi_scale": "multi-scale distance",
+    "held_out/waveform_log_magnitude_l1": "log-magnitude L1 of the waveform",
+    "held_out/frechet": "latent Fréchet distance",
+}
+_Curves = dict[str, dict[str, curves.Curve]]  # by stage and name
 
 
 def release(
@@ -41,17 +49,13 @@ def release(
     with_best: bool = False,
     overwrite: bool = False,
 ) -> pathlib.Path:
-    """Writes the folder; whole or not at all.
+    """Writes `weights_dir`, whole or not at all, and returns it.
 
     Args:
       run: with both levels of an autoencoder trained, and with a GAN or without.
-      weights_dir: folder to write.
       card: Markdown file that the card begins with: data, licence, quality, faults.
       with_best: the GAN of the best held-out metric instead of the newest.
       overwrite: replace a folder that is there.
-
-    Returns:
-      `weights_dir`.
 
     Raises:
       ValueError: no run, a stage was not trained, or the folder is there already.
@@ -64,8 +68,7 @@ def release(
         made.mkdir()
         provenance = run.provenance(with_best)
         _copy_networks(run, Run(made), provenance, with_best)
-        found = _curves(run)
-        if found:
+        if found := _curves(run):
             _draw(found).savefig(made / CURVES_FILE, dpi=80)
         facts = "\n".join(_facts(run, provenance, found, made))
         (made / CARD_FILE).write_text(f"{words.rstrip()}\n\n{facts}\n", encoding="utf-8")
@@ -78,8 +81,8 @@ def _copy_networks(run: Run, made: Run, provenance: dict[str, Any], with_best: b
     source = run.autoencoder_checkpoint
     checkpoint.save_weights(source, made.stage_dir(source.parent.name), left_out=_LEFT_OUT)
     of_autoencoder = {stage: origin for stage, origin in provenance.items() if stage != "gan"}
-    text = json.dumps(of_autoencoder, indent=2)
-    (made.folder / ADOPTED_FILE).write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(of_autoencoder, indent=2) + "\n"
+    (made.folder / ADOPTED_FILE).write_text(text, encoding="utf-8")
     if "gan" in provenance:
         run.require_encoder()
         path, folder = run.checkpoint("gan", with_best), made.stage_dir("gan")
@@ -90,27 +93,17 @@ def _copy_networks(run: Run, made: Run, provenance: dict[str, Any], with_best: b
         (folder / FLAGS_FILE).write_text(flags_text)
 
 
-def _curves(run: Run) -> dict[str, dict[str, curves.Curve]]:
+def _curves(run: Run) -> _Curves:
     """Held-out curves of the stages whose logs are there."""
     found = {}
     for stage in STAGES:
-        every = curves.read(run.stage_dir(stage))
-        held_out = {name: curve for name, curve in every.items() if name in _HELD_OUT}
-        if held_out:
+        every = curves.read(run.stage_dir(stage)).items()
+        if held_out := {name: curve for name, curve in every if name in _HELD_OUT}:
             found[stage] = held_out
     return found
 
 
-# The metrics that say how far a stage has come, and what they are called.
-_HELD_OUT = {
-    "held_out/log_magnitude_l1": "log-magnitude L1",
-    "held_out/multi_scale": "multi-scale distance",
-    "held_out/waveform_log_magnitude_l1": "log-magnitude L1 of the waveform",
-    "held_out/frechet": "latent Fréchet distance",
-}
-
-
-def _draw(found: dict[str, dict[str, curves.Curve]]) -> Figure:
+def _draw(found: _Curves) -> Figure:
     picture = Figure(figsize=(4 * len(found), 3.2), layout="constrained")
     axes = picture.subplots(1, len(found), squeeze=False)[0]
     for panel, (stage, held_out) in zip(axes, found.items(), strict=True):
@@ -125,16 +118,11 @@ def _draw(found: dict[str, dict[str, curves.Curve]]) -> Figure:
 
 
 def _facts(
-    run: Run,
-    provenance: dict[str, Any],
-    found: dict[str, dict[str, curves.Curve]],
-    made: pathlib.Path,
+    run: Run, provenance: dict[str, Any], found: _Curves, made: pathlib.Path
 ) -> Iterator[str]:
     """What is known of the training without being asked."""
-    yield "## Training"
-    yield ""
-    yield "| stage | steps | minutes | held out, last |"
-    yield "| --- | ---: | ---: | --- |"
+    yield "## Training\n"
+    yield "| stage | steps | minutes | held out, last |\n| --- | ---: | ---: | --- |"
     for stage, origin in provenance.items():
         minutes = curves.duration_seconds(run.stage_dir(stage)) / 60.0
         metrics = ", ".join(
@@ -145,7 +133,6 @@ def _facts(
         yield f"| {stage} | {origin['step']} | {logged} | {metrics or '–'} |"
     yield ""
     if found:
-        yield f"![held-out metrics against steps]({CURVES_FILE})"
-        yield ""
+        yield f"![held-out metrics against steps]({CURVES_FILE})\n"
     n_bytes = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
     yield f"Weights in float16, {n_bytes / 1e6:.1f} MB; the system is in `{CONFIG_FILE}`."

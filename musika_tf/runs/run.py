@@ -10,16 +10,15 @@ Released weights are a folder of the same shape.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from musika_tf import files
-from musika_tf.config import Config, TrainingConfig, require_equal, section_from_dict
-from musika_tf.config_versions import CONFIG_VERSION
+from musika_tf import files, sections
+from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import precision as precision_lib
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
@@ -98,7 +97,7 @@ class Run:
             return None
         values = json.loads(path.read_text())
         version = values.pop("version", 1)  # Version 1 did not say so.
-        return section_from_dict(TrainingConfig, values, version)
+        return sections.section_from_dict(TrainingConfig, values, version)
 
     def check_config(self, config: Config) -> None:
         """Checks a config against that of the run, if it has one.
@@ -108,7 +107,9 @@ class Run:
         """
         saved = self.saved_config
         if saved is not None:
-            require_equal(config, saved, "the command line", str(self.folder / CONFIG_FILE))
+            sections.require_equal(
+                config, saved, "the command line", str(self.folder / CONFIG_FILE)
+            )
 
     # Stages
 
@@ -150,8 +151,7 @@ class Run:
         """
         self.stage_dir(stage).mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG_FILE).exists():
-            values = {"version": CONFIG_VERSION, **dataclasses.asdict(training)}
-            files.write_text(self.folder / TRAINING_FILE, json.dumps(values, indent=2))
+            files.write_text(self.folder / TRAINING_FILE, sections.to_json(training))
             files.write_text(self.folder / CONFIG_FILE, config.to_json())
         if flags_text:
             files.write_text(self.stage_dir(stage) / FLAGS_FILE, flags_text)
@@ -181,8 +181,8 @@ class Run:
         # A checkpoint that was copied out of its run is checked by the shapes of its weights alone.
         theirs = Run(path.parent.parent).saved_config
         if theirs:
-            sections = ("audio", "autoencoder", *_GAN_SECTIONS * (stage == "gan"))
-            _require_same(sections, config, theirs, source)
+            names = ("audio", "autoencoder", *("gan", "conditioning") * (stage == "gan"))
+            _require_same(names, config, theirs, source)
         return path
 
     # Origin
@@ -298,13 +298,17 @@ class Run:
         Raises:
           ValueError: the autoencoder was trained on after the GAN was started.
         """
-        path = self.stage_dir("gan") / ENCODER_FILE
-        if path.exists() and path.read_text() != self.encoder_fingerprint():
+        if _is_of_others(self.stage_dir("gan"), self.encoder_fingerprint):
             raise ValueError(
                 f"the GAN in {self} was trained on latents of other encoders than the run has now, "
                 "and its music would be noise: encode again and train a GAN in a new run folder "
                 f"with --autoencoder={self}"
             )
+
+
+def _is_of_others(gan_dir: pathlib.Path, fingerprint: Callable[[], str]) -> bool:
+    path = gan_dir / ENCODER_FILE
+    return path.exists() and path.read_text() != fingerprint()
 
 
 def require_same_encoder(gan_checkpoint: pathlib.Path, fingerprint: str) -> None:
@@ -313,22 +317,17 @@ def require_same_encoder(gan_checkpoint: pathlib.Path, fingerprint: str) -> None
     Raises:
       ValueError: of others.
     """
-    path = gan_checkpoint.with_name(ENCODER_FILE)
-    if path.exists() and path.read_text() != fingerprint:
+    if _is_of_others(gan_checkpoint.parent, lambda: fingerprint):
         raise ValueError(
             f"{gan_checkpoint} was trained on latents of other encoders, which mean other sounds: "
             "encode with the autoencoder of its run, and name that with --autoencoder"
         )
 
 
-_GAN_SECTIONS = ("gan", "conditioning")
-
-
-def _require_same(sections: tuple[str, ...], ours: Config, theirs: Config, source: Any) -> None:
-    for section in sections:
-        require_equal(
-            getattr(ours, section), getattr(theirs, section), "the command line", str(source)
-        )
+def _require_same(names: Sequence[str], ours: Config, theirs: Config, source: Any) -> None:
+    for name in names:
+        a, b = getattr(ours, name), getattr(theirs, name)
+        sections.require_equal(a, b, "the command line", str(source))
 
 
 def _find_checkpoint(source: pathlib.Path, stage: str) -> pathlib.Path:

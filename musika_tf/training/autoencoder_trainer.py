@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -124,14 +125,10 @@ class AutoencoderTrainer(Trainer):
         return ("discriminator",) if self.phase == 2 else ("encoder2", "decoder2")
 
     def begin_with(self, path: pathlib.Path, left_out: Sequence[str] = ()) -> None:
-        """Takes over the weights of a checkpoint.
+        """Takes over the weights of a checkpoint, but for the networks that are left out.
 
         Where it holds no decoder that learns, being of phase 1 or released, that one starts from
         the decoder.
-
-        Args:
-          path: the checkpoint.
-          left_out: names of networks that keep what they have.
         """
         taken = {name: net for name, net in self.networks.items() if name not in left_out}
         if self._learning_name not in checkpoint.network_names(path):
@@ -307,9 +304,8 @@ class AutoencoderTrainer(Trainer):
             own spectrogram: where frames cancel each other in part, the decoder learns to ask for
             more than it wants, so that the first metric rises while the sound gets closer.
         """
-        batches = np.array_split(
-            pairs := self._held_out_pairs(), -(-len(pairs) // self.training.batch_size)
-        )
+        pairs = self._held_out_pairs()
+        batches = np.array_split(pairs, math.ceil(len(pairs) / self.training.batch_size))
         measured = [self._evaluate(batch) for batch in batches]
         weights = [len(batch) for batch in batches]
         return {

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf import statistics
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config, TrainingConfig
 from musika_tf.networks import coordinates, gan, precision
-from musika_tf.training import distribution, losses
+from musika_tf.training import devices, losses, validation
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
 
 # A training example is two adjacent patches, so that the discriminator sees where they meet.
@@ -79,20 +78,12 @@ class GanTrainer(Trainer):
             self.discriminator = gan.build_discriminator(config)
             self.estimator = gan.build_estimator(config) if config.conditioning.signals else None
         self.generator_average.set_weights(self.generator.get_weights())
-        self.networks = {
-            "generator": self.generator,
-            "generator_average": self.generator_average,
-            "discriminator": self.discriminator,
-        }
+        trained = {"generator": self.generator, "discriminator": self.discriminator}
         if self.estimator:
-            self.networks["estimator"] = self.estimator
-        self.trained = {
-            name: network.trainable_variables
-            for name, network in self.networks.items()
-            if name != "generator_average"
-        }
+            trained["estimator"] = self.estimator
+        self.networks = trained | {"generator_average": self.generator_average}
+        self.trained = {name: network.trainable_variables for name, network in trained.items()}
         self._finish_building()
-        # Held-out latents and, of a conditional system, what belongs to them.
         self._held_out = self._checked(held_out, held_out_conditioning)
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
@@ -100,25 +91,26 @@ class GanTrainer(Trainer):
     def _checked(
         self, held_out: np.ndarray | None, conditioning: np.ndarray | None
     ) -> list[np.ndarray]:
+        """Held-out latents and, of a conditional system, what belongs to them; float32."""
         if held_out is None:
             return []
-        expected = (_N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth)
-        if held_out.ndim != 3 or held_out.shape[1:] != expected or not len(held_out):
+        length, depth = _N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth
+        if held_out.shape != (len(held_out), length, depth) or not len(held_out):
             raise ValueError(
-                f"held_out has shape {list(held_out.shape)}; it must be [n, {expected[0]}, "
-                f"{expected[1]}]: n crops of two patches of stereo latents"
+                f"held_out has shape {list(held_out.shape)}; it must be [n, {length}, {depth}]: "
+                "n crops of two patches of stereo latents"
             )
-        n_signals = self.config.conditioning.n_signals
-        if not n_signals:
-            return [np.asarray(held_out, np.float32)]
-        wanted = [*held_out.shape[:2], n_signals]
-        found = None if conditioning is None else list(conditioning.shape)
-        if found != wanted:
-            raise ValueError(
-                f"held_out_conditioning has shape {found}; it must be {wanted}: what belongs to "
-                "held_out"
-            )
-        return [np.asarray(held_out, np.float32), np.asarray(conditioning, np.float32)]
+        checked = [held_out]
+        if n_signals := self.config.conditioning.n_signals:
+            wanted = [*held_out.shape[:2], n_signals]
+            found = None if conditioning is None else list(conditioning.shape)
+            if found != wanted:
+                raise ValueError(
+                    f"held_out_conditioning has shape {found}; it must be {wanted}: what belongs "
+                    "to held_out"
+                )
+            checked.append(conditioning)
+        return [np.asarray(array, np.float32) for array in checked]
 
     # Forward
 
@@ -132,21 +124,17 @@ class GanTrainer(Trainer):
           batch_size: B.
           is_shared: B is a replica's part of a batch that is drawn for all replicas together.
         """
-        shape = self.config.gan
+        sizes, alg = self.config.gan, "philox"
         seed = tf.stack([tf.constant(self.training.seed, tf.int64), tf.cast(number, tf.int64)])
-        seeds = tf.unstack(tf.random.split(seed, 3, alg="philox"))
-        n_drawn = batch_size * (distribution.n_replicas() if is_shared else 1)
-        anchor_shape = [n_drawn, 3, shape.anchor_depth]
-        anchors = tf.random.stateless_normal(anchor_shape, seeds[0], alg="philox")
-        style_shape = [n_drawn, shape.style_depth]
-        style = tf.random.stateless_normal(style_shape, seeds[1], alg="philox")
-        n_starts = coordinates.n_crop_starts(shape.seq_len)
-        starts = tf.random.stateless_uniform(
-            [n_drawn], seeds[2], 0, n_starts, tf.int32, alg="philox"
-        )
+        seeds = tf.unstack(tf.random.split(seed, 3, alg=alg))
+        n = batch_size * (devices.n_replicas() if is_shared else 1)
+        anchors = tf.random.stateless_normal([n, 3, sizes.anchor_depth], seeds[0], alg=alg)
+        style = tf.random.stateless_normal([n, sizes.style_depth], seeds[1], alg=alg)
+        n_starts = coordinates.n_crop_starts(sizes.seq_len)
+        starts = tf.random.stateless_uniform([n], seeds[2], 0, n_starts, tf.int32, alg=alg)
         if is_shared:
-            anchors, style, starts = map(distribution.replica_rows, (anchors, style, starts))
-        pair = coordinates.training_coordinates(anchors, starts, shape.seq_len)
+            anchors, style, starts = map(devices.replica_rows, (anchors, style, starts))
+        pair = coordinates.training_coordinates(anchors, starts, sizes.seq_len)
         return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
 
     def _generate(
@@ -157,15 +145,10 @@ class GanTrainer(Trainer):
         conditioning: tf.Tensor | None = None,
         is_shared: bool = False,
     ) -> tf.Tensor:
-        """Pairs of adjacent patches of one style, joined (paper §3.2).
+        """Pairs of adjacent patches of one style, joined (paper §3.2), as `_draw` draws them.
 
-        Args:
-          generator: the one that is trained, or its average.
-          number, batch_size, is_shared: as for `_draw`.
-          conditioning: [B, 2·seq_len, n_signals] in user units; None: it is unconditional.
-
-        Returns:
-          float32 [B, 2·seq_len, stereo_latent_depth].
+        Given [B, 2·seq_len, n_signals] in user units or, being unconditional, nothing, it makes
+        float32 [B, 2·seq_len, stereo_latent_depth].
         """
         inputs = [*self._draw(number, batch_size, is_shared)]
         if conditioning is not None:
@@ -176,7 +159,7 @@ class GanTrainer(Trainer):
     def _judge(
         self, latents: tf.Tensor, conditioning: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits and reconstruction of latents that belong to a conditioning."""
+        """Logits and reconstruction."""
         return self.discriminator(latents if conditioning is None else [latents, conditioning])
 
     # Training
@@ -224,10 +207,7 @@ class GanTrainer(Trainer):
         return gradients, metrics | errors
 
     def _discriminator_terms(
-        self,
-        latents: tf.Tensor,
-        fake_logits: tf.Tensor,
-        conditioning: tf.Tensor | None = None,
+        self, latents: tf.Tensor, fake_logits: tf.Tensor, conditioning: tf.Tensor | None
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as inner_tape:
             inner_tape.watch(latents)
@@ -282,53 +262,13 @@ class GanTrainer(Trainer):
         return outputs
 
     def validate(self) -> dict[str, float]:
-        """The averaged generator, at fixed seeds, against held-out latents.
-
-        Returns:
-          held_out/frechet: Fréchet distance of the latents' means and covariances, a time step a
-            draw; lower is better.
-          held_out/spread_ratio_min, …_max: standard deviation of generated over held-out latents,
-            of the channel where it is least and where it is greatest; 1 is perfect.
-          held_out/change_ratio: mean change from step to step, generated over held-out.
-          held_out/seam_ratio: change where two patches meet over change elsewhere; 1: no seam.
-          held_out/real_logit, held_out/fake_logit: beside the training's own they tell whether
-            the discriminator knows its examples by heart.
-
-          Of a conditional system also, with the conditioning of one example given to another:
-          held_out/mismatched_logit: of real latents; below held_out/real_logit: the discriminator
-            sees whether latents belong to their conditioning.
-          held_out/conditioning_ratio: mean change of the generated latents over their standard
-            deviation; 0: the generator does not listen.
-          held_out/real_conditioning_error, held_out/fake_conditioning_error: mean distance, in
-            model units, between the conditioning and what the estimator reads in held-out and in
-            generated latents.
-        """
+        """The averaged generator, at fixed seeds, against held-out latents: `validation.gan`."""
         if not self._held_out:
             return {}
-        real = self._held_out[0].astype(np.float64)
         outputs = {name: x.numpy() for name, x in self._predict(*self._held_out).items()}
-        fake = outputs["fake"].astype(np.float64)
-        spread_ratio = fake.std(axis=(0, 1)) / np.maximum(real.std(axis=(0, 1)), 1e-6)
-        real_changes, fake_changes = (np.abs(np.diff(x, axis=1)) for x in (real, fake))
-        seam = self.config.gan.seq_len - 1
-        metrics = {
-            "frechet": statistics.frechet_distance(real, fake),
-            "spread_ratio_min": spread_ratio.min(),
-            "spread_ratio_max": spread_ratio.max(),
-            "change_ratio": fake_changes.mean() / max(real_changes.mean(), 1e-6),
-            "seam_ratio": fake_changes[:, seam].mean() / max(fake_changes.mean(), 1e-6),
-            "real_logit": outputs["real_logits"].mean(),
-            "fake_logit": outputs["fake_logits"].mean(),
-        }
-        if "fake_of_others" in outputs:
-            change = np.abs(outputs["fake_of_others"] - fake).mean()
-            metrics["conditioning_ratio"] = change / max(fake.std(), 1e-6)
-            metrics["mismatched_logit"] = outputs["mismatched_logits"].mean()
-            wanted = to_model_units(self._held_out[1], self.config.conditioning.signals)
-            for name in ("real", "fake"):
-                error = np.abs(outputs[f"{name}_estimate"] - wanted).mean()
-                metrics[f"{name}_conditioning_error"] = error
-        return {f"held_out/{name}": float(value) for name, value in metrics.items()}
+        signals = self.config.conditioning.signals
+        wanted = to_model_units(self._held_out[1], signals) if signals else None
+        return validation.gan(self._held_out[0], outputs, wanted)
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
         """Tells of a discriminator that wins, or that knows its examples by heart."""
@@ -358,16 +298,10 @@ class GanTrainer(Trainer):
         return Samples(waveforms, self.config.audio.sample_rate_hz)
 
     def _piece_latents(self, piece: int) -> tf.Tensor:
-        """Latents of a piece from its first anchor to the next one.
+        """Float32 [1, 2·seq_len, stereo_latent_depth] from the first anchor to the next.
 
-        Drawn as `Player.stream` draws them of seed (0, piece) and truncation 2, so that
-        an export of these weights makes the same latents.
-
-        Args:
-          piece: index from 0, the second half of the seed.
-
-        Returns:
-          float32 [1, 2·seq_len, stereo_latent_depth].
+        Drawn as `Player.stream` draws them of seed (0, piece) and truncation 2, so that an export
+        of these weights makes the same latents.
         """
         seed, truncation = tf.constant([[_SAMPLE_SEED, piece]]), tf.constant([_SAMPLE_TRUNCATION])
         (patches,), style = coordinates.draw_patches(

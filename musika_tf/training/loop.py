@@ -15,11 +15,9 @@ import tensorflow as tf
 import tqdm
 
 from musika_tf.runs import checkpoint
-from musika_tf.training import distribution, pipeline
+from musika_tf.training import devices, pipeline
 from musika_tf.training.logs import SummaryWriter
 from musika_tf.training.trainer import Trainer
-
-XLA_CHOICES = ("auto", "on", "off")
 
 # What TensorFlow raises where XLA cannot compile a step.
 _XLA_ERRORS = (
@@ -58,16 +56,13 @@ class LoopSettings:
     xla: str = "auto"
 
     def __post_init__(self):
-        for name in (
-            "n_steps_per_call",
-            "checkpoint_n_steps",
-            "sample_n_steps",
-            "max_skipped_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.xla not in XLA_CHOICES:
-            raise ValueError(f"xla={self.xla!r} must be one of {', '.join(XLA_CHOICES)}")
+        least = {"max_minutes": 0, "n_steps_per_call": 1, "checkpoint_n_steps": 1}
+        least |= {"sample_n_steps": 1, "max_skipped_steps": 1}
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {value}")
+        if self.xla not in devices.XLA_CHOICES:
+            raise ValueError(f"xla={self.xla!r} must be one of {', '.join(devices.XLA_CHOICES)}")
 
 
 def train(
@@ -102,11 +97,7 @@ def train(
 class LoopState:
     """What a checkpoint holds: the trainer's variables and the best metric so far.
 
-    Takes up the newest checkpoint of the stage if there is one.
-
-    Args:
-      trainer: of the stage.
-      stage_dir: folder of its checkpoints.
+    Takes up the newest checkpoint in `stage_dir` if there is one.
 
     Attributes:
       step: where training stands.
@@ -120,7 +111,7 @@ class LoopState:
         if newest:
             checkpoint.restore(newest, self.variables())
         self.step = int(trainer.state["step"].numpy())
-        if distribution.is_chief():
+        if devices.is_chief():
             checkpoint.remove_best_after(stage_dir, self.step)
 
     def variables(self) -> dict[str, tf.Variable]:
@@ -136,9 +127,9 @@ class _Run:
         self.settings, self.stage_dir = settings, stage_dir
         self.state = LoopState(trainer, stage_dir)
         self.step = self.first_step = self.state.step
-        self._start(_wants_xla(settings.xla))
-        self.vote = _make_vote()
-        self.writer = SummaryWriter(stage_dir) if distribution.is_chief() else None
+        self._start(devices.wants_xla(settings.xla))
+        self.vote = devices.make_vote()
+        self.writer = SummaryWriter(stage_dir) if devices.is_chief() else None
         # Metrics of every call since the last validation.
         self.recent: list[dict[str, float]] = []
         self.stop_signal = 0
@@ -146,14 +137,14 @@ class _Run:
     def _start(self, with_xla: bool) -> None:
         self.with_xla = with_xla
         self.iterator = pipeline.iterator(self.batches, self.step)
-        self.run_steps = compile_steps(self.trainer.step, self.iterator, with_xla)
+        self.run_steps = devices.compile_steps(self.trainer.step, self.iterator, with_xla)
 
     def run(self) -> int:
         self.started = time.monotonic()
         with _on_signals(self._request_stop), self._progress_bar() as bar:
             if self.step == 0:
                 self._sample()
-            while not self._finished():
+            while not self._is_finished():
                 self._advance(self._n_steps_to_next_event(), bar)
                 # Samples first: a checkpoint remembers the best metric so far.
                 if self.step % self.settings.sample_n_steps == 0:
@@ -185,7 +176,7 @@ class _Run:
     def _request_stop(self, number: int) -> None:
         self.stop_signal = number
 
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         minutes = (time.monotonic() - self.started) / 60.0
         wish = minutes >= self.settings.max_minutes or self.stop_signal > 0
         # One worker that stopped alone would leave the others waiting.
@@ -260,11 +251,11 @@ class _Run:
         )
 
     def _save(self) -> None:
-        if distribution.is_chief():
+        if devices.is_chief():
             checkpoint.save(self.stage_dir, self.state.variables(), self.step)
 
     def _sample(self) -> None:
-        if not distribution.is_chief():
+        if not devices.is_chief():
             return
         metrics = self.trainer.validate()
         self._keep_best(metrics.get(self.trainer.best_metric, math.inf))
@@ -291,25 +282,12 @@ class _Run:
             desc=self.stage_dir.name,
             dynamic_ncols=True,
             mininterval=1.0,
-            disable=not distribution.is_chief(),
+            disable=not devices.is_chief(),
         )
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:
     return {name: float(o.learning_rate.value.numpy()) for name, o in trainer.optimizers.items()}
-
-
-def _wants_xla(choice: str) -> bool:
-    """Whether to try XLA, which several replicas cannot use."""
-    if distribution.n_replicas() > 1:
-        if choice == "on":
-            raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
-        return False
-    return choice == "on" or (choice == "auto" and _has_gpu())
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:
@@ -321,57 +299,6 @@ def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:
         f"a worker is gone or cannot be reached ({type(error).__name__}): start all workers again "
         f"with the same commands, training goes on from {newest}"
     )
-
-
-def _make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
-    """A wish of this worker → whether any worker has it."""
-    strategy = tf.distribute.get_strategy()
-
-    @tf.function(autograph=False)
-    def vote(wish):
-        wishes = strategy.run(lambda: tf.identity(wish))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, wishes, axis=None) > 0.0
-
-    return vote
-
-
-def compile_steps(step: Callable, iterator: Iterator, with_xla: bool) -> Callable:
-    """N steps as one graph.
-
-    Args:
-      step: of a trainer.
-      iterator: of batches, as `pipeline.iterator` makes it.
-      with_xla: compile the step with XLA.
-
-    Returns:
-      (iterator, n_steps) → metrics: means over the good steps; of `skipped` the sum.
-    """
-    strategy = tf.distribute.get_strategy()
-    if with_xla:
-        step = tf.function(step, autograph=False, jit_compile=True)
-
-    @tf.function(autograph=False)
-    def one_step(iterator):
-        metrics = strategy.run(step, args=next(iterator))
-        mean = tf.distribute.ReduceOp.MEAN
-        return {name: strategy.reduce(mean, value, axis=None) for name, value in metrics.items()}
-
-    names = sorted(one_step.get_concrete_function(iterator).structured_outputs)
-
-    @tf.function
-    def run_steps(iterator, n_steps):
-        sums = [tf.constant(0.0) for _ in names]
-        for _ in tf.range(n_steps):
-            metrics = one_step(iterator)
-            is_good = metrics["skipped"] == 0.0
-            metrics = {k: tf.where(is_good, v, 0.0) for k, v in metrics.items() if k != "skipped"}
-            metrics["skipped"] = tf.cast(~is_good, tf.float32)
-            sums = [total + metrics[name] for total, name in zip(sums, names, strict=True)]
-        totals = dict(zip(names, sums, strict=True))
-        n_good = tf.maximum(tf.cast(n_steps, tf.float32) - totals["skipped"], 1.0)
-        return {k: v if k == "skipped" else v / n_good for k, v in totals.items()}
-
-    return run_steps
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.data import batches as batches_lib
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 # Two threads read the disk while the device computes; more would only compete with it.
 _N_PARALLEL = 2
@@ -20,10 +20,6 @@ Batches = batches_lib.WaveformBatches | batches_lib.LatentBatches
 def iterator(batches: Batches, first_step: int) -> Iterator:
     """Endless batches in order of steps, cut into equal parts for the replicas of the strategy.
 
-    Args:
-      batches: a function of the step that also tells its `array_specs`.
-      first_step: step of the first batch: 0, or where a resumed training goes on.
-
     Returns:
       An iterator of what `strategy.run` takes as arguments: tuples of tensors with static shapes,
       or with several replicas of one such part for each.
@@ -31,7 +27,7 @@ def iterator(batches: Batches, first_step: int) -> Iterator:
     Raises:
       ValueError: first_step is negative.
     """
-    n_replicas = distribution.n_replicas()
+    n_replicas = devices.n_replicas()
     if n_replicas == 1:
         return iter(dataset(batches, first_step))
 

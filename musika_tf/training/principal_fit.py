@@ -17,7 +17,7 @@ from musika_tf.networks import principal
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.fingerprint import sha256
 from musika_tf.runs import checkpoint
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 # In the folder of the stage: the sums so far, from which a run that was killed goes on.
 MOMENTS_FILE = "principal_moments.safetensors"
@@ -53,7 +53,7 @@ def install(
     found = principal.PrincipalComponents.of(moments, depth, n_features)
     encoder, decoder = (autoencoder.networks[f"{name}{level}"] for name in ("encoder", "decoder"))
     principal.install(found, encoder, decoder)
-    if distribution.is_chief():
+    if devices.is_chief():
         share = 100.0 * found.share
         print(f"level {level}: {depth} principal components hold {share:.1f} % of the variance")
 
@@ -89,13 +89,13 @@ def _moments(
         initial=n_done,
         total=len(sources),
         dynamic_ncols=True,
-        disable=not distribution.is_chief(),
+        disable=not devices.is_chief(),
     )
     for n_sources, source in enumerate(bar, start=n_done + 1):
         for chunk in _chunks(shards.rows(source), audio):
             moments.add(blocks(chunk).numpy())
         is_due = n_sources % _SAVE_N_SOURCES == 0 or n_sources == len(sources)
-        if is_due and distribution.is_chief():
+        if is_due and devices.is_chief():
             kept.save(moments, n_sources)
     return moments
 

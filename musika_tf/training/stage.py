@@ -15,7 +15,7 @@ from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run, require_same_encoder
 from musika_tf.runs.stages import autoencoder_stage
-from musika_tf.training import distribution, principal_fit
+from musika_tf.training import devices, principal_fit
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -32,13 +32,7 @@ _FEW_N_BATCHES = 10
 
 @dataclasses.dataclass(frozen=True)
 class StartedStage:
-    """A stage before its next step.
-
-    Attributes:
-      trainer: with the weights to begin with.
-      batches: of its data.
-      folder: of the stage, where its newest checkpoint lies if it was begun.
-    """
+    """A stage before its next step; in `folder` its newest checkpoint lies if it was begun."""
 
     trainer: Trainer
     batches: Batches
@@ -101,7 +95,7 @@ def start_autoencoder(
         trainer.begin_with(before, left_out=trainer.new_networks)
     if initial:
         trainer.begin_with(initial)
-    if distribution.is_chief():
+    if devices.is_chief():
         _tell_data(shards, audio.pair_n_samples, 1.0 / audio.sample_rate_hz, training.batch_size)
         run.begin(stage.name, config, training, flags_text)
     is_untrained = phase == 1 and not (initial or checkpoint.latest(folder))
@@ -123,16 +117,11 @@ def start_gan(
 ) -> StartedStage:
     """Starts the latent GAN, or takes it up where it stands.
 
-    Args:
+    Args, besides those of `start_autoencoder`:
       run: with a trained autoencoder, or to adopt one.
       latent_dir: latent shards that this run's encoders made.
-      config: the system; must be the one that the run was started with.
-      training: how to train.
-      n_steps: length of the stage.
       adopted: another run whose autoencoder to take over; None: the run has its own.
-      init_from: weights to begin a new run's GAN with, see `Run.initial_checkpoint`; they must
-        have been trained on latents of the same encoders.
-      flags_text: flags of the program, kept beside the checkpoints.
+      init_from: weights that were trained on latents of the same encoders.
 
     Raises:
       ValueError: latents, run and config do not fit together, or a stage before is missing.
@@ -152,7 +141,7 @@ def start_gan(
     trainer, batches = _gan_parts(shards, config, training, n_steps, codec)
     if initial:
         _begin_with(initial, trainer)
-    if distribution.is_chief():
+    if devices.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
         _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
         _tell_limited(batches.signals, config)

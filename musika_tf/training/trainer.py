@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -12,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.config import TrainingConfig
-from musika_tf.networks import precision
-from musika_tf.training import distribution
+from musika_tf.training import devices
 
 Gradients = dict[str, list[tf.Tensor]]
 
-# float16: after so many good steps in a row twice the loss scale is tried.
+# float16 ends at 6e-8: losses are multiplied by this at first, then by what the gradients bear.
+_FIRST_LOSS_SCALE = 2.0**15
+# After so many good steps in a row twice the loss scale is tried.
 _LOSS_SCALE_GROWTH_N_STEPS = 2000
 
 # Adam's first steps are as long as all others and know little of the gradient: at the full rate
@@ -77,10 +79,10 @@ class Trainer(abc.ABC):
           training: how to train.
           n_steps: length of the stage, over which the learning rate falls; None: it stays.
         """
-        if training.batch_size % distribution.n_replicas():
+        if training.batch_size % devices.n_replicas():
             raise ValueError(
                 f"batch_size={training.batch_size} must be a multiple of the "
-                f"{distribution.n_replicas()} replicas that share a batch"
+                f"{devices.n_replicas()} replicas that share a batch"
             )
         keras.utils.set_random_seed(training.seed)
         self.training = training
@@ -89,32 +91,25 @@ class Trainer(abc.ABC):
     def _finish_building(self) -> None:
         """Makes optimizers and state for what the subclass has built."""
         training = self.training
-        self.optimizers = {}
-        for name, variables in self.trained.items():
-            # Adam in all stages (paper §4.1, §4.2).
-            self.optimizers[name] = keras.optimizers.Adam(
-                training.learning_rate, beta_1=training.adam_beta_1
-            )
-            self.optimizers[name].build(variables)
-        names = ["step", "n_skipped", "n_skipped_in_a_row"]
+        # Adam in all stages (paper §4.1, §4.2).
+        self.optimizers = {
+            name: keras.optimizers.Adam(training.learning_rate, beta_1=training.adam_beta_1)
+            for name in self.trained
+        }
+        for name, optimizer in self.optimizers.items():
+            optimizer.build(self.trained[name])
+        first = {"step": 0, "n_skipped": 0, "n_skipped_in_a_row": 0}
         if training.precision == "float16":
-            names.append("n_good_in_a_row")
-            self._loss_scale = distribution.counter("loss_scale", tf.float32)
-            self._loss_scale.assign(precision.first_loss_scale(training.precision))
-        self.state = {name: distribution.counter(name) for name in names}
-        if training.precision == "float16":
-            self.state["loss_scale"] = self._loss_scale
+            first |= {"n_good_in_a_row": 0, "loss_scale": _FIRST_LOSS_SCALE}
+        self.state = {name: devices.counter(name, value) for name, value in first.items()}
 
     # What subclasses do
 
     @abc.abstractmethod
     def gradients(self, *batch: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
-        """Computes what one step needs, and changes no weight.
+        """Computes what one step needs of a batch, or a replica's part of it; changes no weight.
 
         Must trace with static shapes, without host calls, and compile under XLA.
-
-        Args:
-          *batch: the tensors of one batch, or of a replica's part of it.
 
         Returns:
           By optimizer the gradients of `self.target(loss)`, as `trained` orders them; and scalar
@@ -138,11 +133,7 @@ class Trainer(abc.ABC):
         """Something to listen to."""
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
-        """What is going wrong, in one line with what to do; None if nothing is.
-
-        Args:
-          metrics: of the last steps, with the metrics of the last validation among them.
-        """
+        """What is going wrong by the last metrics, with what to do; None if nothing is."""
         del metrics
         return None
 
@@ -150,26 +141,23 @@ class Trainer(abc.ABC):
 
     def target(self, loss: tf.Tensor) -> tf.Tensor:
         """What is to be differentiated in place of a loss: this replica's share of it, scaled."""
-        share = loss / distribution.n_replicas()
+        share = loss / devices.n_replicas()
         return share * self.state["loss_scale"] if "loss_scale" in self.state else share
 
     def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Takes one training step in place.
-
-        Args:
-          *batch: as for `gradients`.
+        """Takes one training step in place; `batch` as for `gradients`.
 
         Returns:
           Its metrics, and `skipped`: 1 if the step was not finite and changed nothing, else 0.
         """
         gradients, metrics = self.gradients(*batch)
-        numbers = [*metrics.values(), *(g for group in gradients.values() for g in group)]
+        numbers = [*metrics.values(), *itertools.chain(*gradients.values())]
         n_bad = tf.add_n([tf.cast(~_is_finite(number), tf.float32) for number in numbers])
-        is_good = tf.equal(distribution.sum_over_replicas(n_bad), 0.0)
+        is_good = tf.equal(devices.sum_over_replicas(n_bad), 0.0)
         for name, group in gradients.items():
             is_moved = is_good & self.is_due(name)
-            distribution.run_if(is_moved, functools.partial(self._update, name), group)
-        distribution.run_if(is_good, self.after_update)
+            devices.run_if(is_moved, functools.partial(self._update, name), group)
+        devices.run_if(is_good, self.after_update)
         self._count(is_good)
         return metrics | {"skipped": 1.0 - tf.cast(is_good, tf.float32)}
 
@@ -207,12 +195,9 @@ class Trainer(abc.ABC):
             state["n_good_in_a_row"].assign(tf.where(is_grown, tf.zeros_like(n_good), n_good))
 
     def move_average(self, average: keras.Model, current: keras.Model) -> None:
-        """Inside a step: moves the weights of an average towards those of a network that learns.
+        """Inside a step: moves the weights of an average towards those of a network like it.
 
         It has a short memory at first: the early weights are not worth remembering.
-
-        Args:
-          average, current: two networks of the same build.
         """
         n_done = self._n_done()
         decay = tf.minimum(self.training.average_decay, (1.0 + n_done) / (10.0 + n_done))
@@ -222,7 +207,7 @@ class Trainer(abc.ABC):
             average.assign_add((1.0 - decay) * (current - average))
 
         for ours, theirs in zip(average.weights, current.weights, strict=True):
-            distribution.update(ours.value, move, theirs.value, decay)
+            devices.update(ours.value, move, theirs.value, decay)
 
     # What is kept
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-NAMES = ("none", "mirrored", "multi_worker")
+STRATEGIES = ("none", "mirrored", "multi_worker")
+XLA_CHOICES = ("auto", "on", "off")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -34,7 +35,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name == "multi_worker":
         _require_tf_config()
         return tf.distribute.MultiWorkerMirroredStrategy()
-    raise ValueError(f"distribute={name!r} must be one of {', '.join(NAMES)}")
+    raise ValueError(f"distribute={name!r} must be one of {', '.join(STRATEGIES)}")
 
 
 def _require_tf_config() -> None:
@@ -125,11 +126,78 @@ def update(variable: tf.Variable, function: Callable[..., None], *args) -> None:
     tf.distribute.get_replica_context().merge_call(across_replicas, args=args)
 
 
-def counter(name: str, dtype: tf.DType = tf.int64) -> tf.Variable:
-    """A scalar zero that replicas may count up inside a step."""
+def counter(name: str, first: float) -> tf.Variable:
+    """A scalar that replicas may change alike inside a step: an int is int64, a float float32."""
     return tf.Variable(
-        tf.zeros([], dtype),
+        tf.constant(first, tf.int64 if isinstance(first, int) else tf.float32),
         name=name,
         trainable=False,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
+
+
+# Where a step runs
+
+
+def wants_xla(choice: str) -> bool:
+    """Whether to try XLA, which several replicas cannot use; `choice` is of `XLA_CHOICES`."""
+    if n_replicas() > 1:
+        if choice == "on":
+            raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
+        return False
+    return choice == "on" or (choice == "auto" and _has_gpu())
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes: a wish of this worker → whether any worker has it."""
+    strategy = tf.distribute.get_strategy()
+
+    @tf.function(autograph=False)
+    def vote(wish):
+        wishes = strategy.run(lambda: tf.identity(wish))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, wishes, axis=None) > 0.0
+
+    return vote
+
+
+def compile_steps(step: Callable, iterator: Iterator, with_xla: bool) -> Callable:
+    """N steps as one graph.
+
+    Args:
+      step: of a trainer.
+      iterator: of batches, as `pipeline.iterator` makes it.
+      with_xla: compile the step with XLA.
+
+    Returns:
+      (iterator, n_steps) → metrics: means over the good steps; of `skipped` the sum.
+    """
+    strategy = tf.distribute.get_strategy()
+    if with_xla:
+        step = tf.function(step, autograph=False, jit_compile=True)
+
+    @tf.function(autograph=False)
+    def one_step(iterator):
+        metrics = strategy.run(step, args=next(iterator))
+        mean = tf.distribute.ReduceOp.MEAN
+        return {name: strategy.reduce(mean, value, axis=None) for name, value in metrics.items()}
+
+    names = sorted(one_step.get_concrete_function(iterator).structured_outputs)
+
+    @tf.function
+    def run_steps(iterator, n_steps):
+        sums = [tf.constant(0.0) for _ in names]
+        for _ in tf.range(n_steps):
+            metrics = one_step(iterator)
+            is_good = metrics["skipped"] == 0.0
+            metrics = {k: tf.where(is_good, v, 0.0) for k, v in metrics.items() if k != "skipped"}
+            metrics["skipped"] = tf.cast(~is_good, tf.float32)
+            sums = [total + metrics[name] for total, name in zip(sums, names, strict=True)]
+        totals = dict(zip(names, sums, strict=True))
+        n_good = tf.maximum(tf.cast(n_steps, tf.float32) - totals["skipped"], 1.0)
+        return {k: v if k == "skipped" else v / n_good for k, v in totals.items()}
+
+    return run_steps
