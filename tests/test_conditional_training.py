@@ -55,6 +55,7 @@ def train_gan(home, run_dir, config, training, latents="latents"):
         latent_dir=home / latents,
         config=config,
         training=training,
+        n_steps=2,
         adopted=Run(home / "run"),
     )
     return started.train(LoopSettings(n_steps=2))
