@@ -6,7 +6,7 @@ copies of a process that has imported what they import, but has run nothing.
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import runpy
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -104,7 +105,13 @@ def _end(process: multiprocessing.process.BaseProcess) -> None:
         process.join()
 
 
+def _end_with_the_tests() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _run(target: str, words: list[str], environment: dict[str, str], outputs: list[str]) -> None:
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     for descriptor, name in enumerate(outputs, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)

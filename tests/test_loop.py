@@ -252,7 +252,9 @@ def test_what_goes_wrong_for_a_whole_period_is_reported(tmp_path, capsys, monkey
 
 
 def test_strays_of_killed_runs_are_removed(tmp_path):
-    (tmp_path / ".checkpoint-00000001.safetensors.unfinished-9").mkdir()
+    left = tmp_path / ".checkpoint-00000001.safetensors.unfinished-x"
+    left.mkdir()
+    (left / "checkpoint-00000001.safetensors").write_bytes(b"half")
     train(LineTrainer(), Batches(), settings(20), tmp_path)
     assert not list(tmp_path.glob(".checkpoint-*"))
 

@@ -49,6 +49,7 @@ def evaluate(
       ValueError: as `adherence.plan`, or `out` holds an earlier evaluation and not `overwrite`.
     """
     config, rate_hz = player.config, player.config.audio.sample_rate_hz
+    report_files.require_free(out, NAME, overwrite)
     adherence.plan(config, settings)
 
     def fill(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -68,7 +69,7 @@ def evaluate(
         values = numbers(player, settings, results)
         return report_files.markdown(_paragraphs(values, settings, results)), values
 
-    return report_files.write(out, NAME, overwrite, fill)
+    return report_files.write(out, NAME, fill)
 
 
 def _has_picture(task: Task) -> bool:

@@ -49,13 +49,14 @@ def evaluate(
     Raises:
       ValueError: as `quality.load`, or `out` holds an earlier evaluation and not `overwrite`.
     """
+    report_files.require_free(out, NAME, overwrite)
     system = quality.load(run, data_dir, request)
 
     def fill(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         values = numbers(run, data_dir, system, quality.measure(system, _kept(system, folder)))
         return report_files.markdown(_paragraphs(values, system)), values
 
-    return report_files.write(out, NAME, overwrite, fill)
+    return report_files.write(out, NAME, fill)
 
 
 def _kept(system: System, folder: pathlib.Path) -> Iterator[Piece]:

@@ -22,33 +22,39 @@ FORMAT_VERSION = 1
 Column = tuple[str, str]  # title, format
 
 
+def _paths(out: str | os.PathLike, name: str) -> list[pathlib.Path]:
+    return [pathlib.Path(out, name + end) for end in (".md", ".json", "")]
+
+
+def require_free(out: str | os.PathLike, name: str, overwrite: bool) -> None:
+    """Raises ValueError if `out` holds an earlier evaluation that must not be replaced."""
+    there = [path.name for path in _paths(out, name) if path.exists()]
+    if there and not overwrite:
+        raise ValueError(
+            f"{out} has {', '.join(there)} already: name another folder, or replace them with "
+            "--overwrite"
+        )
+
+
 def write(
     out: str | os.PathLike,
     name: str,
-    overwrite: bool,
     fill: Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]],
 ) -> str:
-    """Writes an evaluation: where its numbers are, everything is.
+    """Writes an evaluation over an earlier one: where its numbers are, everything is.
 
     Args:
       out: folder; made if it is missing.
       name: of the evaluation: `adherence`, `quality`.
-      overwrite: replace an earlier one.
       fill: writes into the folder of pictures and audio; returns Markdown and numbers.
 
     Returns:
       The Markdown.
 
     Raises:
-      ValueError: an earlier evaluation is there, or a number is NaN or infinite.
+      ValueError: a number is NaN or infinite.
     """
-    tables, numbers, folder = (pathlib.Path(out, name + end) for end in (".md", ".json", ""))
-    there = [path.name for path in (tables, numbers, folder) if path.exists()]
-    if there and not overwrite:
-        raise ValueError(
-            f"{out} has {', '.join(there)} already: name another folder, or replace them with "
-            "--overwrite"
-        )
+    tables, numbers, folder = _paths(out, name)
     with files.written_aside(folder) as new:
         new.mkdir()
         text, values = fill(new)
