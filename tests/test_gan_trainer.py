@@ -186,7 +186,7 @@ def test_r1_is_half_the_squared_gradient(untrained):
 
     slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
     expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
-    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]))
+    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]), None)
     assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
 
 

@@ -46,8 +46,14 @@ def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
     assert 0 < sum(path.stat().st_size for path in files) <= MAX_BYTES
     flag_values = parse_flags(f"--flagfile=flags/presets/{PRESETS[name]}.flags")
     preset = system.config(flag_values=flag_values)
-    # They were trained before there were principal paths.
-    sizes = dataclasses.replace(preset.autoencoder, principal_path=False, consistency_n_steps=0)
+    # They were trained before there were principal paths, with a wider decoder 1.
+    sizes = dataclasses.replace(
+        preset.autoencoder,
+        principal_path=False,
+        consistency_n_steps=0,
+        level1_decoder_widths=(256, 256, 256),
+        level1_decoder_head_width=384,
+    )
     assert Run(WEIGHTS / name).config == dataclasses.replace(preset, autoencoder=sizes)
     assert checkpoint.step_of(Run(WEIGHTS / name).autoencoder_checkpoint) > 0
 

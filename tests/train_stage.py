@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("--lower_to", type=pathlib.Path)
     args = parser.parse_args()
     cpu = tf.config.list_physical_devices("CPU")[0]
-    devices = [tf.config.LogicalDeviceConfiguration()] * args.n_devices
-    tf.config.set_logical_device_configuration(cpu, devices)
+    logical = [tf.config.LogicalDeviceConfiguration()] * args.n_devices
+    tf.config.set_logical_device_configuration(cpu, logical)
     with devices.make_strategy(args.strategy).scope():
         trainer, batches = parts(args.stage, args.n_steps, args.out.parent)
         # Sound and pictures in logs would take most of the time.
