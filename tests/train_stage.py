@@ -16,7 +16,7 @@ import tensorflow as tf
 from musika_tf.config import INT16_SCALE, Config, TrainingConfig
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
-from musika_tf.training import lowering
+from musika_tf.training import devices, lowering
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
