@@ -37,8 +37,7 @@ def test_a_lowered_step_names_its_parameters(tmp_path, tiny_config):
     changed = [manifest["parameters"][index].get("state") for index in manifest["aliases"].values()]
     assert len(set(changed)) == len(changed)
     frozen = {"loop/best_metric", "networks/discriminator/mixing/mix"}
-    rates = {name for name in state if name.endswith("learning_rate")}
-    assert set(state) - set(changed) == frozen | rates
+    assert set(state) - set(changed) == frozen
     # The batches that it describes are those of the training.
     (batch,) = batches_lib.from_dict(manifest["batches"], tmp_path / "latents")(3)
     assert [{"shape": list(batch.shape), "dtype": batch.dtype.name}] == manifest["batch"]
