@@ -30,10 +30,22 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "n_workers",
     os.cpu_count() or 1,
-    "Processes that read, resample and annotate at once; fewer take less memory.",
+    "Processes that decode, resample and annotate at once; fewer take less memory.",
     lower_bound=1,
 )
-flags.DEFINE_bool("overwrite", False, "Replace the shards that an earlier run left in --data_dir.")
+flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the shards that an earlier run left in --data_dir. Files that have not changed since "
+    "are not decoded again.",
+)
+flags.DEFINE_bool("strict", False, "Fail if any audio file cannot be used, instead of skipping it.")
+flags.DEFINE_integer(
+    "stuck_after_seconds",
+    60,
+    "A decoder that gives nothing for so long is stopped, and its file skipped; 0: never.",
+    lower_bound=0,
+)
 flags.DEFINE_list(
     "annotate",
     [],

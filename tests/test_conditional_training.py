@@ -11,7 +11,8 @@ from random_model import save_networks
 from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal, TrainingConfig
 from musika_tf.data import datasets, encoding
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run

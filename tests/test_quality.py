@@ -16,7 +16,8 @@ from random_model import save_random_run
 from musika_tf import audio as audio_io
 from musika_tf.config import AudioConfig
 from musika_tf.data import datasets
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.evaluation import music, quality, quality_report, reconstruction
 from musika_tf.generation import Request
 from musika_tf.networks.autoencoder import Autoencoder

@@ -15,7 +15,7 @@ from musika_tf import audio as audio_io
 from musika_tf.config import INT16_SCALE
 from musika_tf.data import datasets
 from musika_tf.data.latent_labels import AudioLabels
-from musika_tf.data.shards import ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.networks.codec import FileCodec
 from musika_tf.runs.run import Run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ import numpy as np
 class Source:
     """Where the rows of one source lie: in which shard, from which row of it on, how many.
 
-    Its name is unique, for audio the path relative to the audio folder.
+    Its name is unique, for audio the path relative to the audio folder. Of training crops, those of
+    a source are drawn `weight` times as often as those of a source of weight 1.
     """
 
     name: str
@@ -20,6 +22,14 @@ class Source:
     first_row: int
     n_rows: int
     split: str
+    weight: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values; the weight of most is 1 and left out."""
+        values = dataclasses.asdict(self)
+        if self.weight == 1:
+            del values["weight"]
+        return values
 
 
 # A crop: a source, and the crop's first row counted from the beginning of that source.

@@ -3,7 +3,8 @@
     musika-prepare --audio_dir=~/Music/piano --data_dir=data/piano
 
 Every readable file becomes 16-bit stereo at --sample_rate_hz. What was used, what was skipped and
-why is printed at the end and kept in DATA_DIR/report.csv.
+why is printed at the end and kept in DATA_DIR/report.csv. A run that was stopped goes on when it is
+started again; DATA_DIR.decoded holds what it had done.
 
     musika-prepare ... --annotate=note_density,tempo --labels=brightness=my_labels.csv
 
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> None:
         validation_share=FLAGS.validation_share,
         n_workers=FLAGS.n_workers,
         overwrite=FLAGS.overwrite,
+        strict=FLAGS.strict,
+        stuck_after_seconds=FLAGS.stuck_after_seconds,
         annotators=prepare_flags.annotators(),
         labels=prepare_flags.labels(),
     )
