@@ -110,8 +110,9 @@ def to_stereo(audio: Audio) -> Audio:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Floats of any shape, full scale [-1, 1] → int16, rounded and limited to its range."""
-    scaled = np.rint(np.asarray(samples, np.float32) * INT16_SCALE)
-    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+    scaled = np.asarray(samples, np.float32) * np.float32(INT16_SCALE)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled).astype(np.int16)
 
 
 def write(path: str | os.PathLike, audio: Audio) -> None:

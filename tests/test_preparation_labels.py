@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import time
 from typing import ClassVar
 
@@ -191,5 +192,7 @@ def test_a_killed_program_goes_on(tmp_path):
     n_done = len(list(memory.glob("*.json")))
     assert 1 <= n_done < 4
     result = processes.run("prepare", *words)
-    assert f"{n_done} remembered from an earlier run" in result.stdout
+    n_remembered = int(re.search(r"(\d) remembered from an earlier run", result.stdout)[1])
+    # The file that it was at when it was killed may have been finished.
+    assert n_done <= n_remembered <= n_done + 1
     assert len(list(memory.glob("*.json"))) == 4

@@ -29,11 +29,13 @@ class Found:
       files: those to try, sorted by name, the path relative to the folder with forward slashes.
       others: how many files of which other suffix there are.
       closed: folders that could not be entered, with the reason.
+      shares: of a mixture, how much of the training crops each part gives.
     """
 
     files: tuple[AudioFile, ...]
     others: dict[str, int]
     closed: dict[str, str]
+    shares: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def find_audio_files(audio_dir: str | os.PathLike) -> Found:

@@ -28,6 +28,7 @@ _FOREIGN_SHARE = 0.1
 # What is worth a note: samples at full scale, and the mean of a channel.
 _CLIPPED_SHARE = 0.001
 _OFFSET = 0.01
+_OFFSET_STRIDE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,13 @@ class AudioFile:
       name: unique, with forward slashes.
       path: where it lies.
       split: 'train' or 'validation' where the data set says so, or ''.
+      part: of a mixture, the data set that it is from, or ''.
     """
 
     name: str
     path: str
     split: str = ""
+    part: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,33 +196,33 @@ class _Summary:
         self.n_samples = self.n_limited = self._n_full = 0
         self._peak = 0.0
         self.digest = hashlib.sha256()
-        self._least = np.full(N_CHANNELS, np.inf)
-        self._greatest = np.full(N_CHANNELS, -np.inf)
-        self._sum = np.zeros(N_CHANNELS)
+        self._least, self._greatest = INT16_SCALE, -INT16_SCALE
+        self._offsets: list[np.ndarray] = []
 
     def add(self, samples: np.ndarray) -> np.ndarray:
         """Takes float32 [n, 2]. Returns it as int16."""
         rows = audio.to_int16(samples)
         if not len(rows):
             return rows
-        least, greatest = rows.min(axis=0), rows.max(axis=0)
-        if max(-int(least.min()), int(greatest.max())) >= INT16_SCALE - 1:
+        least, greatest = int(rows.min()), int(rows.max())
+        if max(-least, greatest) >= INT16_SCALE - 1:
             magnitudes = np.abs(samples)
             self._peak = max(self._peak, float(magnitudes.max()))
             self.n_limited += int((magnitudes > 1).sum())
             self._n_full += int((np.abs(rows.astype(np.int32)) >= INT16_SCALE - 1).sum())
         self.n_samples += len(rows)
         self.digest.update(rows.data)
-        self._least = np.minimum(self._least, least)
-        self._greatest = np.maximum(self._greatest, greatest)
-        self._sum += rows.sum(axis=0, dtype=np.int64)
+        self._least = min(self._least, least)
+        self._greatest = max(self._greatest, greatest)
+        # A part of them is enough for a note.
+        self._offsets.append(rows[::_OFFSET_STRIDE].mean(axis=0))
         return rows
 
     def require_usable(self, cut_short: str) -> None:
         """Raises _UnusableError if the samples are none, silent, or of another scale."""
         if not self.n_samples:
             raise _UnusableError(f"unreadable: {cut_short}" if cut_short else "empty: no samples")
-        if (self._greatest - self._least).max() < 2 * _SILENCE_PEAK * INT16_SCALE:
+        if self._greatest - self._least < 2 * _SILENCE_PEAK * INT16_SCALE:
             raise _UnusableError("silent: never above -60 dB of full scale, its mean set aside")
         share = self.n_limited / (N_CHANNELS * self.n_samples)
         if self._peak > _FOREIGN_PEAK and share > _FOREIGN_SHARE:
@@ -231,7 +234,7 @@ class _Summary:
         full_share = self._n_full / (N_CHANNELS * self.n_samples)
         if full_share > _CLIPPED_SHARE:
             found.append(f"clipped: {100 * full_share:.1f} % of it at full scale")
-        offset = np.abs(self._sum).max() / self.n_samples / INT16_SCALE
+        offset = np.abs(np.mean(self._offsets, axis=0)).max() / INT16_SCALE
         if offset > _OFFSET:
             found.append(f"offset: a mean of {offset:.2f} of full scale")
         return found

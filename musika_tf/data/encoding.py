@@ -60,7 +60,8 @@ def encode_shards(
         for source in shards.sources:
             waveform = shards.rows(source).astype(np.float32) / INT16_SCALE
             latents = codec.encode(waveform).astype(np.float16)
-            writer.add(source.name, latents, source.split, labels.at_latents(source, len(latents)))
+            own = labels.at_latents(source, len(latents))
+            writer.add(source.name, latents, source.split, own, source.weight)
             bar.update(source.n_rows)
 
 

@@ -64,6 +64,9 @@ class Positions:
         self._ends = np.cumsum(n_fitting)
         self._begins = self._ends - n_fitting
         self.n_positions = int(self._ends[-1])
+        self._weights = np.array([source.weight for source in sources])
+        is_even = (self._weights == 1).all()
+        self._weighted_ends = None if is_even else np.cumsum(n_fitting * self._weights)
 
     def locate(self, numbers: np.ndarray) -> list[Position]:
         """Source and row of each position number (0 to n_positions - 1)."""
@@ -71,3 +74,14 @@ class Positions:
         indices = np.searchsorted(self._ends, numbers, side="right")
         rows = numbers - self._begins[indices]
         return [(self._sources[i], int(row)) for i, row in zip(indices, rows, strict=True)]
+
+    def draw(self, rng: np.random.Generator, n_positions: int) -> list[Position]:
+        """Positions at random, with replacement; those of a source by its weight."""
+        if self._weighted_ends is None:
+            return self.locate(rng.integers(self.n_positions, size=n_positions))
+        places = rng.uniform(0, self._weighted_ends[-1], n_positions)
+        indices = np.searchsorted(self._weighted_ends, places, side="right")
+        # Rounding must lead neither before nor behind the positions of the source.
+        offsets = (self._weighted_ends[indices] - places) / self._weights[indices]
+        numbers = self._ends[indices] - 1 - offsets.astype(np.int64)
+        return self.locate(np.maximum(numbers, self._begins[indices]))

@@ -34,7 +34,7 @@ _END_NAME = "{} (end)"
 
 
 def prepare(
-    audio_dir: str | os.PathLike,
+    recordings: str | os.PathLike | Found,
     data_dir: str | os.PathLike,
     config: AudioConfig,
     *,
@@ -46,7 +46,7 @@ def prepare(
     annotators: Sequence[Annotator] = (),
     labels: Mapping[str, Labels] | None = None,
 ) -> Report:
-    """Writes all usable audio below a folder as one folder of waveform shards.
+    """Writes all usable audio below a folder, or of a data set, as one folder of waveform shards.
 
     Files are decoded in processes of their own and kept in the folder `data_dir`.decoded until the
     shards are complete, so that a run that was stopped goes on where it was; unchanged files of
@@ -54,14 +54,15 @@ def prepare(
     number of files, and the shards do not depend on `n_workers`. What annotators find is remembered
     in the folder `data_dir`.annotations, which may be deleted.
 
-    Whether a file is held out follows from its own relative path: it is if the hash of that path
-    lies in the first `validation_share` of all hashes. So files that are added later leave the
-    others in their split. Two exceptions make sure that both splits have something: the used file
-    of the lowest hash is always held out, and that of the highest hash always trained on. A single
-    used file is cut, and its end held out. Of files with the same audio the first by name is used.
+    Where no data set tells whether a file is held out, that follows from its own relative path: it
+    is if the hash of that path lies in the first `validation_share` of all hashes. So files that
+    are added later leave the others in their split. Two exceptions make sure that both splits have
+    something: if no file is held out, that of the lowest hash is, and if all are, that of the
+    highest is not. A single file is cut, and its end held out. Of files with the same audio the
+    first by name is used.
 
     Args:
-      audio_dir: folder to search, with its subfolders.
+      recordings: folder to search, with its subfolders; or what `recordings.find` or `mix` found.
       data_dir: shard folder to make; `report.csv` lies there too.
       config: gives the sample rate, and the length below which a file is too short.
       validation_share: share of the files to hold out, above 0 and at most 0.5; of few files it
@@ -81,7 +82,7 @@ def prepare(
     labels, workers = labels or {}, LocalWorkers(n_workers)
     if not 0 < validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must be above 0 and at most 0.5")
-    found = find_audio_files(audio_dir)
+    found = recordings if isinstance(recordings, Found) else find_audio_files(recordings)
     _require_labels(labels, annotators, [file.name for file in found.files])
     metadata = datasets.waveform_metadata(config)
     writer = ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite)
@@ -92,13 +93,14 @@ def prepare(
     )
     reports = _reports(found, contents, config, validation_share)
     report = Report(tuple(reports), found.others, n_remembered)
-    _require_used(report, audio_dir, strict, pathlib.Path(decoder.kept_dir, REPORT_NAME))
+    _require_used(report, strict, pathlib.Path(decoder.kept_dir, REPORT_NAME))
     waveforms = [Waveform(file.file, contents[file.file].rows) for file in report.used]
     task = AnnotationTask(tuple(annotators), config.sample_rate_hz, f"{base}.annotations")
     annotations = _annotate_all(waveforms, task, workers)
+    weights = _weights(found, report)
     with writer:
         for file in sorted(report.used, key=lambda file: hash_position(file.file)):
-            _write(writer, file, contents[file.file].rows, config)
+            _write(writer, file, contents[file.file].rows, config, weights.get(file.file, 1.0))
         lines = _add_labels(writer, report, annotators, annotations, labels)
         writer.add_text(REPORT_NAME, report.to_csv())
     shutil.rmtree(decoder.kept_dir, ignore_errors=True)
@@ -173,15 +175,19 @@ def _reports(
 
 def _splits(files: Sequence[AudioFile], validation_share: float) -> dict[str, str]:
     """The split of each file that is used."""
-    names = sorted((file.name for file in files), key=hash_position)
-    splits = {
-        name: "validation" if hash_position(name) < validation_share else "train" for name in names
-    }
-    if len(names) == 1:
-        splits[names[0]] = _BOTH_SPLITS
-    elif names:
-        splits |= {names[0]: "validation", names[-1]: "train"}
+    files = sorted(files, key=lambda file: hash_position(file.name))
+    splits = {file.name: file.split or _split(file.name, validation_share) for file in files}
+    free = [file.name for file in files if not file.split]
+    if len(files) == len(free) == 1:
+        return {free[0]: _BOTH_SPLITS}
+    for name, split in ((free[0], "validation"), (free[-1], "train")) if free else ():
+        if split not in splits.values():
+            splits[name] = split
     return splits
+
+
+def _split(name: str, validation_share: float) -> str:
+    return "validation" if hash_position(name) < validation_share else "train"
 
 
 def _train_n_samples(name: str, n_samples: int, split: str, config: AudioConfig) -> int:
@@ -208,17 +214,15 @@ def _end_n_samples(name: str, n_samples: int, config: AudioConfig) -> int:
     return n_held_out
 
 
-def _require_used(
-    report: Report, audio_dir: str | os.PathLike, strict: bool, report_path: pathlib.Path
-) -> None:
+def _require_used(report: Report, strict: bool, report_path: pathlib.Path) -> None:
     """Raises ValueError if no file, or where that is asked for not every file, can be used."""
     n_files, skipped = len(report.files), report.skipped
     if report.used and not (strict and skipped):
         return
     files_lib.write_text(report_path, report.to_csv())
-    how_many = f"strict: {len(skipped)} of the {n_files} audio files in {audio_dir} cannot"
+    how_many = f"strict: {len(skipped)} of the {n_files} audio files cannot"
     if not report.used:
-        how_many = f"none of the {n_files} audio files in {audio_dir} can"
+        how_many = f"none of the {n_files} audio files can"
     raise ValueError(
         f"{how_many} be used: {report.skipped_kinds} (such as {skipped[0].file}, "
         f"{skipped[0].skipped_because}); {report_path} names all"
@@ -235,10 +239,30 @@ def _annotate_all(
     return {waveform.name: found for waveform, found in zip(waveforms, results, strict=True)}
 
 
-def _write(writer: ShardWriter, file: FileReport, rows: StoredRows, config: AudioConfig) -> None:
+def _weights(found: Found, report: Report) -> dict[str, float]:
+    """Of a mixture, how often each file is drawn, so that the parts have their shares.
+
+    Raises:
+      ValueError: a part has nothing to train on.
+    """
+    parts = {file.name: file.part for file in found.files}
+    seconds = dict.fromkeys(found.shares, 0.0)
+    for file in report.used if seconds else ():
+        seconds[parts[file.file]] += file.train_seconds
+    empty = [part for part, n_seconds in seconds.items() if not n_seconds]
+    if empty:
+        raise ValueError(f"{empty[0]}, a part of the mixture, has no file to train on")
+    scale = sum(seconds.values()) / max(sum(found.shares.values()), 1e-9)
+    weights = {part: found.shares[part] * scale / seconds[part] for part in seconds}
+    return {name: weights[part] for name, part in parts.items() if part in weights}
+
+
+def _write(
+    writer: ShardWriter, file: FileReport, rows: StoredRows, config: AudioConfig, weight: float
+) -> None:
     """Writes one file, or its two parts."""
     if file.split != _BOTH_SPLITS:
-        writer.add(file.file, rows, file.split)
+        writer.add(file.file, rows, file.split, weight=weight)
         return
     begin, end = rows.cut(_train_n_samples(file.file, rows.n_rows, file.split, config))
     writer.add(file.file, begin, "train")

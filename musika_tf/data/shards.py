@@ -114,15 +114,14 @@ class Shards:
     def random_positions(
         self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
     ) -> list[Position]:
-        """Draws positions of crops with replacement, every one of the split equally likely.
+        """Draws positions of crops with replacement, all of the split by their sources' weights.
 
         A crop lies inside one source; sources shorter than a crop are left out.
 
         Raises:
           ValueError: no source of the split is long enough.
         """
-        table = self._positions(crop_n_rows, split)
-        return table.locate(rng.integers(table.n_positions, size=n_crops))
+        return self._positions(crop_n_rows, split).draw(rng, n_crops)
 
     def fixed_positions(
         self, n_crops: int, crop_n_rows: int, split: str = "validation"

@@ -6,6 +6,12 @@ Every readable file becomes 16-bit stereo at --sample_rate_hz. What was used, wh
 why is printed at the end and kept in DATA_DIR/report.csv. A run that was stopped goes on when it is
 started again; DATA_DIR.decoded holds what it had done.
 
+    musika-prepare --dataset=maestro --root=~/maestro-v3.0.0 --data_dir=data/maestro
+    musika-prepare --dataset=maestro --root=~/maestro-v3.0.0 --share=3 \\
+        --dataset=libritts --root=~/LibriTTS --share=1 --data_dir=data/mixed
+
+Known data sets pick files and splits by their own metadata; several are mixed.
+
     musika-prepare ... --annotate=note_density,tempo --labels=brightness=my_labels.csv
 
 What can condition a GAN lies beside the shards in labels-NAME.csv, a table of times and values.
@@ -34,7 +40,7 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     _share_machine(FLAGS.n_workers)
     report = preparation.prepare(
-        FLAGS.audio_dir,
+        prepare_flags.recordings(),
         FLAGS.data_dir,
         audio_flags.config(),
         validation_share=FLAGS.validation_share,
