@@ -18,6 +18,7 @@ from musika_tf.config import AudioConfig
 from musika_tf.data import preparation
 from musika_tf.data.audio_folder import find_audio_files
 from musika_tf.data.shards import Shards
+from musika_tf.data.workers import LocalWorkers
 
 CONFIG = AudioConfig()
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -82,7 +83,7 @@ def test_every_file_is_used_or_named_with_its_reason(audio_dir, tmp_path):
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_sources_hold_the_audio(audio_dir, tmp_path, n_workers):
-    preparation.prepare(audio_dir, tmp_path / "data", CONFIG, n_workers=n_workers)
+    preparation.prepare(audio_dir, tmp_path / "data", CONFIG, workers=LocalWorkers(n_workers))
     shards = Shards.open(tmp_path / "data")
     assert (shards.n_channels, shards.dtype) == (2, np.int16)
     assert {source.name for source in shards.sources} == USED
@@ -122,7 +123,11 @@ def test_the_split_follows_from_the_names(audio_dir, tmp_path):
     splits = []
     for name, n_workers in (("one", 1), ("two", 2)):
         preparation.prepare(
-            audio_dir, tmp_path / name, CONFIG, validation_share=0.3, n_workers=n_workers
+            audio_dir,
+            tmp_path / name,
+            CONFIG,
+            validation_share=0.3,
+            workers=LocalWorkers(n_workers),
         )
         splits.append(Shards.open(tmp_path / name).sources)
     assert splits[0] == splits[1]

@@ -15,6 +15,7 @@ from musika_tf.conditioning.labels import Labels
 from musika_tf.config import AudioConfig
 from musika_tf.data import preparation
 from musika_tf.data.shards import Shards
+from musika_tf.data.workers import LocalWorkers
 
 CONFIG = AudioConfig()
 PIANO = pathlib.Path(__file__).parent / "data" / "piano"
@@ -69,7 +70,7 @@ def peaks(tmp_path):
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_used_files_are_annotated(peaks, few, tmp_path, n_workers):
     report = preparation.prepare(
-        few, tmp_path / "data", CONFIG, n_workers=n_workers, annotators=[peaks]
+        few, tmp_path / "data", CONFIG, workers=LocalWorkers(n_workers), annotators=[peaks]
     )
     labels = Labels.read(tmp_path / "data" / "labels-peak.csv")
     assert labels.files == ["0.wav", "1.wav", "2.wav"]

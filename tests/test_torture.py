@@ -20,6 +20,7 @@ from musika_tf.data.audio_folder import find_audio_files
 from musika_tf.data.decoding import AudioFile, Decoder
 from musika_tf.data.preparation_report import printable
 from musika_tf.data.shards import Shards
+from musika_tf.data.workers import LocalWorkers
 
 CONFIG = AudioConfig()
 
@@ -29,7 +30,7 @@ def prepared(tmp_path_factory):
     """The report on all kinds, and the shards."""
     folder = tmp_path_factory.mktemp("torture")
     torture.make(folder / "audio")
-    report = preparation.prepare(folder / "audio", folder / "data", CONFIG, n_workers=2)
+    report = preparation.prepare(folder / "audio", folder / "data", CONFIG, workers=LocalWorkers(2))
     return report, folder / "data"
 
 

@@ -24,13 +24,15 @@ from musika_tf.data.earlier_shards import REPORT_NAME, EarlierShards
 from musika_tf.data.preparation_report import FileReport, Report
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.stored_rows import StoredRows
-from musika_tf.data.workers import LocalWorkers
+from musika_tf.data.workers import LocalWorkers, Workers
 
 # Share of its length that a single file gives for validation.
 _SINGLE_FILE_SHARE = 0.1
 # Split of a single file, and what its second part is called.
 _BOTH_SPLITS = "train+validation"
 _END_NAME = "{} (end)"
+
+ONE_WORKER = LocalWorkers()
 
 
 def prepare(
@@ -39,7 +41,7 @@ def prepare(
     config: AudioConfig,
     *,
     validation_share: float = 0.05,
-    n_workers: int = 1,
+    workers: Workers = ONE_WORKER,
     overwrite: bool = False,
     strict: bool = False,
     stuck_after_seconds: int = 60,
@@ -51,7 +53,7 @@ def prepare(
     Files are decoded in processes of their own and kept in the folder `data_dir`.decoded until the
     shards are complete, so that a run that was stopped goes on where it was; unchanged files of
     earlier shards in `data_dir` are copied from there. Memory does not grow with the length or
-    number of files, and the shards do not depend on `n_workers`. What annotators find is remembered
+    number of files, and the shards do not depend on `workers`. What annotators find is remembered
     in the folder `data_dir`.annotations, which may be deleted.
 
     Where no data set tells whether a file is held out, that follows from its own relative path: it
@@ -67,7 +69,7 @@ def prepare(
       config: gives the sample rate, and the length below which a file is too short.
       validation_share: share of the files to hold out, above 0 and at most 0.5; of few files it
         can be more or less.
-      n_workers: processes that read.
+      workers: processes that read, of this machine or of several.
       overwrite: replace earlier shards in `data_dir`.
       strict: do not skip files, but fail.
       stuck_after_seconds: a decoder that gives nothing for so long is stopped; 0: none is.
@@ -79,7 +81,7 @@ def prepare(
       ValueError: no audio file, none usable, one not usable and `strict`, a bad share, something
         lies in `data_dir` already, or labels that do not belong to these files.
     """
-    labels, workers = labels or {}, LocalWorkers(n_workers)
+    labels = labels or {}
     if not 0 < validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must be above 0 and at most 0.5")
     found = recordings if isinstance(recordings, Found) else find_audio_files(recordings)
@@ -118,7 +120,7 @@ def _decode_all(
     decoder: Decoder,
     earlier: EarlierShards,
     config: AudioConfig,
-    workers: LocalWorkers,
+    workers: Workers,
 ) -> tuple[dict[str, Content], int]:
     """Contents by file name; and of how many of them an earlier run knew."""
     contents, unknown = {}, []
@@ -230,7 +232,7 @@ def _require_used(report: Report, strict: bool, report_path: pathlib.Path) -> No
 
 
 def _annotate_all(
-    waveforms: Sequence[Waveform], task: AnnotationTask, workers: LocalWorkers
+    waveforms: Sequence[Waveform], task: AnnotationTask, workers: Workers
 ) -> dict[str, dict[str, Annotation]]:
     """Annotations by file and signal."""
     if not task.annotators:

@@ -40,6 +40,13 @@ class Task(Protocol):
         """The result for an item that made the process hang or crash."""
 
 
+class Workers(Protocol):
+    """Those who do a task for many items."""
+
+    def map(self, task: Task, items: Sequence[Any], doing: str) -> Iterator[Any]:
+        """Results in the order of the items; `doing` says to people what is being done."""
+
+
 class Worker:
     """A process that does a task for one item after the other, and is replaced when it dies."""
 
@@ -123,6 +130,13 @@ def _serve(pipe: multiprocessing.connection.Connection, task: Task) -> None:
             pipe.send(result)
 
 
+class NoWorkers:
+    """This process itself, for tasks that take all of the machine."""
+
+    def map(self, task: Task, items: Sequence[Any], doing: str) -> Iterator[Any]:
+        yield from map(task, tqdm.tqdm(items, desc=doing, unit="file"))
+
+
 @dataclasses.dataclass(frozen=True)
 class LocalWorkers:
     """Worker processes of this machine.
@@ -134,7 +148,6 @@ class LocalWorkers:
     n_workers: int = 1
 
     def map(self, task: Task, items: Sequence[Any], doing: str) -> Iterator[Any]:
-        """Results in the order of the items, with a progress bar that says what is being done."""
         workers, own = [], threading.local()
 
         def work(item: Any) -> Any:

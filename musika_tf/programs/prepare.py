@@ -29,7 +29,9 @@ from flags import prepare as prepare_flags
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
+from flags import workers as worker_flags
 from musika_tf.data import preparation
+from musika_tf.data.workers import LocalWorkers
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> None:
         FLAGS.data_dir,
         audio_flags.config(),
         validation_share=FLAGS.validation_share,
-        n_workers=FLAGS.n_workers,
+        workers=worker_flags.workers(LocalWorkers(FLAGS.n_workers)),
         overwrite=FLAGS.overwrite,
         strict=FLAGS.strict,
         stuck_after_seconds=FLAGS.stuck_after_seconds,
