@@ -177,12 +177,11 @@ def _rates(config: Config, along_time: list[keras.KerasTensor]) -> list[_Rate]:
     centre.
     """
     gan, rates = config.gan, []
+    modulation = keras.layers.Concatenate(name=f"steps{gan.seq_len}_modulation")(along_time)
     for halving in range(len(gan.generator_widths)):
         name = f"steps{gan.seq_len >> halving}"
         if halving:
             modulation = keras.layers.AveragePooling1D(2, name=f"{name}_modulation")(modulation)
-        else:
-            modulation = keras.layers.Concatenate(name=f"{name}_modulation")(along_time)
         rates.append(_Rate(name, modulation, gan.context_n_steps >> halving))
     return rates[::-1]
 
@@ -231,7 +230,7 @@ def _output(config: Config, x, finest: _Rate):
         return _modulated_conv(config, x, finest, 0, depth, "output", dtype="float32")
     is_excited = len(config.gan.generator_widths) > _EXCITATION_N_STAGES
     # What the features' mean square is at first makes an output of about unit variance.
-    gain = 1.0 / (_GATED_MEAN_SQUARE / (4.0 if is_excited else 1.0))
+    gain = (4.0 if is_excited else 1.0) / _GATED_MEAN_SQUARE
     convolution = keras.layers.Conv1D(
         depth,
         3,
