@@ -144,8 +144,11 @@ class Player:
         if not controls and not self.config.conditioning.signals:
             return itertools.repeat(None)
         shape = [_N_PATCHES, self.config.gan.seq_len, -1]
-        blocks = controls_lib.blocks(controls, self.config, seed, shape[0] * shape[1])
-        return (tf.reshape(tf.constant(block), shape) for block in blocks)
+        n_steps = shape[0] * shape[1]
+        return (
+            tf.reshape(controls_lib.values(controls, self.config, seed, start, n_steps), shape)
+            for start in itertools.count(step=n_steps)
+        )
 
 
 @tf.function(reduce_retracing=True)
