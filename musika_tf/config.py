@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from musika_tf import sections
-from musika_tf.signals import Signal
+from musika_tf.signals import BEATS, TEMPO_SIGNAL, Signal
 
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
@@ -171,12 +171,13 @@ class GanConfig:
                 )
 
 
-# The signals of the paper: what labels them is part of this project.
+# What labels these is part of this project: the signals of the paper, and musical time.
 KNOWN_SIGNALS = {
     signal.name: signal
     for signal in (
         Signal("note_density", "share of the densest", 0.0, 1.0, "step"),
         Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece"),
+        Signal(BEATS, "beats", 0.0, 4.0, BEATS),
     )
 }
 
@@ -194,6 +195,12 @@ class ConditioningConfig:
         _require_positive(self, "max_onsets_per_second")
         if len(set(self.names)) != self.n_signals:
             raise ValueError(f"signals {', '.join(self.names)}: each name may stand there once")
+        asked = [signal.name for signal in self.asked]
+        if len(set(asked)) != len(asked):
+            raise ValueError(
+                f"signals {', '.join(self.names)}: {BEATS} has a tempo, so {TEMPO_SIGNAL.name} may "
+                "not stand beside it"
+            )
 
     @property
     def n_signals(self) -> int:
@@ -204,6 +211,16 @@ class ConditioningConfig:
     def names(self) -> tuple[str, ...]:
         """Of the signals, in their order."""
         return tuple(signal.name for signal in self.signals)
+
+    @property
+    def n_features(self) -> int:
+        """Numbers a step that networks see of the signals."""
+        return sum(signal.n_features for signal in self.signals)
+
+    @property
+    def asked(self) -> tuple[Signal, ...]:
+        """What people give for each signal: `Signal.asked`."""
+        return tuple(signal.asked for signal in self.signals)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_stream_is_the_waveform_of_one_call(model, loaded):
     chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
     seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
     gan = model.config.gan
-    conditioning = next(controls_lib.blocks(controls, model.config, (7, 0), 4 * gan.seq_len))
+    conditioning = controls_lib.values(controls, model.config, (7, 0), 0, 4 * gan.seq_len)
     waveform = loaded.signatures["serving_default"](
         anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
         style=coordinates.draw_style(seed, gan.style_depth, truncation),

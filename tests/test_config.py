@@ -8,6 +8,7 @@ import json
 import pytest
 
 from musika_tf.config import (
+    KNOWN_SIGNALS,
     AudioConfig,
     AutoencoderConfig,
     ConditioningConfig,
@@ -60,6 +61,11 @@ def test_windows_of_the_losses():
         (TrainingConfig, {"r1_weight": -1.0}, "r1_weight=-1.0 must not be negative"),
         (ConditioningConfig, {"max_onsets_per_second": 0.0}, "max_onsets_per_second=0.0 must be"),
         (ConditioningConfig, {"signals": (TEMPO, TEMPO)}, "tempo_bpm, tempo_bpm: each name may"),
+        (
+            ConditioningConfig,
+            {"signals": (TEMPO, KNOWN_SIGNALS["beats"])},
+            "beats has a tempo, so tempo_bpm may not stand beside it",
+        ),
     ],
 )
 def test_values_are_checked(section, changes, message):
@@ -77,7 +83,14 @@ def test_values_are_checked(section, changes, message):
         ({"minimum": 200.0}, "tempo_bpm ranges from 200.0 to 200.0: the minimum must be below"),
         ({"maximum": float("nan")}, "from 60.0 to nan"),
         ({"maximum": float("inf")}, "both must be finite"),
-        ({"rate": "bar"}, "rate 'bar' of tempo_bpm must be step or piece"),
+        ({"rate": "bar"}, "rate 'bar' of tempo_bpm must be step or piece or beats"),
+        ({"rate": "beats"}, "tempo_bpm has the rate beats: the signal beats, and no other"),
+        ({"name": "beats"}, "beats has the rate piece: the signal beats"),
+        ({"name": "beats", "rate": "beats"}, "beats goes from 60 to 200; it must go from 0 to a"),
+        (
+            {"name": "beats", "rate": "beats", "minimum": 0.0, "maximum": 3.5},
+            "beats goes from 0 to 3.5; it must go from 0 to a whole number",
+        ),
     ],
 )
 def test_signals_are_checked(changes, message):
@@ -89,6 +102,9 @@ def test_conditioning_in_words():
     conditioning = ConditioningConfig((TEMPO, ENERGY))
     assert (conditioning.n_signals, conditioning.names) == (2, ("tempo_bpm", "energy"))
     assert ConditioningConfig().n_signals == 0
+    clocked = ConditioningConfig((ENERGY, KNOWN_SIGNALS["beats"]))
+    assert (conditioning.n_features, clocked.n_signals, clocked.n_features) == (2, 2, 7)
+    assert [signal.name for signal in clocked.asked] == ["energy", "tempo_bpm"]
     assert TEMPO.range_text == "60 to 200 (beats per minute)"
     assert str(ENERGY) == "energy:share:0.1:1:step"
 

@@ -156,6 +156,9 @@ def test_known_signals_and_their_ranges(parse_flags):
         Signal("tempo_bpm", "beats per minute", 110, 170, "piece"),
     )
     assert signals(parse_flags("--conditioning=tempo_bpm")) == (KNOWN_SIGNALS["tempo_bpm"],)
+    assert signals(parse_flags("--conditioning=beats:0:3")) == (
+        Signal("beats", "beats", 0, 3, "beats"),
+    )
 
 
 def test_signals_of_ones_own(parse_flags):
@@ -166,11 +169,11 @@ def test_signals_of_ones_own(parse_flags):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loudness", "'loudness' is no signal: write note_density or tempo_bpm, one of them with"),
+        ("loudness", "'loudness' is no signal: write note_density or tempo_bpm or beats, one"),
         ("tempo_bpm:110", "'tempo_bpm:110' is no signal"),
         ("tempo_bpm:fast:170", "could not convert string to float: 'fast'"),
         ("tempo_bpm:170:110", "tempo_bpm ranges from 170.0 to 110.0: the minimum must be below"),
-        ("a:share:0:1:bar", "'a:share:0:1:bar': rate 'bar' of a must be step or piece"),
+        ("a:share:0:1:bar", "'a:share:0:1:bar': rate 'bar' of a must be step or piece or beats"),
         ("A:share:0:1:step", "signal name 'A' must be small letters"),
         ("a::0:1:step", "unit '' of a must be a word"),
     ],

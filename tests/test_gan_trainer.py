@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from musika_tf import generation
 from musika_tf.conditioning import controls as controls_lib
+from musika_tf.conditioning.timeline import centres_seconds
 from musika_tf.config import (
     KNOWN_SIGNALS,
     AutoencoderConfig,
@@ -458,7 +459,7 @@ def test_validation_tells_whether_the_conditioning_counts(conditional):
 @pytest.mark.parametrize("piece", [0, 1])
 def test_conditional_samples_have_the_conditioning_that_is_held_out(conditional, piece):
     conditioning = _conditioning(8, seed=1)[4 * piece]
-    times = controls_lib.centres_seconds(CONDITIONAL, 0, 32)
+    times = centres_seconds(CONDITIONAL, 0, 32)
     controls = [
         controls_lib.Curve(tuple(times), tuple(conditioning[:, 0].tolist())),
         controls_lib.Constant(float(conditioning[0, 1])),

@@ -188,7 +188,7 @@ def _walks_table(result: Result) -> str:
 
 def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
     """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
-    names, metadata = player.config.conditioning.names, player.metadata
+    names, metadata = [s.name for s in player.config.conditioning.asked], player.metadata
     model = {
         "name": "/".join(player.path.resolve().parts[-2:]),
         "created_utc": metadata["created_utc"],

@@ -207,7 +207,7 @@ def _draw_arguments(
     config: Config, request: Request, indices: Sequence[int], seconds: float
 ) -> tuple[tf.Tensor | None, ...]:
     """Arguments of `Synthesizer.generate` for pieces, a row each."""
-    middles = [signal.middle for signal in config.conditioning.signals]
+    middles = [signal.middle for signal in config.conditioning.asked]
     n_pieces = len(indices)
     return (
         tf.constant([[request.seed, index] for index in indices]),

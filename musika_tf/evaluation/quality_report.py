@@ -204,9 +204,9 @@ def numbers(
         },
         "data": pathlib.Path(data_dir).resolve().name,
     }
-    signals = system.config.conditioning.signals
+    asked = system.config.conditioning.asked
     return {
         **report_files.numbers(about, system.request),
-        "conditioning": {signal.name: signal.middle for signal in signals},
+        "conditioning": {signal.name: signal.middle for signal in asked},
         **dataclasses.asdict(result),
     }

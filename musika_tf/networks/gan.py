@@ -158,7 +158,7 @@ def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
     convolutions see 65 steps: 12 s of piano, 6 s of techno.
 
     Returns:
-      Model of `latents` [B, T, stereo_latent_depth], T static, giving float32 [B, T, n_signals].
+      Model of `latents` [B, T, stereo_latent_depth], T static, giving float32 [B, T, n_features].
     """
     latents = keras.Input((2 * config.gan.seq_len, config.stereo_latent_depth), name="latents")
     width = max(1, config.gan.latent_discriminator_widths[0])
@@ -168,7 +168,7 @@ def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
         x = keras.layers.Add(name=f"dilated{dilation}_sum")([x, y])
     # Estimates are zero at first: the generator hears of nothing that was not learnt.
     estimate = keras.layers.Conv1D(
-        config.conditioning.n_signals,
+        config.conditioning.n_features,
         1,
         kernel_initializer="zeros",
         dtype="float32",

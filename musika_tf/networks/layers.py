@@ -196,11 +196,11 @@ class ModelUnits(keras.layers.Layer):
         self.signals = tuple(signals)
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
-        """[B, T, C] in user units → [B, T, C]."""
+        """[B, T, C] in user units → [B, T, n_features]."""
         return to_model_units(values, self.signals)
 
     def compute_output_shape(self, input_shape):
-        return input_shape
+        return (*input_shape[:-1], sum(signal.n_features for signal in self.signals))
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:

@@ -19,7 +19,7 @@ def gan(
       outputs: `fake` and logits of both; of a conditional system also `fake_of_others` and
         `mismatched_logits`, with the conditioning of one example given to another, and estimates
         of the conditioning of both.
-      wanted: conditioning in model units, [n, 2·seq_len, n_signals]; None: unconditional.
+      wanted: conditioning in model units, [n, 2·seq_len, n_features]; None: unconditional.
 
     Returns:
       held_out/frechet: Fréchet distance of the latents' means and covariances, a time step a draw;
