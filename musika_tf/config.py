@@ -20,6 +20,13 @@ N_CHANNELS = 2
 # A 16-bit sample k stands for k / 32768, from -1 to just below 1.
 INT16_SCALE = 32_768
 
+# What a generator's features are normalised over: all channels of a step, or all steps of a patch.
+NORMALISATIONS = ("step", "patch")
+
+# Steps of the coarsest rate that the generator reads on each side of its window: what two
+# convolutions of 3 at each rate and one more at the end reach, see `networks/gan.py`.
+_CONTEXT_N_COARSEST = 4
+
 # Number formats in which networks can be trained.
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -149,15 +156,26 @@ class GanConfig:
     anchor_depth: int = 64
     # Dimension of the style vector shared by a whole piece.
     style_depth: int = 64
-    # Latents that one call of the generator makes: a patch.
+    # Half the latents between two anchors, and of a training example: a patch.
     seq_len: int = 64
+    # "step": over the channels of each step, so that all patches are windows on one computation;
+    # "patch": over the steps of a patch, each made on its own, as in the paper.
+    normalisation: str = "step"
     # Generator channels at each resolution: coarsest first, doubled in rate up to seq_len.
     generator_widths: tuple[int, ...] = (448, 448, 448, 384, 384)
     # Discriminator channels: full rate first, each next one at half the rate.
     latent_discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
+    # Whether the discriminator has a logit that sees all steps beside those that see a part.
+    dense_logit: bool = True
 
     def __post_init__(self):
-        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(
+                f"normalisation={self.normalisation!r} must be {' or '.join(NORMALISATIONS)}"
+            )
+        choices = ("normalisation", "dense_logit")
+        names = (field.name for field in dataclasses.fields(self))
+        _require_positive(self, *(name for name in names if name not in choices))
         for name, length in (
             ("generator_widths", self.seq_len),
             ("latent_discriminator_widths", 2 * self.seq_len),
@@ -169,6 +187,18 @@ class GanConfig:
                     f"{halvings} times: not to a whole number of at least 2; use fewer widths "
                     "or a longer seq_len"
                 )
+
+    @property
+    def coarsest_n_steps(self) -> int:
+        """The generator's windows start at multiples of this, and are multiples of it long."""
+        if self.normalisation == "patch":
+            return self.seq_len
+        return 2 ** (len(self.generator_widths) - 1)
+
+    @property
+    def context_n_steps(self) -> int:
+        """Steps beyond its window that the generator reads on each side: at most 2·seq_len."""
+        return 0 if self.normalisation == "patch" else _CONTEXT_N_COARSEST * self.coarsest_n_steps
 
 
 # What labels these is part of this project: the signals of the paper, and musical time.
@@ -206,6 +236,11 @@ class ConditioningConfig:
     def n_signals(self) -> int:
         """0 for an unconditional system."""
         return len(self.signals)
+
+    @property
+    def n_features(self) -> int:
+        """Columns in model units: sine and cosine of bar, beat and half a beat, or the number."""
+        return sum(6 if signal.rate == "beats" else 1 for signal in self.signals)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -249,8 +284,12 @@ class TrainingConfig:
     adversarial_start_share: float = 0.6
     # Steps from one that trains and heeds the discriminator to the next.
     adversarial_period: int = 2
-    # Weight of the R1 gradient penalty of the latent GAN.
-    r1_weight: float = 1.0
+    # γ of the R1 gradient penalty ½·γ·E‖∇D̄‖² of the latent GAN, D̄ the mean logit.
+    r1_gamma: float = 1280.0
+    # Steps from one with the penalty to the next; it counts so many times as much there.
+    r1_period: int = 4
+    # Share of γ to which it may fall while the discriminator is unsure; 1 keeps it constant.
+    r1_gamma_least_share: float = 0.05
     # Weight of the distance between a generator's conditioning and what the estimator reads in its
     # latents.
     conditioning_weight: float = 4.0
@@ -263,13 +302,14 @@ class TrainingConfig:
 
     def __post_init__(self):
         n_steps = ("level1_n_steps", "level2_n_steps", "gan_n_steps")
-        _require_positive(self, "batch_size", *n_steps, "learning_rate", "adversarial_period")
-        shares = ("final_learning_rate_share", "adversarial_start_share")
+        _require_positive(self, "batch_size", *n_steps, "learning_rate")
+        _require_positive(self, "adversarial_period", "r1_period")
+        shares = ("final_learning_rate_share", "adversarial_start_share", "r1_gamma_least_share")
         _require(self, "be 0 to 1", lambda value: 0 <= value <= 1, *shares)
         decays = ("adam_beta_1", "average_decay")
         _require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
-        terms = ("reconstruction", "multi_scale", "r1", "conditioning")
-        at_least_0 = (*(f"{term}_weight" for term in terms), "seed")
+        terms = ("reconstruction", "multi_scale", "conditioning")
+        at_least_0 = (*(f"{term}_weight" for term in terms), "r1_gamma", "seed")
         _require(self, "not be negative", lambda value: value >= 0, *at_least_0)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
