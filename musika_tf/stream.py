@@ -70,6 +70,7 @@ class Stream(Iterator[np.ndarray]):
         self._excerpt = max(0, first // excerpt_n_samples - 1)
         self._n_dropped = first - self._excerpt * excerpt_n_samples
         self._n_left = math.inf if n_samples is None else n_samples
+        self._excerpts_per_anchor = 2 * config.gan.seq_len // config.excerpt_n_latents
         self._chunk_n_excerpts = 1
         self._max_n_excerpts = self._most_excerpts(max_chunk_seconds)
         # There was no other course before the first.
@@ -82,14 +83,14 @@ class Stream(Iterator[np.ndarray]):
         audio = self._config.audio
         seconds = audio.excerpt_n_samples / audio.sample_rate_hz
         if max_chunk_seconds is None:
-            return self._config.excerpts_per_anchor
+            return self._excerpts_per_anchor
         # Written so that NaN does not pass.
         if not seconds <= max_chunk_seconds:
             raise ValueError(
                 f"max_chunk_seconds={max_chunk_seconds} must be at least {seconds:.3f}: an excerpt "
                 "is decoded as a whole"
             )
-        return int(min(max_chunk_seconds / seconds, self._config.excerpts_per_anchor))
+        return int(min(max_chunk_seconds / seconds, self._excerpts_per_anchor))
 
     def steer(
         self,
@@ -139,7 +140,7 @@ class Stream(Iterator[np.ndarray]):
     def _next_n_excerpts(self) -> int:
         """A single one first, so that there is something to hear; then twice as many every time,
         up to the next anchor; from there from anchor to anchor."""
-        size, per_anchor = self._chunk_n_excerpts, self._config.excerpts_per_anchor
+        size, per_anchor = self._chunk_n_excerpts, self._excerpts_per_anchor
         left = per_anchor - self._next_excerpt % per_anchor
         self._chunk_n_excerpts = min(2 * size, per_anchor)
         size = min(left if left < 2 * size else size, self._max_n_excerpts)

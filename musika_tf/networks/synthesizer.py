@@ -88,25 +88,7 @@ class Synthesizer:
         Returns:
           float32 [B, n, stereo_latent_depth] in (-1, 1).
         """
-        inputs = {"coordinates": coordinates_, "style": style, "start": start}
-        if conditioning is not None:
-            inputs["conditioning"] = conditioning
-        if self.config.gan.normalisation == "patch":
-            return self._latents_of_patches(inputs)
-        return self.generator(inputs)
-
-    def _latents_of_patches(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Of a generator that makes each patch on its own: all of them in one batch."""
-        seq_len = self.config.gan.seq_len
-        batch_size, n_steps = tf.unstack(tf.shape(inputs["coordinates"])[:2])
-        patches = {
-            name: tf.reshape(along_time, [-1, seq_len, along_time.shape[-1]])
-            for name, along_time in inputs.items()
-            if name != "start"
-        }
-        patches["start"] = tf.repeat(inputs["start"], n_steps // seq_len)
-        depth = self.config.stereo_latent_depth
-        return tf.reshape(self.generator(patches), [batch_size, n_steps, depth])
+        return gan.latents(self.config, self.generator, coordinates_, style, conditioning, start)
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → their part of the waveform.
