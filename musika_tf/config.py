@@ -373,6 +373,11 @@ class Config:
         return self.audio.excerpt_n_frames // self.level2_ratio
 
     @property
+    def window_n_latents(self) -> int:
+        """Windows that generator and decoder make as a whole are multiples of it."""
+        return math.lcm(self.gan.coarsest_n_steps, self.excerpt_n_latents)
+
+    @property
     def stereo_latent_depth(self) -> int:
         """Channels of the latents that the generator makes: left's, then right's."""
         return N_CHANNELS * self.autoencoder.level2_latent_depth

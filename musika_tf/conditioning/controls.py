@@ -115,14 +115,17 @@ class Curve(Lines):
 
 @dataclasses.dataclass(frozen=True)
 class Beats(Control):
-    """Positions in beats: the integral of a tempo in beats per minute, 0 where the piece begins."""
+    """Positions in beats: the integral of a tempo in beats per minute over the piece."""
 
     tempo: Lines
+    # Where it stands when the piece begins.
+    at_beginning: float = 0.0
 
     def values(self, config: Config, seed: Sequence[int], start: int, n_steps: int) -> np.ndarray:
         """The integral up to the centres of the steps; negative before the piece."""
         times = timeline.centres_seconds(config, start, n_steps)
-        return timeline.area(times, *self.tempo.points(config, seed, start + n_steps)) / 60.0
+        counted = timeline.area(times, *self.tempo.points(config, seed, start + n_steps)) / 60.0
+        return self.at_beginning + counted
 
 
 def values(
@@ -143,15 +146,42 @@ def values(
     Raises:
       ValueError: another number of controls than signals.
     """
-    signals = config.conditioning.signals
-    if len(controls) != len(signals):
-        names = ", ".join(config.conditioning.names) or "none"
-        raise ValueError(f"{len(controls)} controls for the signals of the model: {names}")
+    _require_one_a_signal(controls, config)
     columns = [
         control.values(config, [*seed, number], start, n_steps)
         for number, control in enumerate(controls)
     ]
-    return limited(np.stack(columns, axis=-1), signals)
+    return limited(np.stack(columns, axis=-1), config.conditioning.signals)
+
+
+def going_on(
+    before: Sequence[Control],
+    after: Sequence[Control],
+    config: Config,
+    seed: Sequence[int],
+    step: int,
+) -> tuple[Control, ...]:
+    """The controls `after`, for a piece that followed `before` up to a latent step.
+
+    Whatever the tempo was and becomes: the clock says at that step what it would have said.
+
+    Raises:
+      ValueError: another number of controls than signals.
+    """
+    _require_one_a_signal(after, config)
+    found = list(after)
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if isinstance(new, Beats):
+            here = [c.values(config, [*seed, number], step, 1).item() for c in (old, new)]
+            at_beginning = new.at_beginning + here[0] - here[1]
+            found[number] = dataclasses.replace(new, at_beginning=at_beginning)
+    return tuple(found)
+
+
+def _require_one_a_signal(controls: Sequence[Control], config: Config) -> None:
+    if len(controls) != config.conditioning.n_signals:
+        names = ", ".join(config.conditioning.names) or "none"
+        raise ValueError(f"{len(controls)} controls for the signals of the model: {names}")
 
 
 def of_signal(signal: Signal, asked: Lines) -> Control:

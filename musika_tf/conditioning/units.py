@@ -29,6 +29,8 @@ def to_model_units(values: Any, signals: Sequence[Signal]) -> Any:
     for column, signal in enumerate(signals):
         value = values[..., column]
         if signal.is_clock:
+            # Of many beats a network's float32 would see no phase.
+            value = value % signal.maximum
             turns = (value * (2.0 * math.pi * pace) for pace in (1.0 / signal.maximum, 1.0, 2.0))
             features += [wave(angle) for angle in turns for wave in (maths.sin, maths.cos)]
         else:

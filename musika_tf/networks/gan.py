@@ -73,7 +73,7 @@ def build_generator(config: Config, name: str = "generator") -> keras.Model:
       [B, n, stereo_latent_depth] in (-1, 1): left's channels, then right's.
       Normalised over steps: n is a multiple of coarsest_n_steps, so is `start`, and T = n +
       2·context_n_steps: the context before and after comes with the window.
-      Normalised over patches: T = n = seq_len; of the style the first step counts, and `start`
+      Normalised over patches: T = n = seq_len; of the style the last step counts, and `start`
       does not.
     """
     gan = config.gan
@@ -150,7 +150,7 @@ def _generator_inputs(
     start = keras.Input((), dtype="int32", name="start")
     inputs = [coordinates, style, *conditioning, start]
     if is_patch:
-        style = keras.layers.RepeatVector(n_steps, name="style_along_time")(style[:, 0])
+        style = keras.layers.RepeatVector(n_steps, name="style_along_time")(style[:, -1])
         return inputs, [coordinates, *in_model_units, style]
     position = layers.PositionFeatures(gan.seq_len, gan.context_n_steps, name="position")
     return inputs, [coordinates, *in_model_units, style, position(start, coordinates)]
