@@ -238,11 +238,6 @@ class ConditioningConfig:
         return len(self.signals)
 
     @property
-    def n_features(self) -> int:
-        """Columns in model units: sine and cosine of bar, beat and half a beat, or the number."""
-        return sum(6 if signal.rate == "beats" else 1 for signal in self.signals)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Of the signals, in their order."""
         return tuple(signal.name for signal in self.signals)
