@@ -67,9 +67,9 @@ CONDITIONING = flags.DEFINE(
     _SignalsParser(),
     "conditioning",
     ConditioningConfig.signals,
-    "What conditions the generator along time: note_density, tempo_bpm, beats, one of them with its "
-    "range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece; "
-    "several are separated by commas; none makes an unconditional system.",
+    "What conditions the generator along time: note_density, tempo_bpm, beats (musical time), "
+    "one of them with its range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with "
+    "the rate step or piece; several are separated by commas; none makes an unconditional system.",
     serializer=_SignalsSerializer(),
 )
 

@@ -72,6 +72,5 @@ def labels() -> dict[str, labels_lib.Labels]:
             raise ValueError(f"--labels={text} must be NAME=FILE.csv")
         if name in by_name:
             raise ValueError(f"--labels names {name} twice: one file a signal")
-        labels_lib.any_signal(name)  # Refuses what no signal can be called.
-        by_name[name] = labels_lib.Labels.read(os.path.expanduser(path))
+        by_name[name] = labels_lib.Labels.read(name, os.path.expanduser(path))
     return by_name

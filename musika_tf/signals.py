@@ -12,6 +12,15 @@ BEATS = "beats"
 RATES = ("step", "piece", BEATS)
 
 
+def require_name(name: str) -> None:
+    """Raises ValueError if no signal can be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(
+            f"signal name {name!r} must be small letters, digits and underscores, and begin with a "
+            "letter, like tempo_bpm"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Signal:
     """One part of the conditioning: what it means and its range (paper §5.1, §5.2).
@@ -33,11 +42,7 @@ class Signal:
     rate: str
 
     def __post_init__(self):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"signal name {self.name!r} must be small letters, digits and underscores, and "
-                "begin with a letter, like tempo_bpm"
-            )
+        require_name(self.name)
         if not re.fullmatch(r"[^:,\n]+", self.unit):
             raise ValueError(
                 f"unit {self.unit!r} of {self.name} must be a word or more without colons and "

@@ -185,7 +185,7 @@ def test_requested_is_the_conditioning_of_the_model(followed, density_config):
     for walk in result.walks:
         *constants, conditioning = given[5, walk.task.index]
         assert [values[0] for values in constants] == pytest.approx(list(result.constants))
-        np.testing.assert_array_equal(walk.requested, conditioning[walk.steps])
+        np.testing.assert_allclose(walk.requested, conditioning[walk.steps], atol=1e-6)
         times = centres_seconds(density_config, 0, len(conditioning))[walk.steps]
         np.testing.assert_array_equal(walk.times_seconds, times)
 

@@ -47,7 +47,8 @@ def gone_on(at: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray
     """
     found = np.interp(at, times, values)
     if len(times) > 1:
-        first, last = (np.diff(values)[[0, -1]] / np.diff(times)[[0, -1]]).tolist()
+        first = (values[1] - values[0]) / (times[1] - times[0])
+        last = (values[-1] - values[-2]) / (times[-1] - times[-2])
         found += first * np.minimum(at - times[0], 0.0) + last * np.maximum(at - times[-1], 0.0)
     return found
 

@@ -192,7 +192,8 @@ def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> La
             f"{annotator.method} found nothing in any of the {len(tables)} files that could be "
             f"written as {annotator.signal_name}: prepare them without it"
         )
-    return Labels(annotator.columns, tables, f"annotation by {annotator.method}")
+    origin = f"annotation by {annotator.method}"
+    return Labels(annotator.signal_name, annotator.columns, tables, origin)
 
 
 def report(

@@ -21,7 +21,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,8 +99,8 @@ class ShardWriter:
         """Appends one source, under a unique name, to the split 'train' or 'validation'.
 
         Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
-        writer has names of some, float32 [n_rows, n_labels], finite. Both are kept, and so not to
-        be changed, until their shard is written.
+        writer has names of some, float32 [n_rows, n_labels], NaN where unknown. Both are kept, and
+        so not to be changed, until their shard is written.
 
         Raises:
           ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
@@ -149,8 +149,8 @@ class ShardWriter:
             raise ValueError(
                 f"source {name!r} has {found} labels; its {n_rows} rows need float32 {list(shape)}"
             )
-        if not np.isfinite(labels).all():
-            raise ValueError(f"the labels of source {name!r} hold NaN or infinite values")
+        if np.isinf(labels).any():
+            raise ValueError(f"the labels of source {name!r} hold infinite values")
 
     def _write_shard(self) -> None:
         """Writes the newest shard, if there is one."""
@@ -185,6 +185,7 @@ class Shards:
 
     def __init__(self, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
         """Takes the arrays by file name; `open` reads them."""
+        self._manifest = manifest
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.n_channels: int = manifest["n_channels"]
         self.dtype = np.dtype(manifest["dtype"])
@@ -211,6 +212,11 @@ class Shards:
                 name = _labels_file(name)
                 arrays[name] = _open_array(folder / name, (n_rows, n_labels), "float32")
         return cls(manifest, arrays)
+
+    def without(self, names: Collection[str]) -> Shards:
+        """The same shards, but for the sources of these names."""
+        left = [source for source in self._manifest["sources"] if source["name"] not in names]
+        return Shards({**self._manifest, "sources": left}, self._arrays)
 
     def split(self, name: str) -> list[Source]:
         """Sources of a split, 'train' or 'validation'."""

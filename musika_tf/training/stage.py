@@ -28,6 +28,8 @@ N_HELD_OUT = 8
 N_HELD_OUT_LATENTS = 32
 # Of training data that hold fewer batches than this without repeating people are warned.
 _FEW_N_BATCHES = 10
+# Sources without a value of some signal that people are told of by name.
+_MAX_N_NAMED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +145,9 @@ def start_gan(
         _begin_with(initial, trainer)
     if devices.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
-        _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
-        _tell_limited(batches.signals, config)
+        _tell_data(batches.shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
+        if batches.signals:
+            _tell_labels(batches.signals, config)
         run.begin("gan", config, training, flags_text)
         if source is not run:
             run.adopt_autoencoder(source)
@@ -169,7 +172,7 @@ def _gan_parts(
     batches = LatentBatches(
         shards, training.batch_size, crop_n_latents, training.seed, config.conditioning
     )
-    held_out = shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
+    held_out = batches.shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
     trainer = GanTrainer(
         config=config,
         training=training,
@@ -181,8 +184,13 @@ def _gan_parts(
     return trainer, batches
 
 
-def _tell_limited(signals: LatentSignals | None, config: Config) -> None:
-    """Says how many labels are out of their signal's range."""
+def _tell_labels(signals: LatentSignals, config: Config) -> None:
+    """Says which sources are left out and how many labels are out of their signal's range."""
+    unknown = signals.unknown
+    if unknown:
+        named = ", ".join(unknown[:_MAX_N_NAMED]) + (", …" if len(unknown) > _MAX_N_NAMED else "")
+        names = " or ".join(config.conditioning.names)
+        print(f"{len(unknown)} sources have no value of {names}, and are not used: {named}")
     for signal in config.conditioning.signals:
         n_limited = signals.n_limited[signal.name]
         if n_limited:
