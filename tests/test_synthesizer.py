@@ -146,9 +146,7 @@ def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
 def conditional(config) -> Synthesizer:
     """Follows note density and a clock."""
     signals = (KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["beats"])
-    return random_synthesizer(
-        dataclasses.replace(config, conditioning=ConditioningConfig(signals))
-    )
+    return random_synthesizer(dataclasses.replace(config, conditioning=ConditioningConfig(signals)))
 
 
 @pytest.fixture(scope="module")
