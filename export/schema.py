@@ -17,9 +17,6 @@ import tensorflow as tf
 
 from musika_tf.config import Signal
 
-# In float32 a beat has 128 places there, 4 ms at 120 BPM.
-MAX_BEATS = 65_536
-
 
 @dataclasses.dataclass(frozen=True)
 class Size:
@@ -81,11 +78,7 @@ class Interval:
 
     @classmethod
     def of(cls, signal: Signal, what: str = "") -> Interval:
-        """The range of a signal; of a clock, how far it may run before it is set back."""
-        if signal.is_clock:
-            bars = f"take whole bars of {signal.maximum:g} away"
-            text = f"from {-MAX_BEATS} to {MAX_BEATS} ({signal.unit}; {bars})"
-            return cls(-MAX_BEATS, MAX_BEATS, text, what)
+        """The range of a signal."""
         return cls(signal.minimum, signal.maximum, f"from {signal.range_text}", what)
 
 

@@ -76,8 +76,7 @@ class Player:
         """A piece, chunk after chunk, each computed when it is asked for.
 
         A chunk goes from anchor to anchor, but for the first ones: they begin with a single
-        excerpt, so that there is something to hear as soon as can be, and double until the next
-        anchor is reached.
+        excerpt, so that there is something to hear as soon as can be, and double every time.
 
         Args:
           seed: two integers from 0 to 2^31 - 1.

@@ -17,23 +17,30 @@ import dataclasses
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.controls import Control
-from musika_tf.config import N_CHANNELS, GanConfig
+from musika_tf.config import N_CHANNELS, Config, GanConfig
 from musika_tf.networks import coordinates
-
-if TYPE_CHECKING:
-    from musika_tf.player import Player
 
 # Eleven days: steps stay in int32 and walks, which are drawn from their beginning, in memory.
 MAX_START_SECONDS = 1e6
 
 Seed = tuple[int, int]
+
+
+class Model(Protocol):
+    """What a stream asks for music; see `Player`."""
+
+    config: Config
+
+    def latents(self, **inputs: tf.Tensor) -> tf.Tensor: ...
+
+    def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Stream(Iterator[np.ndarray]):
 
     def __init__(
         self,
-        player: Player,
+        model: Model,
         seed: Seed,
         truncation: float,
         controls: Sequence[Control],
@@ -62,10 +69,11 @@ class Stream(Iterator[np.ndarray]):
         start_seconds: float,
         max_chunk_seconds: float | None,
     ):
-        self._player, self._seed = player, seed
-        self._config = config = player.config
+        self._model, self._seed = model, seed
+        self._config = config = model.config
         excerpt_n_samples = config.audio.excerpt_n_samples
-        first = round(_checked_start(start_seconds) * config.audio.sample_rate_hz)
+        require_start(start_seconds)
+        first = round(start_seconds * config.audio.sample_rate_hz)
         # An excerpt reaches into the next one, so that before the first is decoded too.
         self._excerpt = max(0, first // excerpt_n_samples - 1)
         self._n_dropped = first - self._excerpt * excerpt_n_samples
@@ -138,8 +146,8 @@ class Stream(Iterator[np.ndarray]):
         return self._excerpt + self._n_dropped // self._config.audio.excerpt_n_samples
 
     def _next_n_excerpts(self) -> int:
-        """A single one first, so that there is something to hear; then twice as many every time,
-        up to the next anchor; from there from anchor to anchor."""
+        """A single one first, so that there is something to hear, then twice as many every time;
+        no chunk goes beyond an anchor, and in the end they go from anchor to anchor."""
         size, per_anchor = self._chunk_n_excerpts, self._excerpts_per_anchor
         left = per_anchor - self._next_excerpt % per_anchor
         self._chunk_n_excerpts = min(2 * size, per_anchor)
@@ -150,7 +158,7 @@ class Stream(Iterator[np.ndarray]):
         """The waveform of the next excerpts, [n, 2]."""
         n_latents = self._config.excerpt_n_latents
         steps = range(self._excerpt * n_latents, (self._excerpt + n_excerpts) * n_latents)
-        waveform, self._overlap = self._player.decode(self._latents(steps), self._overlap)
+        waveform, self._overlap = self._model.decode(self._latents(steps), self._overlap)
         self._excerpt += n_excerpts
         return waveform.numpy()[0]
 
@@ -171,7 +179,7 @@ class Stream(Iterator[np.ndarray]):
         self._courses = [course for course, _ in parts]
         inputs = [self._inputs(course, steps) for course, steps in parts]
         joined = {name: tf.concat([i[name] for i in inputs], axis=1) for name in inputs[0]}
-        return self._player.latents(start=tf.constant([window.start]), **joined)
+        return self._model.latents(start=tf.constant([window.start]), **joined)
 
     def _covering(self, steps: range) -> Iterator[tuple[_Course, range]]:
         """The courses that steps follow, each with its own of them."""
@@ -195,10 +203,11 @@ class Stream(Iterator[np.ndarray]):
         return inputs
 
 
-def _checked_start(seconds: float) -> float:
+def require_start(seconds: float) -> None:
+    """Raises ValueError if no stream can begin there."""
+    # Written so that NaN does not pass.
     if not 0.0 <= seconds <= MAX_START_SECONDS:
         raise ValueError(f"start_seconds={seconds} must be from 0 to {MAX_START_SECONDS:g}")
-    return seconds
 
 
 @tf.function(reduce_retracing=True)
