@@ -114,7 +114,7 @@ class Model:
         )
 
     def window_requests(self, seed: int) -> Iterator[predict_pb2.PredictRequest]:
-        """Requests for the latents of one window after the other, each half a way between anchors."""
+        """Requests for the latents of one window after the other, two from anchor to anchor."""
         rng, n_latents = np.random.default_rng(seed), self.metadata["n_latents_per_anchor"] // 2
         n_steps = n_latents + 2 * self.metadata["context_n_latents"]
         style = np.tile(rng.normal(size=self.sizes("latents", "style")[-1]), [1, n_steps, 1])
