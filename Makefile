@@ -102,7 +102,7 @@ demo: play
 	$(BIN)/musika-encode --run_dir=$(DEMO)/run --data_dir=$(DEMO)/data \
 		--latent_dir=$(DEMO)/latents --overwrite
 	$(BIN)/musika-train-gan $(DEMO_FLAGS) --run_dir=$(DEMO)/run --latent_dir=$(DEMO)/latents \
-		--n_steps=1000 --batch_size=8 --r1_weight=10
+		--n_steps=1000 --batch_size=8
 	$(BIN)/musika-export --run_dir=$(DEMO)/run --model_dir=$(DEMO)/model
 	$(BIN)/musika-generate --model_dir=$(DEMO)/model --seconds=30 --out=$(DEMO)/music.wav --picture
 	@echo

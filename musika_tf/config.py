@@ -299,8 +299,10 @@ class TrainingConfig:
         n_steps = ("level1_n_steps", "level2_n_steps", "gan_n_steps")
         _require_positive(self, "batch_size", *n_steps, "learning_rate")
         _require_positive(self, "adversarial_period", "r1_period")
-        shares = ("final_learning_rate_share", "adversarial_start_share", "r1_gamma_least_share")
+        shares = ("final_learning_rate_share", "adversarial_start_share")
         _require(self, "be 0 to 1", lambda value: 0 <= value <= 1, *shares)
+        at_most_1 = "be above 0 and at most 1"
+        _require(self, at_most_1, lambda value: 0 < value <= 1, "r1_gamma_least_share")
         decays = ("adam_beta_1", "average_decay")
         _require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
         terms = ("reconstruction", "multi_scale", "conditioning")
