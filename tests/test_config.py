@@ -15,11 +15,11 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
 from musika_tf.player import METADATA_FILE, open_player
 from musika_tf.runs.run import CONFIG_FILE, Run
 from musika_tf.sections import require_equal, section_from_dict
+from musika_tf.training_config import TrainingConfig
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
 ENERGY = Signal("energy", "share", 0.1, 1.0, "step")

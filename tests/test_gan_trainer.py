@@ -17,7 +17,6 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
 from musika_tf.networks import gan, layers
 from musika_tf.player import Player
@@ -25,6 +24,7 @@ from musika_tf.runs import checkpoint
 from musika_tf.training import gan_draws, losses
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.r1_control import R1Control
+from musika_tf.training_config import TrainingConfig
 
 CONFIG = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=2),
