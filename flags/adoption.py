@@ -21,13 +21,18 @@ def source() -> Run | None:
 
 
 def config(
-    run: Run, source: Run | None = None, flag_values: flags.FlagValues = flags.FLAGS
+    run: Run, other: Run | None = None, flag_values: flags.FlagValues = flags.FLAGS
 ) -> Config:
     """The system of a GAN in `run`; where its autoencoder is adopted, now or before, flags choose
     the GAN and its conditioning alone.
 
+    Args:
+      run: of the GAN.
+      other: the run whose autoencoder it adopts now, or None.
+      flag_values: parsed flags.
+
     Raises:
-      ValueError: as `system.config`, or the source is no run.
+      ValueError: as `system.config`, or `other` is no run.
     """
-    adopted = source or (run if (run.folder / ADOPTED_FILE).exists() else None)
+    adopted = other or (run if (run.folder / ADOPTED_FILE).exists() else None)
     return system.config(run.saved_config, flag_values, adopted and adopted.config)
