@@ -59,7 +59,7 @@ def _inputs(rng, n):
     [("piano", 13_994_112, 8_058_209), ("techno", 14_077_696, 9_340_545)],
 )
 def test_parameter_counts(preset, n_generator, n_discriminator, parse_flags):
-    config = system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{preset}.flags"))
+    config = system.config(flag_values=parse_flags(f"--preset={preset}"))
     assert n_generator == pytest.approx(14e6, rel=0.25)
     assert gan.build_generator(config).count_params() == n_generator
     assert gan.build_discriminator(config).count_params() == n_discriminator
