@@ -53,9 +53,9 @@ flags.DEFINE_enum(
     "beat_detector",
     _AUTO,
     [_AUTO, *beats.DETECTORS],
-    "Who finds beats: a steady clock, near the tempo that Tempo-CNN (the extra 'musika_tf[tempo]') "
-    "or librosa estimates; or madmom's networks (the extra 'musika_tf[madmom]'), which follow "
-    "tempos that change. auto: tempocnn where it is installed, otherwise librosa.",
+    "Who finds beats: a steady clock, near the tempo that Tempo-CNN (`pip install '.[tempo]'`) or "
+    "librosa estimates; or madmom's networks (`pip install '.[madmom]'`), which follow tempos that "
+    "change. auto: tempocnn where it is installed, otherwise librosa.",
 )
 flags.DEFINE_multi_string(
     "labels",
