@@ -92,13 +92,15 @@ def windows(series: np.ndarray, n_steps: int, hop: int = 1) -> np.ndarray:
 
 
 def window_frechet(real: np.ndarray, other: np.ndarray, n_steps: int) -> float:
-    """Fréchet distance of windows of series: what changes along time counts, not only what is there.
+    """Fréchet distance of windows of series, which sees what changes along time.
 
-    A draw is all values of a window side by side. These are many, so `N_WINDOWS` windows, drawn from
-    a fixed seed, are compared in the `N_COMPONENTS` leading principal components of the real ones.
+    A draw is all values of a window side by side. These are many: `N_WINDOWS` windows at random,
+    from a fixed seed, are compared in the `N_COMPONENTS` leading principal components of the real
+    ones. Of what lies outside of these nothing is seen.
 
     Args:
-      real, other: float [n_series, T, depth], each with its own number and length, two draws or more.
+      real, other: float [n_series, T, depth], each with its own number and length; n_steps·depth
+        is at least two.
       n_steps: of a window, at most T.
     """
     ours, theirs = (_drawn_windows(series, n_steps) for series in (real, other))

@@ -137,7 +137,7 @@ def without_context(config: Config, conditioning: Any) -> Any:
 def judged(
     discriminator: keras.Model, latents: tf.Tensor, conditioning: tf.Tensor | None
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """What a discriminator says: logits, [B, n] of each kind, and its reconstruction of the latents.
+    """Logits of a discriminator, [B, n] of each kind, and its reconstruction of the latents.
 
     Args:
       discriminator: of `build_discriminator`.
