@@ -37,6 +37,13 @@ def test_lengths_of_the_piano_system():
     assert config.anchor_hop_size / audio.sample_rate_hz == pytest.approx(23.78, abs=0.01)
 
 
+def test_windows_of_the_generator():
+    sizes = GanConfig()
+    assert (sizes.coarsest_n_steps, sizes.context_n_steps) == (16, 64)
+    in_patches = dataclasses.replace(sizes, normalisation="patch")
+    assert (in_patches.coarsest_n_steps, in_patches.context_n_steps) == (64, 0)
+
+
 def test_windows_of_the_losses():
     assert AudioConfig().multi_scale_hop_sizes == (64, 128, 256, 512)
     assert AudioConfig().discriminator_window_size == 1536
@@ -58,7 +65,14 @@ def test_windows_of_the_losses():
         (GanConfig, {"generator_widths": (8,), "seq_len": 7}, "latent_discriminator_widths"),
         (TrainingConfig, {"batch_size": 0}, "batch_size=0 must be positive"),
         (TrainingConfig, {"average_decay": 1.0}, "average_decay=1.0 must be at least 0 and below"),
-        (TrainingConfig, {"r1_weight": -1.0}, "r1_weight=-1.0 must not be negative"),
+        (TrainingConfig, {"r1_gamma": -1.0}, "r1_gamma=-1.0 must not be negative"),
+        (TrainingConfig, {"r1_period": 0}, "r1_period=0 must be positive"),
+        (
+            TrainingConfig,
+            {"r1_gamma_least_share": 0.0},
+            "r1_gamma_least_share=0.0 must be above 0 and at most 1",
+        ),
+        (GanConfig, {"normalisation": "batch"}, "normalisation='batch' must be step or patch"),
         (ConditioningConfig, {"max_onsets_per_second": 0.0}, "max_onsets_per_second=0.0 must be"),
         (ConditioningConfig, {"signals": (TEMPO, TEMPO)}, "tempo_bpm, tempo_bpm: each name may"),
         (

@@ -82,7 +82,8 @@ def step_gan(config):
     trainer = GanTrainer(config=config, training=TRAINING, held_out=None)
     shape = (1, 2 * config.gan.seq_len, config.stereo_latent_depth)
     latents = tf.constant(rng().uniform(-1, 1, shape), tf.float32)
-    require_finite(trainer.step(latents, *conditioning(config, shape[1])))
+    n_steps = shape[1] + 2 * config.gan.context_n_steps
+    require_finite(trainer.step(latents, *conditioning(config, n_steps)))
     return trainer.generator_average
 
 
