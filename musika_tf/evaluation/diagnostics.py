@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning import timeline
@@ -49,12 +50,12 @@ def measure(
     real = held_out[:, :n_steps].astype(np.float32)
     examples = [real]
     if config.conditioning.signals:
-        conditioning = _conditioning(config, data_dir, positions, n_steps)
+        conditioning = labelled(config, data_dir, positions, n_steps)
         is_known = ~np.isnan(conditioning).any(axis=(1, 2))
         examples = [real[is_known], conditioning[is_known]]
     if not len(examples[0]):
         return None
-    outputs = validation.outputs(config, _networks(run), _SEED, *examples)
+    outputs = validation.outputs(config, _networks(run), _SEED, *map(tf.constant, examples))
     return validation.gan(config, {name: x.numpy() for name, x in outputs.items()}, *examples)
 
 
@@ -69,10 +70,15 @@ def _networks(run: Run) -> validation.Networks:
     return validation.Networks(average, found["discriminator"], found.get("estimator"))
 
 
-def _conditioning(
+def labelled(
     config: Config, data_dir: str | os.PathLike, positions: Sequence[Position], n_steps: int
 ) -> np.ndarray:
-    """As the labels say it, float32 [n, n_steps + 2·context_n_steps, n_signals]; NaN: not known."""
+    """The conditioning of latents that begin at positions of waveform shards, as the labels say it.
+
+    Returns:
+      float32 [n_positions, n_steps + 2·context_n_steps, n_signals] in user units; NaN where nobody
+      knows.
+    """
     context, found = config.gan.context_n_steps, labels_lib.read_all(data_dir)
     values = np.full((len(positions), n_steps + 2 * context, config.conditioning.n_signals), np.nan)
     for index, (source, row) in enumerate(positions):
@@ -80,7 +86,6 @@ def _conditioning(
         for column, signal in enumerate(config.conditioning.signals):
             if signal.name in found:
                 of_onsets = config.conditioning.max_onsets_per_second
-                labelled = found[signal.name].values(source.name, times, of_onsets)
-                is_steady = signal.rate == "piece"
-                values[index, :, column] = labelled.mean() if is_steady else labelled
+                at = found[signal.name].values(source.name, times, of_onsets)
+                values[index, :, column] = at.mean() if signal.rate == "piece" else at
     return limited(values, config.conditioning.signals)

@@ -191,7 +191,7 @@ def make_pieces(system: System) -> Iterator[Piece]:
     request = system.request
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
     for index, position in enumerate(_progress(positions, "music", " samples")):
-        real = _crop(system.shards, position, system.n_samples)
+        real = crop(system.shards, position, system.n_samples)
         yield Piece(GENERATED, index, _generate(system.trained, request, index))
         decoded = system.codec.decode(system.codec.encode(real), len(real))
         yield Piece(RECONSTRUCTED, index, decoded)
@@ -199,8 +199,8 @@ def make_pieces(system: System) -> Iterator[Piece]:
         yield Piece(UNTRAINED, index, _generate(system.untrained, request, index))
 
 
-def _crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
-    """float32 [n_samples, 2]."""
+def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
+    """A part of a waveform: float32 [n_samples, 2] in [-1, 1]."""
     return shards.crops([position], n_samples)[0].astype(np.float32) / INT16_SCALE
 
 
@@ -275,7 +275,7 @@ def _encoded(system: System, split: str) -> np.ndarray:
     positions, n_samples = _encoded_positions(system, split)
     latents = [
         join_channels(
-            system.trained.autoencoder.encode(_crop(system.shards, position, n_samples).T)[None]
+            system.trained.autoencoder.encode(crop(system.shards, position, n_samples).T)[None]
         )
         for position in _progress(positions, f"encoding the {split} split", " crops")
     ]
