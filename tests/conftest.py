@@ -29,7 +29,8 @@ import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 from flags import audio, autoencoder, conditioning, gan, note_density, system, training  # noqa: E402
-from musika_tf.config import Config, TrainingConfig  # noqa: E402
+from musika_tf.config import Config  # noqa: E402
+from musika_tf.training_config import TrainingConfig  # noqa: E402
 
 if TYPE_CHECKING:
     from export.schema import Signature

@@ -15,11 +15,11 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
 from musika_tf.player import METADATA_FILE, open_player
 from musika_tf.runs.run import CONFIG_FILE, Run
 from musika_tf.sections import require_equal, section_from_dict
+from musika_tf.training_config import TrainingConfig
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
 ENERGY = Signal("energy", "share", 0.1, 1.0, "step")
@@ -176,7 +176,7 @@ def test_json_brings_the_same_config_back(tiny_config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (edited(version=99), "version 99; this program reads versions 1 and 2: use the release"),
+        (edited(version=99), "version 99; this program reads versions 1 to 3: use the release"),
         (edited(version=None), "version None"),
         (edited(conditioning=None), "this one has audio, autoencoder, gan: use the release"),
         (edited(gan=None), "sections audio, autoencoder, gan, .* has audio, autoencoder, cond.*:"),

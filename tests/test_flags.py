@@ -20,8 +20,8 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
+from musika_tf.training_config import TrainingConfig
 
 PRESETS_DIR = pathlib.Path(__file__).resolve().parent.parent / "flags" / "presets"
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.flags"))

@@ -11,10 +11,11 @@ from test_flags import PRESETS
 
 from export import saved_model
 from flags import system
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
+from musika_tf.training_config import TrainingConfig
 
 TRAINING = TrainingConfig(batch_size=1)
 _WIDTH = 8
