@@ -14,7 +14,7 @@ import tensorflow as tf
 from random_model import save_networks, save_random_run
 
 from musika_tf import audio as audio_io
-from musika_tf.config import AudioConfig, TrainingConfig
+from musika_tf.config import AudioConfig
 from musika_tf.data import datasets
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.evaluation import diagnostics, music, quality, quality_report, reconstruction
@@ -23,6 +23,7 @@ from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs.run import Run
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
+from musika_tf.training_config import TrainingConfig
 
 RATE_HZ = 22_050
 
