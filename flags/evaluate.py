@@ -111,7 +111,12 @@ def require_an_evaluation() -> None:
 
 def request() -> Request:
     """The samples that are asked for; ValueError if a value is out of range."""
-    return Request(SECONDS.value, SEED.value, TRUNCATION.value, NUM_SAMPLES.value)
+    return Request(
+        seconds=SECONDS.value,
+        seed=SEED.value,
+        truncation=TRUNCATION.value,
+        n_samples=NUM_SAMPLES.value,
+    )
 
 
 def adherence_settings() -> Settings:
