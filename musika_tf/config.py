@@ -37,7 +37,7 @@ class AudioConfig:
     window_size: int = 1024
     # Samples between two frames.
     hop_size: int = 256
-    # Frames that are decoded together, independently of their neighbours: 0.76 s of audio.
+    # Frames that are decoded together, independently of their neighbours: 0.74 s of audio.
     excerpt_n_frames: int = 64
 
     def __post_init__(self):

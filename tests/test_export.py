@@ -178,4 +178,4 @@ def test_without_the_messages_of_serving_there_are_no_warm_up_requests(
     version = saved_model.export(Run(run_dir), tmp_path, verify=False)
     assert [path.name for path in version.iterdir()] == ["metadata.json"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("pip install 'musika_tf[serving]'")
+    assert line.endswith("pip install '.[serving]'")

@@ -51,7 +51,7 @@ def done() -> dict[Config, str]:
     [pytest.param(name, marks=[pytest.mark.large] * (name not in BY_DEFAULT)) for name in PRESETS],
 )
 def test_preset_trains_and_plays(preset, done, parse_flags, tmp_path):
-    flag_values = parse_flags(f"--flagfile=flags/presets/{preset}.flags")
+    flag_values = parse_flags(f"--preset={preset}")
     config = at_toy_widths(system.config(flag_values=flag_values))
     if config in done:
         return

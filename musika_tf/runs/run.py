@@ -30,9 +30,8 @@ CONFIG_FILE = "config.json"
 # How the run was started to be trained, for flags that a later command leaves out.
 TRAINING_FILE = "training.json"
 ADOPTED_FILE = "adopted_autoencoder.json"
-# In the folder of a stage: the flags of its last run, as a flagfile.
+# In a stage's folder: flags of its last run; in the GAN's: fingerprint of its latents' encoders.
 FLAGS_FILE = "flags.txt"
-# In the folder of the GAN: fingerprint of the encoders whose latents it learns.
 ENCODER_FILE = "encoder.txt"
 
 
