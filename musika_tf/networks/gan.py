@@ -19,7 +19,7 @@ side, each with its context, are the same as one that is as long as all of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -126,6 +126,27 @@ def latents(
     patches = [tf.reshape(x, [-1, seq_len, x.shape[-1]]) for x in given]
     made = generator([*patches, tf.repeat(start, shape[1] // seq_len)])
     return tf.reshape(made, [shape[0], shape[1], config.stereo_latent_depth])
+
+
+def without_context(config: Config, conditioning: Any) -> Any:
+    """Of [B, 2·seq_len + 2·context_n_steps, …] what belongs to the window; of None, None."""
+    first = config.gan.context_n_steps
+    return None if conditioning is None else conditioning[:, first : first + 2 * config.gan.seq_len]
+
+
+def judged(
+    discriminator: keras.Model, latents: tf.Tensor, conditioning: tf.Tensor | None
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Logits of a discriminator, [B, n] of each kind, and its reconstruction of the latents.
+
+    Args:
+      discriminator: of `build_discriminator`.
+      latents, conditioning: its inputs; None: the system is unconditional.
+    """
+    *logits, reconstruction = discriminator(
+        latents if conditioning is None else [latents, conditioning]
+    )
+    return logits, reconstruction
 
 
 def set_output_scale(generator: keras.Model, scale: np.ndarray, shift: np.ndarray) -> None:
