@@ -1,5 +1,5 @@
 # Needs Python 3.11 and make; everything else is installed into VENV from requirements.lock.
-# musika_tf itself runs on Python 3.11 to 3.13: pip install 'musika_tf[serving]'.
+# musika_tf itself runs on Python 3.11 to 3.13: pip install '.[serving]'.
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -89,7 +89,7 @@ play: setup
 
 # The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
 # not how good it gets. Running it again goes on where it stopped.
-DEMO_FLAGS := --flagfile=flags/presets/small.flags --batch_size=4 --learning_rate=4e-4
+DEMO_FLAGS := --preset=small --batch_size=4 --learning_rate=4e-4
 DEMO_TRAIN := $(BIN)/musika-train-autoencoder $(DEMO_FLAGS) \
 	--run_dir=$(DEMO)/run --data_dir=$(DEMO)/data
 
@@ -102,7 +102,7 @@ demo: play
 	$(BIN)/musika-encode --run_dir=$(DEMO)/run --data_dir=$(DEMO)/data \
 		--latent_dir=$(DEMO)/latents --overwrite
 	$(BIN)/musika-train-gan $(DEMO_FLAGS) --run_dir=$(DEMO)/run --latent_dir=$(DEMO)/latents \
-		--n_steps=1000 --batch_size=8 --r1_weight=10
+		--n_steps=1000 --batch_size=8
 	$(BIN)/musika-export --run_dir=$(DEMO)/run --model_dir=$(DEMO)/model
 	$(BIN)/musika-generate --model_dir=$(DEMO)/model --seconds=30 --out=$(DEMO)/music.wav --picture
 	@echo

@@ -138,10 +138,15 @@ def metadata(
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
         **_durations(config),
+        "n_latents_per_anchor": 2 * config.gan.seq_len,
+        # What `latents` reads on each side of its window.
+        "context_n_latents": config.gan.context_n_steps,
         **dataclasses.asdict(limits),
         "max_anchors": limits.max_anchors(config),
         # What conditions the model, in the order of the last axis of `conditioning`.
         "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
+        # What `generate` takes for each of them: for a clock its tempo.
+        "controls": [dataclasses.asdict(asked) for asked in config.conditioning.asked],
         "signatures": {name: signature.as_dict() for name, signature in contract.items()},
         "config": json.loads(config.to_json()),
         "training": training,

@@ -33,9 +33,9 @@ class Size:
     @property
     def rule(self) -> str:
         """What it may be, in words."""
-        if self.multiple_of > 1:
-            return f"{self.name} a multiple of {self.multiple_of} up to {self.maximum}"
-        return f"{self.name} from {self.minimum} to {self.maximum}"
+        limits = f"from {self.minimum} to {self.maximum}"
+        multiple = f"a multiple of {self.multiple_of} " if self.multiple_of > 1 else ""
+        return f"{self.name} {multiple}{limits}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Following:
     times: int
 
     def __str__(self) -> str:
-        return f"({self.size}-{self.less})·{self.times}"
+        size = f"({self.size}-{self.less})" if self.less else str(self.size)
+        return size if self.times == 1 else f"{size}·{self.times}"
 
     def of(self, size: int | tf.Tensor) -> int | tf.Tensor:
         """The size for a value of that other size."""
@@ -94,6 +95,7 @@ class Port:
       intervals: what is checked of that: one for all values, or one for each channel of the last
         axis.
       example: a valid value; by default one is drawn.
+      multiple_of: what whole numbers must be a multiple of.
     """
 
     shape: tuple[int | Size | Following | str, ...]
@@ -102,6 +104,7 @@ class Port:
     dtype: tf.DType = tf.float32
     intervals: tuple[Interval, ...] = ()
     example: float | None = None
+    multiple_of: int = 1
 
     @property
     def static_shape(self) -> tf.TensorShape:
@@ -125,6 +128,8 @@ class Port:
         sizes = [size for size in self.shape if isinstance(size, Size)]
         if sizes:
             described["sizes"] = {size.name: _without(size, "name") for size in sizes}
+        if self.multiple_of > 1:
+            described["multiple_of"] = self.multiple_of
         if self.intervals:
             described["intervals"] = [_without(i, "text", "what") for i in self.intervals]
         return described
@@ -221,7 +226,7 @@ def _as_valid(draws: np.ndarray, port: Port) -> np.ndarray:
         minimum, maximum = np.array([(i.minimum, i.maximum) for i in port.intervals]).T
         draws = minimum + (draws + 1.0) / 2.0 * (maximum - minimum)
     elif port.dtype.is_integer:
-        draws = 1000.0 * draws
+        draws = np.round(1000.0 * draws) * port.multiple_of
     return draws.astype(port.dtype.as_numpy_dtype)
 
 
@@ -249,8 +254,13 @@ def _checked(name: str, port: Port, value: tf.Tensor) -> tf.Tensor:
 
 
 def _range_assertions(name: str, port: Port, value: tf.Tensor) -> list[tf.Operation]:
-    """One assertion an interval: that its values lie in it."""
+    """That values are the multiples they should be, and, one an interval, that they lie in it."""
     assertions = []
+    if port.multiple_of > 1:
+        is_multiple = tf.reduce_all(value % port.multiple_of == 0)
+        assertions.append(
+            tf.debugging.Assert(is_multiple, [f"`{name}` must be {port.range}, not", value])
+        )
     for channel, interval in enumerate(port.intervals):
         values = value if len(port.intervals) == 1 else value[..., channel]
         least, greatest = tf.reduce_min(values), tf.reduce_max(values)

@@ -107,8 +107,8 @@ def _pieces(
     truncation: tf.Tensor,
     **signals: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `Synthesizer.generate`, with a value [B] for each signal by its name."""
-    values = [signals[signal.name] for signal in synthesizer.config.conditioning.signals]
+    """As `Synthesizer.generate`, with a value [B] of what is asked for each signal, by its name."""
+    values = [signals[asked.name] for asked in synthesizer.config.conditioning.asked]
     constants = tf.stack(values, axis=-1) if values else None
     return synthesizer.generate(seed, seconds, truncation, constants)
 
@@ -117,11 +117,19 @@ def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
     def compute(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"latents": synthesizer.latents(coordinates, **inputs)}
 
-    seq_len = synthesizer.config.gan.seq_len
+    config = synthesizer.config
+    both_contexts = 2 * config.gan.context_n_steps
+    n_steps = Following(ports.window, 0, 1)
     return Signature(
-        {"coordinates": ports.coordinates(), "style": ports.style()} | ports.conditioning(seq_len),
-        {"latents": ports.latents(seq_len)},
-        compute,
+        inputs={
+            "coordinates": ports.coordinates(),
+            "style": ports.style_along_time(n_steps),
+            "start": ports.start(),
+        }
+        | ports.conditioning(n_steps),
+        outputs={"latents": ports.latents(f"{ports.window}-{both_contexts}")},
+        compute=compute,
+        length=ports.length("coordinates", both_contexts, config.latent_hop_size),
     )
 
 
@@ -151,6 +159,9 @@ class _Ports:
         excerpt = config.excerpt_n_latents
         max_latents = (max_anchors - 1) * 2 * config.gan.seq_len
         self.whole_excerpts = Size("k", excerpt, max_latents, multiple_of=excerpt)
+        coarsest, context = config.gan.coarsest_n_steps, 2 * config.gan.context_n_steps
+        # The contexts are whole coarsest steps too.
+        self.window = Size("N", coarsest + context, max_latents + context, multiple_of=coarsest)
 
     def anchors(self) -> Port:
         shape = (self.batch, self.n_anchors, self._config.gan.anchor_depth)
@@ -160,28 +171,41 @@ class _Ports:
         )
 
     def coordinates(self) -> Port:
-        shape = (self.batch, self._config.gan.seq_len, self._config.gan.anchor_depth)
-        return Port(
-            shape, "anchors interpolated linearly, one a latent step", "as between two anchors"
+        shape = (self.batch, self.window, self._config.gan.anchor_depth)
+        meaning = "anchors interpolated linearly, one a latent step; the latents are those of all "
+        meaning += f"steps but the first and the last {self._config.gan.context_n_steps}"
+        return Port(shape, meaning, "as between two anchors")
+
+    def start(self) -> Port:
+        gan = self._config.gan
+        meaning = (
+            f"step of the first latent on the line, where anchors stand every {2 * gan.seq_len}"
         )
+        multiple = gan.coarsest_n_steps
+        text = f"a multiple of {multiple}"
+        return Port((self.batch,), meaning, text, tf.int32, multiple_of=multiple)
 
     def style(self) -> Port:
         shape = (self.batch, self._config.gan.style_depth)
         return Port(shape, "style of the whole piece", "standard normal draws")
 
-    def conditioning(self, n_steps: int | Following) -> dict[str, Port]:
+    def style_along_time(self, n_steps: Following) -> Port:
+        shape = (self.batch, n_steps, self._config.gan.style_depth)
+        return Port(shape, "style, one a latent step", "standard normal draws")
+
+    def conditioning(self, n_steps: Following) -> dict[str, Port]:
         """The input `conditioning` of a conditional system; nothing of another."""
         signals = self._config.conditioning.signals
         if not signals:
             return {}
         names = ", ".join(signal.name for signal in signals)
-        ranges = "; ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
-        shape = (self.batch, n_steps, len(signals))
-        meaning = f"conditioning of the piece, one value a latent step: {names}"
         intervals = tuple(
             Interval.of(signal, f" channel {channel}, {signal.name},")
             for channel, signal in enumerate(signals)
         )
+        ranges = "; ".join(f"{s.name} {i.text}" for s, i in zip(signals, intervals, strict=True))
+        shape = (self.batch, n_steps, len(signals))
+        meaning = f"conditioning of the piece, one value a latent step: {names}"
         return {"conditioning": Port(shape, meaning, ranges, intervals=intervals)}
 
     def signals(self) -> dict[str, Port]:
@@ -193,7 +217,7 @@ class _Ports:
                 f"from {signal.range_text}",
                 intervals=(Interval.of(signal),),
             )
-            for signal in self._config.conditioning.signals
+            for signal in self._config.conditioning.asked
         }
 
     def seed(self) -> Port:
@@ -218,7 +242,7 @@ class _Ports:
         meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
         return Port((self.batch,), meaning, "16-bit PCM", tf.string)
 
-    def latents(self, n_latents: int | Size) -> Port:
+    def latents(self, n_latents: str | Size) -> Port:
         shape = (self.batch, n_latents, self._config.stereo_latent_depth)
         return Port(shape, "level-2 latents: left's channels, then right's", "[-1, 1]")
 
@@ -241,7 +265,7 @@ class _Ports:
         return Length("seconds", tf.reduce_max, self._limits.max_batch_seconds)
 
     def length(self, of: str, n_ends: int, samples_per_step: int) -> Length:
-        """Of an input along time, whose last `n_ends` steps only end the ones before."""
+        """Of an input along time, `n_ends` of whose steps only say what is around the others."""
         seconds_per_step = samples_per_step / self._config.audio.sample_rate_hz
 
         def seconds(value: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ The entries of `--conditioning` are the signals:
 
     note_density                            a known signal
     tempo_bpm:110:170                       a known signal with another range
+    beats, beats:0:3                        the clock: bars of four beats, or of three
     brightness:share:0:1:step               any other: name, unit, minimum, maximum and rate
 """
 
@@ -66,9 +67,9 @@ CONDITIONING = flags.DEFINE(
     _SignalsParser(),
     "conditioning",
     ConditioningConfig.signals,
-    "What conditions the generator along time: note_density, tempo_bpm, one of them with its "
-    "range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with the rate step or piece; "
-    "several are separated by commas; none makes an unconditional system.",
+    "What conditions the generator along time: note_density, tempo_bpm, beats (musical time), "
+    "one of them with its range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with "
+    "the rate step or piece; several are separated by commas; none makes an unconditional system.",
     serializer=_SignalsSerializer(),
 )
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from absl import flags
 
 from musika_tf.config import KNOWN_SIGNALS
+from musika_tf.signals import TEMPO_SIGNAL
 
-for _name, _signal in KNOWN_SIGNALS.items():
+# Of the clock people give the tempo, which is known too.
+_NAMES = [name for name, signal in KNOWN_SIGNALS.items() if not signal.is_clock]
+_MORE = {TEMPO_SIGNAL.name: f" or has a clock, whose tempo is from {TEMPO_SIGNAL.range_text}"}
+
+for _name in _NAMES:
     flags.DEFINE_string(
         _name,
         None,
-        f"What a model conditioned on {_name} is to follow, from {_signal.range_text} unless it "
-        "was trained on another range: a number, random_walk, random_walk:MINIMUM:MAXIMUM, or a "
-        "CSV file with the columns time_seconds,value.",
+        f"What a model conditioned on {_name} is to follow, from {KNOWN_SIGNALS[_name].range_text} "
+        f"unless it was trained on another range{_MORE.get(_name, '')}: a number, random_walk, "
+        "random_walk:MINIMUM:MAXIMUM, or a CSV file with the columns time_seconds,value.",
     )
 CONDITION = flags.DEFINE_multi_string(
     "condition",
@@ -27,7 +32,7 @@ def texts(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, str]:
     Raises:
       ValueError: a condition without name or value, or a signal that is given twice.
     """
-    values = {name: flag_values[name].value for name in KNOWN_SIGNALS}
+    values = {name: flag_values[name].value for name in _NAMES}
     found = {name: value for name, value in values.items() if value is not None}
     for entry in flag_values[CONDITION.name].value:
         name, equals, value = (part.strip() for part in entry.partition("="))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from flags import controls, paths
-from musika_tf.generation import Request
+from musika_tf.generation import Request, parse_time
 
 MODEL_DIR = paths.define(
     "model_dir",
@@ -19,6 +19,12 @@ OUT = paths.define(
     required=True,
 )
 SECONDS = flags.DEFINE_float("seconds", Request.seconds, "Length of each sample, in seconds.")
+START = flags.DEFINE_string(
+    "start",
+    "0",
+    "Where in the piece to begin: seconds, or a time like 1:30 or 1:00:00. Any hour can be opened "
+    "at once, and is what playing up to there would give.",
+)
 SEED = flags.DEFINE_integer(
     "seed",
     Request.seed,
@@ -52,6 +58,7 @@ def request() -> Request:
     """
     return Request(
         seconds=SECONDS.value,
+        start_seconds=parse_time(START.value),
         seed=SEED.value,
         truncation=TRUNCATION.value,
         n_samples=NUM_SAMPLES.value,

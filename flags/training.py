@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flags import _sections
-from musika_tf.config import PRECISIONS, TrainingConfig
+from musika_tf.training_config import PRECISIONS, TrainingConfig
 
 config = _sections.define(
     TrainingConfig,
@@ -24,7 +24,11 @@ config = _sections.define(
     "discriminator comes in, 0 to 1.",
     adversarial_period="Steps from one that trains and heeds the discriminator of an autoencoder "
     "to the next.",
-    r1_weight="Weight of the R1 gradient penalty of the latent GAN.",
+    r1_gamma="Gamma of the R1 gradient penalty of the latent GAN, which is half of gamma times the "
+    "mean squared norm of the gradient of the discriminator's mean logit at real latents.",
+    r1_period="Steps from one with the R1 penalty, times this number, to the next.",
+    r1_gamma_least_share="Share of --r1_gamma to which gamma may fall while the discriminator is "
+    "unsure, 0 to 1; 1 keeps it constant.",
     conditioning_weight="Weight of the distance between a generator's conditioning and what a "
     "network that was trained on real latents reads in the generated ones; 0 leaves following to "
     "the discriminator alone, as in the paper.",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 from musika_tf import sections
-from musika_tf.signals import Signal
+from musika_tf.sections import require, require_positive
+from musika_tf.signals import BEATS, TEMPO_SIGNAL, Signal
 
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
@@ -20,21 +19,12 @@ N_CHANNELS = 2
 # A 16-bit sample k stands for k / 32768, from -1 to just below 1.
 INT16_SCALE = 32_768
 
-# Number formats in which networks can be trained.
-PRECISIONS = ("float32", "bfloat16", "float16")
+# What a generator's features are normalised over: all channels of a step, or all steps of a patch.
+NORMALISATIONS = ("step", "patch")
 
-
-def _require(section: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
-    """Raises a ValueError for the first field that a rule does not hold for, or that is empty."""
-    for name in names:
-        value = getattr(section, name)
-        values = value if isinstance(value, tuple) else (value,)
-        if not values or not all(map(holds, values)):
-            raise ValueError(f"{name}={value} must {rule}")
-
-
-def _require_positive(section: Any, *names: str) -> None:
-    _require(section, "be positive", lambda value: value > 0, *names)
+# Steps of the coarsest rate that the generator reads on each side of its window: what two
+# convolutions of 3 at each rate and one more at the end reach, see `networks/gan.py`.
+_CONTEXT_N_COARSEST = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +37,11 @@ class AudioConfig:
     window_size: int = 1024
     # Samples between two frames.
     hop_size: int = 256
-    # Frames that are decoded together, independently of their neighbours: 0.76 s of audio.
+    # Frames that are decoded together, independently of their neighbours: 0.74 s of audio.
     excerpt_n_frames: int = 64
 
     def __post_init__(self):
-        _require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
+        require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
         if self.window_size % self.hop_size or self.window_size < 4 * self.hop_size:
             raise ValueError(
                 f"window_size={self.window_size} must be a multiple of "
@@ -128,8 +118,8 @@ class AutoencoderConfig:
     def __post_init__(self):
         names = (field.name for field in dataclasses.fields(self))
         may_be_zero = ("principal_path", "consistency_n_steps")
-        _require_positive(self, *(name for name in names if name not in may_be_zero))
-        _require(self, "be 0 to 8", lambda value: 0 <= value <= 8, "consistency_n_steps")
+        require_positive(self, *(name for name in names if name not in may_be_zero))
+        require(self, "be 0 to 8", lambda value: 0 <= value <= 8, "consistency_n_steps")
         for name, n_more, rule in (
             ("level2_encoder_widths", 0, "for each of"),
             ("level2_decoder_widths", 1, "more than"),
@@ -149,15 +139,26 @@ class GanConfig:
     anchor_depth: int = 64
     # Dimension of the style vector shared by a whole piece.
     style_depth: int = 64
-    # Latents that one call of the generator makes: a patch.
+    # Half the latents between two anchors, and of a training example: a patch.
     seq_len: int = 64
+    # "step": over the channels of each step, so that all patches are windows on one computation;
+    # "patch": over the steps of a patch, each made on its own, as in the paper.
+    normalisation: str = "step"
     # Generator channels at each resolution: coarsest first, doubled in rate up to seq_len.
     generator_widths: tuple[int, ...] = (448, 448, 448, 384, 384)
     # Discriminator channels: full rate first, each next one at half the rate.
     latent_discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
+    # Whether the discriminator has a logit that sees all steps beside those that see a part.
+    dense_logit: bool = True
 
     def __post_init__(self):
-        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(
+                f"normalisation={self.normalisation!r} must be {' or '.join(NORMALISATIONS)}"
+            )
+        choices = ("normalisation", "dense_logit")
+        names = (field.name for field in dataclasses.fields(self))
+        require_positive(self, *(name for name in names if name not in choices))
         for name, length in (
             ("generator_widths", self.seq_len),
             ("latent_discriminator_widths", 2 * self.seq_len),
@@ -170,13 +171,26 @@ class GanConfig:
                     "or a longer seq_len"
                 )
 
+    @property
+    def coarsest_n_steps(self) -> int:
+        """The generator's windows start at multiples of this, and are multiples of it long."""
+        if self.normalisation == "patch":
+            return self.seq_len
+        return 2 ** (len(self.generator_widths) - 1)
 
-# The signals of the paper: what labels them is part of this project.
+    @property
+    def context_n_steps(self) -> int:
+        """Steps beyond its window that the generator reads on each side: at most 2·seq_len."""
+        return 0 if self.normalisation == "patch" else _CONTEXT_N_COARSEST * self.coarsest_n_steps
+
+
+# What labels these is part of this project: the signals of the paper, and musical time.
 KNOWN_SIGNALS = {
     signal.name: signal
     for signal in (
         Signal("note_density", "share of the densest", 0.0, 1.0, "step"),
         Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece"),
+        Signal(BEATS, "beats", 0.0, 4.0, BEATS),
     )
 }
 
@@ -191,9 +205,15 @@ class ConditioningConfig:
     max_onsets_per_second: float = 20.0
 
     def __post_init__(self):
-        _require_positive(self, "max_onsets_per_second")
+        require_positive(self, "max_onsets_per_second")
         if len(set(self.names)) != self.n_signals:
             raise ValueError(f"signals {', '.join(self.names)}: each name may stand there once")
+        asked = [signal.name for signal in self.asked]
+        if len(set(asked)) != len(asked):
+            raise ValueError(
+                f"signals {', '.join(self.names)}: {BEATS} has a tempo, so {TEMPO_SIGNAL.name} may "
+                "not stand beside it"
+            )
 
     @property
     def n_signals(self) -> int:
@@ -205,61 +225,15 @@ class ConditioningConfig:
         """Of the signals, in their order."""
         return tuple(signal.name for signal in self.signals)
 
+    @property
+    def n_features(self) -> int:
+        """Numbers a step that networks see of the signals."""
+        return sum(signal.n_features for signal in self.signals)
 
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a system is trained (paper §4.1, §4.2); may differ from run to run."""
-
-    # Pairs of adjacent excerpts (autoencoder) or latent sequences (GAN) a step.
-    batch_size: int = 32
-    # Steps of each phase of the level-1 autoencoder.
-    level1_n_steps: int = 1_000_000
-    # Steps of each phase of the level-2 autoencoder.
-    level2_n_steps: int = 400_000
-    # Steps of the latent GAN.
-    gan_n_steps: int = 1_500_000
-    # Learning rate of Adam, all stages.
-    learning_rate: float = 1e-4
-    # Share of it at the end of a stage: half a cosine leads there; 1 keeps it constant.
-    final_learning_rate_share: float = 0.05
-    # First-moment decay of Adam.
-    adam_beta_1: float = 0.5
-    # Weight of the L1 distance of the waveforms' log magnitudes in phase 2.
-    reconstruction_weight: float = 1.0
-    # Weight of the multi-scale spectral distance in phase 2.
-    multi_scale_weight: float = 4.0
-    # Share of the steps of phase 2 that pass before the discriminator comes in.
-    adversarial_start_share: float = 0.6
-    # Steps from one that trains and heeds the discriminator to the next.
-    adversarial_period: int = 2
-    # Weight of the R1 gradient penalty of the latent GAN.
-    r1_weight: float = 1.0
-    # Weight of the distance between a generator's conditioning and what the estimator reads in its
-    # latents.
-    conditioning_weight: float = 4.0
-    # Decay of the moving averages of the generator's weights and, in phase 2, of the decoder's.
-    average_decay: float = 0.999
-    # Everything random in a training follows from this number and the step.
-    seed: int = 0
-    # Number format inside the networks: float32, bfloat16 or float16.
-    precision: str = "float32"
-
-    def __post_init__(self):
-        n_steps = ("level1_n_steps", "level2_n_steps", "gan_n_steps")
-        _require_positive(self, "batch_size", *n_steps, "learning_rate", "adversarial_period")
-        shares = ("final_learning_rate_share", "adversarial_start_share")
-        _require(self, "be 0 to 1", lambda value: 0 <= value <= 1, *shares)
-        decays = ("adam_beta_1", "average_decay")
-        _require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
-        terms = ("reconstruction", "multi_scale", "r1", "conditioning")
-        at_least_0 = (*(f"{term}_weight" for term in terms), "seed")
-        _require(self, "not be negative", lambda value: value >= 0, *at_least_0)
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
-
-    def n_steps_of(self, stage: str) -> int:
-        """Length of a stage: level1_phase1, level1_phase2, level2_phase1, level2_phase2 or gan."""
-        return getattr(self, f"{stage.partition('_')[0]}_n_steps")
+    @property
+    def asked(self) -> tuple[Signal, ...]:
+        """What people give for each signal: `Signal.asked`."""
+        return tuple(signal.asked for signal in self.signals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,9 +288,19 @@ class Config:
         return self.audio.hop_size * self.level2_ratio
 
     @property
+    def second_n_latents(self) -> int:
+        """Latents of about a second, at least one."""
+        return max(1, round(self.audio.sample_rate_hz / self.latent_hop_size))
+
+    @property
     def excerpt_n_latents(self) -> int:
         """Level-2 latents of one excerpt."""
         return self.audio.excerpt_n_frames // self.level2_ratio
+
+    @property
+    def window_n_latents(self) -> int:
+        """Windows that generator and decoder make as a whole are multiples of it."""
+        return math.lcm(self.gan.coarsest_n_steps, self.excerpt_n_latents)
 
     @property
     def stereo_latent_depth(self) -> int:

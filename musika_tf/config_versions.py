@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
+
+# R1 was of the sum of the logits. Every preset had 8 of them, and the gradient of their sum is 8
+# times that of their mean.
+_R1_GAMMA_PER_WEIGHT = 8**2
 
 # Fields that version 1 called otherwise, by section.
 _RENAMED_IN_2 = {"TrainingConfig": {"told_weight": "conditioning_weight"}}
-# What version 1 need not say, because there was nothing else at first.
+# What a version need not say, because there was nothing else before the next one.
 _IMPLIED_IN_1 = {
     "AutoencoderConfig": {"principal_path": False, "consistency_n_steps": 0},
     "TrainingConfig": {
@@ -21,6 +25,10 @@ _IMPLIED_IN_1 = {
         "adversarial_start_share": 0.0,
         "adversarial_period": 1,
     },
+}
+_IMPLIED_IN_2 = {
+    "GanConfig": {"normalisation": "patch", "dense_logit": False},
+    "TrainingConfig": {"r1_period": 1, "r1_gamma_least_share": 1.0},
 }
 
 
@@ -37,11 +45,16 @@ def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str,
     """
     if version == CONFIG_VERSION:
         return dict(values)
-    if version != 1:
+    if version not in range(1, CONFIG_VERSION):
         raise ValueError(
-            f"this config has version {version}; this program reads versions 1 and "
+            f"this config has version {version}; this program reads versions 1 to "
             f"{CONFIG_VERSION}: use the release that wrote it"
         )
-    renamed = _RENAMED_IN_2.get(section, {})
-    values = {renamed.get(name, name): value for name, value in values.items()}
-    return {**_IMPLIED_IN_1.get(section, {}), **values}
+    if version == 1:
+        renamed = _RENAMED_IN_2.get(section, {})
+        values = {renamed.get(name, name): value for name, value in values.items()}
+        values = {**_IMPLIED_IN_1.get(section, {}), **values}
+    values = {**_IMPLIED_IN_2.get(section, {}), **values}
+    if "r1_weight" in values:
+        values["r1_gamma"] = _R1_GAMMA_PER_WEIGHT * values.pop("r1_weight")
+    return values

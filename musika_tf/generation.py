@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from musika_tf.conditioning.controls import Control, parse_all
 from musika_tf.config import N_CHANNELS
 from musika_tf.networks import coordinates
 from musika_tf.player import Player
+from musika_tf.stream import require_start
 
 _MAX_SEED = 2**31 - 1
 # A picture of a longer piece would show nothing, and the piece may not fit in memory.
@@ -30,6 +32,7 @@ class Request:
 
     Attributes:
       seconds: length of each sample.
+      start_seconds: where in the piece it begins, up to `stream.MAX_START_SECONDS`.
       seed: from 0 to 2^31 - 1; sample i draws from the pair (seed, i).
       truncation: anchors and style are standard normal draws cut at ± this.
       n_samples: how many samples.
@@ -41,6 +44,7 @@ class Request:
     """
 
     seconds: float = 60.0
+    start_seconds: float = 0.0
     seed: int = 0
     truncation: float = 2.0
     n_samples: int = 1
@@ -49,6 +53,7 @@ class Request:
     def __post_init__(self):
         if not 0.0 < self.seconds < math.inf:
             raise ValueError(f"seconds={self.seconds} must be above 0, like 60")
+        require_start(self.start_seconds)
         if not 0.0 < self.truncation <= coordinates.MAX_TRUNCATION:
             raise ValueError(
                 f"truncation={self.truncation} must be above 0 and at most "
@@ -87,6 +92,17 @@ class Report:
             f"{self.path}: {self.duration_seconds:.2f} s{'' if self.is_complete else ' (stopped)'},"
             f" {speed:.1f} × real time, peak {self.peak:.3f}, RMS {rms_dbfs:.1f} dBFS"
         )
+
+
+def parse_time(text: str) -> float:
+    """Seconds of a time as people write it: `90`, `90.5`, `1:30` or `1:00:00`.
+
+    Raises:
+      ValueError: it is none of these.
+    """
+    if not re.fullmatch(r"(\d+:([0-5]?\d:)?[0-5]?\d|\d+)(\.\d*)?", text):
+        raise ValueError(f"start={text} must be seconds, like 90.5, or a time like 1:30 or 1:00:00")
+    return sum(60.0**i * float(part) for i, part in enumerate(reversed(text.split(":"))))
 
 
 def generate(
@@ -138,7 +154,8 @@ def _write_sample(
     rate_hz = player.config.audio.sample_rate_hz
     n_samples = max(1, round(request.seconds * rate_hz))
     n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
-    chunks = player.stream((request.seed, index), request.truncation, controls, n_samples)
+    seed = (request.seed, index)
+    chunks = player.stream(seed, request.truncation, controls, n_samples, request.start_seconds)
     is_complete = False
     try:
         writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=n_samples)

@@ -1,38 +1,24 @@
-"""Music of a trained model, chunk after chunk in constant memory, without end.
-
-A model is an exported SavedModel, a run or released weights. What a piece is drawn from is drawn
-here, its conditioning is read or drawn here, and the networks do the rest:
-
-    anchor            0               1               2               3         drawn when needed
-    patch             |   0   |   1   |   2   |   3   |   4   |   5   |   …
-    conditioning      a value a latent step
-    latents, decode   from one anchor to the next; the overlap goes into what follows
-"""
+"""A trained model that plays: an exported SavedModel, a run or released weights."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.controls import Control
-from musika_tf.config import N_CHANNELS, Config, GanConfig
-from musika_tf.networks import coordinates
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.runs.run import Run
+from musika_tf.stream import Seed, Stream
 
 # Beside saved_model.pb: what the model is.
 METADATA_FILE = "metadata.json"
-METADATA_FORMAT_VERSION = 1
-# From one anchor to the next.
-_N_PATCHES = 2
+METADATA_FORMAT_VERSION = 2
 
 # Takes tensors by name and gives tensors by name, as a signature of the exported model does.
 Signature = Callable[..., Mapping[str, tf.Tensor]]
@@ -46,7 +32,7 @@ class Player:
       config: the system.
       metadata: of the weights `weights_sha256`, `created_utc` and `training`, the step and flags of
         each stage; of an exported model all that its metadata.json says.
-      latents: coordinates, style and, of a conditional system, conditioning → latents.
+      latents: coordinates, style, start and, of a conditional system, conditioning → latents.
       decode: latents of whole excerpts and overlap → waveform and overlap.
     """
 
@@ -61,19 +47,16 @@ class Player:
         self.path, self.config, self.metadata = path, config, metadata
         self._latents, self._decode = latents, decode
 
-    def latents(
-        self, patch: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Float32 [B, seq_len, stereo_latent_depth] of one patch a row.
+    def latents(self, **inputs: tf.Tensor) -> tf.Tensor:
+        """Latents of a window on the line of each row; see `Synthesizer.latents`.
 
         Args:
-          patch: coordinates, float32 [B, seq_len, anchor_depth].
-          style: float32 [B, style_depth].
-          conditioning: float32 [B, seq_len, n_signals] in user units; None: it is unconditional.
+          **inputs: coordinates, style and, of a conditional system, conditioning, each float32
+            [B, n + 2·context, …]; start, int32 [B].
+
+        Returns:
+          float32 [B, n, stereo_latent_depth].
         """
-        inputs = {"coordinates": patch, "style": style}
-        if conditioning is not None:
-            inputs["conditioning"] = conditioning
         return self._latents(**inputs)["latents"]
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,81 +66,33 @@ class Player:
 
     def stream(
         self,
-        seed: tuple[int, int],
+        seed: Seed,
         truncation: float,
         controls: Sequence[Control] = (),
         n_samples: int | None = None,
-    ) -> Iterator[np.ndarray]:
+        start_seconds: float = 0.0,
+        max_chunk_seconds: float | None = None,
+    ) -> Stream:
         """A piece, chunk after chunk, each computed when it is asked for.
 
         A chunk goes from anchor to anchor, but for the first ones: they begin with a single
-        excerpt, so that there is something to hear as soon as can be, and double until the second
-        anchor is reached.
+        excerpt, so that there is something to hear as soon as can be, and double every time.
 
         Args:
           seed: two integers from 0 to 2^31 - 1.
           truncation: above 0.
           controls: one a signal of the model, as `controls.parse_all` gives.
-          n_samples: where the piece ends; None: nowhere.
-
-        Yields:
-          float32 [n_samples, 2] in [-1, 1].
+          n_samples: how many to play; None: without end.
+          start_seconds: where in the piece to begin, from 0 to `stream.MAX_START_SECONDS`. What
+            sounds there does not depend on where it began.
+          max_chunk_seconds: no chunk is longer: how soon `Stream.steer` is heard. None: from
+            anchor to anchor, which is fastest.
 
         Raises:
-          ValueError: another number of controls than the model has signals.
+          ValueError: a time is out of range; or, when the first chunk is asked for, another number
+            of controls than the model has signals.
         """
-        for chunk in self._chunks(seed, truncation, controls):
-            yield chunk[:n_samples]
-            if n_samples is not None:
-                n_samples -= len(chunk)
-                if n_samples <= 0:
-                    return
-
-    def _chunks(
-        self, seed: tuple[int, int], truncation: float, controls: Sequence[Control]
-    ) -> Iterator[np.ndarray]:
-        conditioning, chunk_sizes = self._conditioning(seed, controls), self._chunk_sizes()
-        seed, truncation = tf.constant([seed], tf.int32), tf.constant([truncation], tf.float32)
-        overlap = tf.zeros([1, self.config.audio.overlap_size, N_CHANNELS])
-        for index in itertools.count():
-            patches, style = _draw(self.config.gan, seed, tf.constant(index), truncation)
-            latents = self.latents(patches, style, next(conditioning))
-            latents = tf.reshape(latents, [1, -1, latents.shape[-1]])
-            for chunk in tf.split(latents, next(chunk_sizes), axis=1):
-                waveform, overlap = self.decode(chunk, overlap)
-                yield waveform.numpy()[0]
-
-    def _chunk_sizes(self) -> Iterator[list[int]]:
-        """Latents of each chunk, for every pair of patches."""
-        left, size, first = _N_PATCHES * self.config.gan.seq_len, self.config.excerpt_n_latents, []
-        whole = left
-        while left >= 2 * size:
-            first.append(size)
-            left, size = left - size, 2 * size
-        yield [*first, left]
-        yield from itertools.repeat([whole])
-
-    def _conditioning(
-        self, seed: tuple[int, int], controls: Sequence[Control]
-    ) -> Iterator[tf.Tensor | None]:
-        """Of each pair of patches, [2, seq_len, n_signals]; None: the system is unconditional."""
-        if not controls and not self.config.conditioning.signals:
-            return itertools.repeat(None)
-        shape = [_N_PATCHES, self.config.gan.seq_len, -1]
-        blocks = controls_lib.blocks(controls, self.config, seed, shape[0] * shape[1])
-        return (tf.reshape(tf.constant(block), shape) for block in blocks)
-
-
-@tf.function(reduce_retracing=True)
-def _draw(
-    sizes: GanConfig, seed: tf.Tensor, index: tf.Tensor, truncation: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Coordinates [2, seq_len, anchor_depth] after anchor `index`, and the style, [2, style_depth].
-
-    Traced, because the draws are many small operations: 20 ms one by one, 1 ms together.
-    """
-    patches, style = coordinates.draw_patches(sizes, seed, index, 2, truncation)
-    return patches[0], tf.repeat(style, _N_PATCHES, axis=0)
+        return Stream(self, seed, truncation, controls, n_samples, start_seconds, max_chunk_seconds)
 
 
 def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Player:
@@ -250,8 +185,8 @@ def _player_of_run(run: Run, jit_compile: bool) -> Player:
     }
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=not jit_compile)
-    def latents(coordinates, style, conditioning=None):
-        return {"latents": synthesizer.latents(coordinates, style, conditioning)}
+    def latents(coordinates, **inputs):
+        return {"latents": synthesizer.latents(coordinates, **inputs)}
 
     @tf.function(
         jit_compile=jit_compile,

@@ -6,8 +6,19 @@ import dataclasses
 import math
 import re
 
-# A signal has one value a latent step, or one for the whole piece.
-RATES = ("step", "piece")
+# The clock: positions in beats since the piece began.
+BEATS = "beats"
+# A signal has one value a latent step, or one for the whole piece, or is the clock.
+RATES = ("step", "piece", BEATS)
+
+
+def require_name(name: str) -> None:
+    """Raises ValueError if no signal can be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(
+            f"signal name {name!r} must be small letters, digits and underscores, and begin with a "
+            "letter, like tempo_bpm"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +26,9 @@ class Signal:
     """One part of the conditioning: what it means and its range (paper §5.1, §5.2).
 
     As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`.
+
+    The clock is called beats and goes from 0 to the beats of a bar. Its values are positions in
+    beats, of which every bar looks the same; any number is one, and whole bars are taken away.
     """
 
     # Names its label file, its flag and its place in the exported model; [a-z][a-z0-9_]*.
@@ -24,15 +38,11 @@ class Signal:
     # Least and greatest value, in that unit.
     minimum: float
     maximum: float
-    # "step": a value a latent step; "piece": one value for the whole piece.
+    # "step": a value a latent step; "piece": one value for the whole piece; "beats": the clock.
     rate: str
 
     def __post_init__(self):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"signal name {self.name!r} must be small letters, digits and underscores, and "
-                "begin with a letter, like tempo_bpm"
-            )
+        require_name(self.name)
         if not re.fullmatch(r"[^:,\n]+", self.unit):
             raise ValueError(
                 f"unit {self.unit!r} of {self.name} must be a word or more without colons and "
@@ -45,10 +55,35 @@ class Signal:
             )
         if self.rate not in RATES:
             raise ValueError(f"rate {self.rate!r} of {self.name} must be {' or '.join(RATES)}")
+        if (self.rate == BEATS) != (self.name == BEATS):
+            raise ValueError(
+                f"{self.name} has the rate {self.rate}: the signal {BEATS}, and no other, has the "
+                f"rate {BEATS}"
+            )
+        if self.is_clock and (self.minimum, self.maximum % 1.0) != (0.0, 0.0):
+            raise ValueError(
+                f"{BEATS} goes from {self.minimum:g} to {self.maximum:g}; it must go from 0 to a "
+                "whole number, the beats of a bar"
+            )
 
     def __str__(self) -> str:
         limits = (repr(float(limit)).removesuffix(".0") for limit in (self.minimum, self.maximum))
         return ":".join((self.name, self.unit, *limits, self.rate))
+
+    @property
+    def is_clock(self) -> bool:
+        """Its values are positions in beats."""
+        return self.rate == BEATS
+
+    @property
+    def asked(self) -> Signal:
+        """What people give for it: a value of its own, for the clock a tempo."""
+        return TEMPO_SIGNAL if self.is_clock else self
+
+    @property
+    def n_features(self) -> int:
+        """Numbers a step that networks see of it: see `units.to_model_units`."""
+        return 6 if self.is_clock else 1
 
     @property
     def middle(self) -> float:
@@ -59,3 +94,7 @@ class Signal:
     def range_text(self) -> str:
         """The range in words: `60 to 200 (beats per minute)`."""
         return f"{self.minimum:g} to {self.maximum:g} ({self.unit})"
+
+
+# The clock is the integral of a tempo, which may change along time.
+TEMPO_SIGNAL = Signal("tempo_bpm", "beats per minute", 40.0, 240.0, "step")

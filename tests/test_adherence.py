@@ -16,6 +16,7 @@ import soundfile
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning import note_density
+from musika_tf.conditioning.timeline import centres_seconds
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
 from musika_tf.evaluation import adherence, adherence_pictures, adherence_report
 from musika_tf.evaluation.adherence import Settings, Task
@@ -51,9 +52,9 @@ class ClickModel:
     def stream(self, seed, truncation, controls, n_samples):
         self.n_streams += 1
         n_patches, n_steps = 9, self.config.gan.seq_len
-        conditioning = next(controls_lib.blocks(controls, self.config, seed, n_patches * n_steps))
+        conditioning = controls_lib.values(controls, self.config, seed, 0, n_patches * n_steps)
         speed = self._speed(conditioning, seed)
-        centres = controls_lib.centres_seconds(self.config, 0, len(speed))
+        centres = centres_seconds(self.config, 0, len(speed))
         n_made = n_patches * self.config.patch_n_samples
         rate = np.interp(np.arange(n_made) / RATE_HZ, centres, speed)
         # A click each time the integral of the rate reaches a whole number.
@@ -184,8 +185,8 @@ def test_requested_is_the_conditioning_of_the_model(followed, density_config):
     for walk in result.walks:
         *constants, conditioning = given[5, walk.task.index]
         assert [values[0] for values in constants] == pytest.approx(list(result.constants))
-        np.testing.assert_array_equal(walk.requested, conditioning[walk.steps])
-        times = controls_lib.centres_seconds(density_config, 0, len(conditioning))[walk.steps]
+        np.testing.assert_allclose(walk.requested, conditioning[walk.steps], atol=1e-6)
+        times = centres_seconds(density_config, 0, len(conditioning))[walk.steps]
         np.testing.assert_array_equal(walk.times_seconds, times)
 
 

@@ -169,6 +169,45 @@ def test_labels_out_of_range_are_limited_and_counted(labelled_shards):
     np.testing.assert_array_equal(conditioning[1, :, 1], [595, 596, 597, 598, 599] + [600] * 5)
 
 
+def test_context_is_held_beyond_the_ends_and_beats_go_on(tmp_path):
+    curve = {"kind": "curve"}
+    shards = write_labelled(
+        tmp_path / "s", {"position": curve, "beats": curve},
+        position=lambda number, row: row, beats=lambda number, row: 1000.0 + row / 4.0,
+    )  # fmt: skip
+    first, _ = shards.sources
+    signals = LatentSignals(shards, ConditioningConfig((POSITION, KNOWN_SIGNALS["beats"])))
+    crops = signals.crops([(first, 2), (first, 280)], 18, context=6)
+    assert (crops.shape, crops.dtype) == ((2, 30, 2), np.float32)
+    rows = np.array([np.arange(-4, 26), np.arange(274, 304)])
+    np.testing.assert_array_equal(crops[..., 0], np.clip(rows, 0, 299))
+    np.testing.assert_allclose(crops[..., 1], np.mod(rows / 4.0, 4.0))
+    batches = LatentBatches(shards, 5, 32, 0, ConditioningConfig((POSITION,)), context=6)
+    latents, conditioning = batches(0)
+    assert [spec.shape for spec in batches.array_specs] == [(5, 32, 2), (5, 44, 1)]
+    np.testing.assert_array_equal(conditioning[:, 6:-6, 0], latents[..., 1])
+
+
+def test_sources_without_a_value_are_not_drawn(tmp_path):
+    curve, signals = {"kind": "curve"}, (POSITION, KNOWN_SIGNALS["beats"])
+    shards = write_labelled(
+        tmp_path / "s", {"position": curve, "beats": curve},
+        position=lambda number, row: row, beats=lambda number, row: row / [np.nan, 4.0][number],
+    )  # fmt: skip
+    batches = LatentBatches(shards, 64, 32, 0, ConditioningConfig(signals))
+    assert batches.signals.unknown == ("source 0",)
+    assert batches.signals.n_latents == 200
+    latents, conditioning = batches(0)
+    assert set(latents[..., 0].flat) == {1.0}
+    np.testing.assert_allclose(conditioning[..., 1], np.mod(latents[..., 1] / 4.0, 4.0))
+    assert [source.name for source in batches.shards.split("train")] == ["source 1"]
+    # Without the clock all are learnt; and where none has one, that is said.
+    assert LatentBatches(shards, 2, 32, 0, ConditioningConfig((POSITION,))).signals.unknown == ()
+    nowhere = write_labelled(tmp_path / "t", {"beats": curve}, beats=lambda number, row: np.nan)
+    with pytest.raises(ValueError, match="none of the 2 train sources, such as 'source 0', has a"):
+        LatentBatches(nowhere, 2, 32, 0, ConditioningConfig(signals[1:]))
+
+
 def test_a_missing_label_is_named(labelled_shards, latent_shards):
     conditioning = ConditioningConfig((KNOWN_SIGNALS["note_density"],))
     with pytest.raises(ValueError, match="no label note_density, only unused, tempo_bpm, position"):

@@ -9,12 +9,12 @@ import torture
 from test_kill_preparation import write_noise, write_run
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Spark starts a master and two workers, processes of their own with a core and 900 MB each.
+# Spark starts a master and two workers, processes of their own with a core and a gigabyte each.
 RUNNERS = {
     "direct": ("apache_beam", ["--runner=direct"]),
     "spark": (
         "pyspark",
-        ["--runner=spark", "--runner_option=spark.master=local-cluster[2,1,900]"],
+        ["--runner=spark", "--runner_option=spark.master=local-cluster[2,1,1024]"],
     ),
 }
 

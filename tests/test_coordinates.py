@@ -1,80 +1,89 @@
+import functools
+
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 
+from musika_tf.config import GanConfig
 from musika_tf.networks import coordinates
 
 SEQ_LEN = 6
+STEP = GanConfig(
+    anchor_depth=3, seq_len=SEQ_LEN, generator_widths=(8, 8), latent_discriminator_widths=(8,)
+)
+PATCH = GanConfig(
+    anchor_depth=3,
+    seq_len=SEQ_LEN,
+    normalisation="patch",
+    generator_widths=(8, 8),
+    latent_discriminator_widths=(8,),
+)
 
 
 @pytest.fixture
 def anchors():
-    return np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 
 
-def _line(anchors, steps_between):
-    """The same by numpy, channel by channel."""
-    positions = np.arange(anchors.shape[1]) * steps_between
-    steps = np.arange(positions[-1] + 1)
+def expected_line(anchors, start, n_steps):
+    """The same by numpy, channel by channel; it holds the ends too."""
+    positions = np.arange(anchors.shape[1]) * 2 * SEQ_LEN
+    steps = start + np.arange(n_steps)
     channels = [[np.interp(steps, positions, c) for c in row.T] for row in anchors]
     return np.stack(channels).transpose(0, 2, 1)
 
 
-def test_interpolation_is_linear_between_anchors(anchors):
-    line = coordinates.interpolate(anchors, 5)
-    assert line.shape == (2, 3 * 5 + 1, 3)
-    np.testing.assert_allclose(line, _line(anchors, 5), atol=1e-6)
+@pytest.mark.parametrize(("start", "n_steps"), [(0, 49), (7, 5), (-9, 20), (44, 20), (-30, 3)])
+def test_the_line_is_linear_between_anchors_and_held_beyond_them(anchors, start, n_steps):
+    line = coordinates.line(STEP, anchors, start, n_steps)
+    assert line.shape == (2, n_steps, 3)
+    np.testing.assert_allclose(line, expected_line(anchors, start, n_steps), atol=1e-6)
 
 
 def test_anchors_stand_exactly_at_multiples(anchors):
-    np.testing.assert_array_equal(coordinates.interpolate(anchors, 5)[:, ::5], anchors)
+    line = coordinates.line(STEP, anchors, 0, 8 * SEQ_LEN + 1)
+    np.testing.assert_array_equal(line[:, :: 2 * SEQ_LEN], anchors)
 
 
-@pytest.mark.parametrize("crop_start", [0, 1, SEQ_LEN, 2 * SEQ_LEN + 1])
-def test_training_crop_is_a_piece_of_the_line(anchors, crop_start):
-    anchors = anchors[:, :3]
-    starts = np.array([crop_start, 2], np.int32)
-    w_1, w_2 = coordinates.training_coordinates(anchors, starts, SEQ_LEN)
-    assert w_1.shape == w_2.shape == (2, SEQ_LEN, 3)
-    line = _line(anchors, 2 * SEQ_LEN)
-    assert line.shape[1] == 4 * SEQ_LEN + 1  # §3.2
-    for row, start in enumerate(starts):
-        np.testing.assert_allclose(w_1[row], line[row, start : start + SEQ_LEN], atol=1e-6)
-        np.testing.assert_allclose(
-            w_2[row], line[row, start + SEQ_LEN : start + 2 * SEQ_LEN], atol=1e-6
+def test_steps_between_two_anchors_do_not_depend_on_the_others(anchors):
+    whole = coordinates.line(STEP, anchors, 2 * SEQ_LEN, 2 * SEQ_LEN)
+    alone = coordinates.line(STEP, anchors[:, 1:3], 0, 2 * SEQ_LEN)
+    np.testing.assert_array_equal(whole, alone)
+
+
+def test_rows_may_start_at_steps_of_their_own(anchors):
+    line = coordinates.line(STEP, anchors, np.array([3, 20], np.int32), 7)
+    for row, start in enumerate((3, 20)):
+        np.testing.assert_array_equal(line[row], coordinates.line(STEP, anchors, start, 7)[row])
+
+
+def test_training_starts_where_inference_does():
+    """At an anchor or halfway; a generator that is normalised over patches starts anywhere."""
+    assert list(coordinates.training_starts(STEP)) == [0, SEQ_LEN]
+    assert list(coordinates.training_starts(PATCH)) == list(range(2 * SEQ_LEN))
+
+
+@pytest.mark.parametrize(("sizes", "context"), [(STEP, 8), (PATCH, 0)])
+def test_training_windows_come_with_their_context(anchors, sizes, context):
+    assert sizes.context_n_steps == context
+    starts = np.array([0, SEQ_LEN], np.int32)
+    windows = coordinates.training_windows(sizes, anchors, starts)
+    assert windows.shape == (2, 2 * SEQ_LEN + 2 * context, 3)
+    for row, start in enumerate(starts + 2 * SEQ_LEN - context):
+        expected = expected_line(anchors, start, windows.shape[1])[row]
+        np.testing.assert_allclose(windows[row], expected, atol=1e-6)
+
+
+def test_no_training_window_reaches_beyond_its_anchors():
+    for n_widths in range(1, 8):
+        sizes = GanConfig(
+            seq_len=128, generator_widths=(8,) * n_widths, latent_discriminator_widths=(8,)
         )
-
-
-def test_crop_starts_reach_both_ends_and_no_further(anchors):
-    last_start = coordinates.n_crop_starts(SEQ_LEN) - 1
-    starts = np.full(2, last_start, np.int32)
-    _, w_2 = coordinates.training_coordinates(anchors[:, :3], starts, SEQ_LEN)
-    np.testing.assert_array_equal(w_2[:, -1], anchors[:, 2])
-
-
-def test_patches_cut_the_line_without_gap_or_overlap(anchors):
-    cut = coordinates.patches(anchors, SEQ_LEN)
-    assert cut.shape == (2, 6, SEQ_LEN, 3)
-    line = coordinates.interpolate(anchors, 2 * SEQ_LEN)
-    # The last anchor begins the patch that would come next.
-    np.testing.assert_array_equal(tf.reshape(cut, [2, -1, 3]), line[:, :-1])
-    np.testing.assert_array_equal(cut[:, ::2, 0], anchors[:, :-1])
-
-
-def test_adjacent_patches_are_consecutive(anchors):
-    cut = coordinates.patches(anchors, SEQ_LEN).numpy()
-    line = _line(anchors, 2 * SEQ_LEN)
-    for patch in range(cut.shape[1] - 1):
-        end = (patch + 1) * SEQ_LEN
-        np.testing.assert_allclose(cut[:, patch, -1], line[:, end - 1], atol=1e-6)
-        np.testing.assert_allclose(cut[:, patch + 1, 0], line[:, end], atol=1e-6)
-
-
-def test_patches_of_a_pair_of_anchors_do_not_depend_on_the_others(anchors):
-    whole = coordinates.patches(anchors, SEQ_LEN)
-    alone = coordinates.patches(anchors[:, 1:3], SEQ_LEN)
-    np.testing.assert_array_equal(whole[:, 2:4], alone)
+        assert sizes.context_n_steps <= 2 * sizes.seq_len
+        last = 2 * sizes.seq_len + coordinates.training_starts(sizes)[-1] + 2 * sizes.seq_len
+        last_anchor = (coordinates.N_TRAINING_ANCHORS - 1) * 2 * sizes.seq_len
+        assert last + sizes.context_n_steps - 1 < last_anchor
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -84,17 +93,36 @@ def test_coordinates_trace_with_unknown_sizes(anchors, jit_compile):
         jit_compile=jit_compile,
     )
     def traced(anchors, starts):
-        return (
-            coordinates.patches(anchors, SEQ_LEN),
-            *coordinates.training_coordinates(anchors, starts, SEQ_LEN),
-        )
+        windows = coordinates.training_windows(STEP, anchors, starts)
+        return windows, coordinates.position_features(starts, SEQ_LEN)
 
     starts = np.array([3, 4], np.int32)
-    cut, w_1, w_2 = traced(anchors, starts)
-    np.testing.assert_allclose(cut, coordinates.patches(anchors, SEQ_LEN), atol=1e-6)
-    expected = coordinates.training_coordinates(anchors, starts, SEQ_LEN)
-    np.testing.assert_allclose(w_1, expected[0], atol=1e-6)
-    np.testing.assert_allclose(w_2, expected[1], atol=1e-6)
+    windows, features = traced(anchors, starts)
+    expected = coordinates.training_windows(STEP, anchors, starts)
+    np.testing.assert_allclose(windows, expected, atol=1e-6)
+    expected = coordinates.position_features(starts, SEQ_LEN)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
+def test_position_features_are_waves_of_the_interval():
+    steps = np.arange(-24, 24, dtype=np.int32)
+    features = coordinates.position_features(steps, SEQ_LEN).numpy()
+    n_waves = np.array([1, 2, 3, 4, 6])  # Of 1, 2, 3, 4, 6, 8, 12, … those up to seq_len.
+    angles = 2 * np.pi * n_waves * steps[:, None] / 12
+    assert features.shape == (48, coordinates.n_position_features(SEQ_LEN)) == (48, 10)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
+def test_position_features_are_continuous_across_borders():
+    """No step changes them more than the fastest wave of the interval can, and days change none."""
+    steps = np.arange(-300, 300, dtype=np.int32)
+    features = coordinates.position_features(steps, 64).numpy()
+    n_waves = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64] * 2)
+    largest = 2 * np.sin(np.pi * n_waves / 128)
+    assert (np.abs(np.diff(features, axis=0)) <= largest + 1e-5).all()
+    much_later = coordinates.position_features(steps + 128 * 10_000_000, 64)
+    np.testing.assert_array_equal(features, much_later)
 
 
 @pytest.mark.parametrize("truncation", [0.3, 1.0, 2.0, 4.0])
@@ -198,3 +226,39 @@ def test_style_is_none_of_the_anchors():
     style = coordinates.draw_style(seed, 64, truncation).numpy()[0]
     anchors = draw_anchors([[5, 0]], 0, 50)[0]
     assert np.abs(np.abs(anchors - style).max(axis=1)).min() > 0.5
+
+
+# A piece
+
+
+def draw_line(sizes, start, n_steps):
+    seeds, truncation = tf.constant([[1, 0], [2, 5]]), tf.fill([2], 2.0)
+    return coordinates.draw_line(sizes, seeds, start, n_steps, truncation)
+
+
+@pytest.mark.parametrize(("sizes", "first"), [(STEP, -8), (PATCH, 0)])
+def test_windows_are_parts_of_one_endless_line(sizes, first):
+    whole = draw_line(sizes, first, 100)
+    for start, n_steps in ((first, 3), (0, 12), (5, 30), (12, 12), (61, 31)):
+        window = draw_line(sizes, start, n_steps)
+        expected = whole[:, start - first : start - first + n_steps]
+        np.testing.assert_allclose(window, expected, rtol=0, atol=1e-6)
+
+
+def test_a_piece_begins_at_an_anchor_that_its_seed_gives():
+    """Normalised over patches, the first one that is drawn; else there is one before it."""
+    drawn = coordinates.draw_anchors(
+        tf.constant([[1, 0], [2, 5]]), 0, 3, STEP.anchor_depth, tf.fill([2], 2.0)
+    )
+    at_patches = draw_line(PATCH, 0, 13).numpy()[:, [0, 12]]
+    np.testing.assert_allclose(at_patches, drawn[:, :2], atol=1e-6)
+    around_the_start = draw_line(STEP, -12, 25).numpy()[:, [0, 12, 24]]
+    np.testing.assert_allclose(around_the_start, drawn, atol=1e-6)
+
+
+def test_a_line_traces_with_unknown_start_and_length():
+    signature = [tf.TensorSpec([], tf.int32)] * 2
+    traced = tf.function(functools.partial(draw_line, STEP), input_signature=signature)
+    for start, n_steps in ((-8, 20), (30, 7)):
+        expected = draw_line(STEP, start, n_steps)
+        np.testing.assert_allclose(traced(start, n_steps), expected, atol=1e-6)

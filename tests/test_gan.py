@@ -28,14 +28,24 @@ TINY = Config(
 )
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
-CONDITIONAL = dataclasses.replace(
-    TINY, conditioning=ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
+CONDITIONING = ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
+CONDITIONAL = dataclasses.replace(TINY, conditioning=CONDITIONING)
+# As in the paper.
+PATCH = dataclasses.replace(
+    TINY, gan=dataclasses.replace(TINY.gan, normalisation="patch", dense_logit=False)
 )
+CONDITIONAL_PATCH = dataclasses.replace(PATCH, conditioning=CONDITIONING)
+CONTEXT = 32
 
 
 @pytest.fixture(scope="module")
 def generator():
     return gan.build_generator(TINY)
+
+
+@pytest.fixture(scope="module")
+def patch_generator():
+    return gan.build_generator(PATCH)
 
 
 @pytest.fixture(scope="module")
@@ -48,81 +58,209 @@ def rng():
     return np.random.default_rng(0)
 
 
-def _inputs(rng, n):
-    anchors = rng.normal(size=(1, n // 2 + 1, 6)).astype(np.float32)
-    style = rng.normal(size=(1, 5)).astype(np.float32)
-    return coordinates.patches(anchors, 32)[0], tf.repeat(style, n, axis=0)
+def _inputs(rng, config, n_steps, n_rows=1):
+    """Random ones for a window that begins at step 0 of the line, with its context."""
+    n_steps += 2 * config.gan.context_n_steps
+    coords = np.cumsum(0.2 * rng.normal(size=(n_rows, n_steps, 6)), axis=1) + 1.0
+    style = np.repeat(rng.normal(size=(n_rows, 1, 5)), n_steps, axis=1)
+    given = [coords, style]
+    if config.conditioning.signals:
+        given.append(rng.uniform((0, 110), (1, 170), (n_rows, n_steps, 2)))
+    start = np.zeros(n_rows, np.int32)
+    return [*(tf.constant(x, tf.float32) for x in given), tf.constant(start)]
 
 
 @pytest.mark.parametrize(
-    ("preset", "n_generator", "n_discriminator"),
-    [("piano", 13_994_112, 8_058_209), ("techno", 14_077_696, 9_340_545)],
+    ("preset", "normalisation", "n_generator", "n_discriminator"),
+    [
+        ("piano", "patch", 13_994_112, 8_058_209),
+        ("techno", "patch", 14_077_696, 9_340_545),
+        ("piano", "step", 14_103_744, 9_107_298),
+        ("techno", "step", 14_121_856, 10_389_634),
+    ],
 )
-def test_parameter_counts(preset, n_generator, n_discriminator, parse_flags):
-    config = system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{preset}.flags"))
+def test_parameter_counts(preset, normalisation, n_generator, n_discriminator, parse_flags):
+    words = [f"--normalisation={normalisation}", f"--dense_logit={normalisation == 'step'}"]
+    words = [f"--preset={preset}", *words]
+    config = system.config(flag_values=parse_flags(*words))
     assert n_generator == pytest.approx(14e6, rel=0.25)
     assert gan.build_generator(config).count_params() == n_generator
     assert gan.build_discriminator(config).count_params() == n_discriminator
 
 
-def test_generator_makes_stereo_latents_of_a_patch(generator, rng):
-    latents = generator(list(_inputs(rng, 4))).numpy()
+@pytest.mark.parametrize("config", [TINY, PATCH], ids=["step", "patch"])
+def test_generator_makes_stereo_latents_of_a_window(config, rng):
+    generator = gan.build_generator(config)
+    latents = generator(_inputs(rng, config, 32, n_rows=4)).numpy()
     assert latents.shape == (4, 32, 6)
     assert np.abs(latents).max() < 1.0
     assert 0.2 < latents.std() < 0.9
-    assert [x.name for x in generator.inputs] == ["coordinates", "style"]
+    assert [x.name for x in generator.inputs] == ["coordinates", "style", "start"]
 
 
 def test_generator_is_a_function_of_its_inputs_alone(generator, rng):
-    coords, style = _inputs(rng, 4)
-    np.testing.assert_array_equal(
-        generator([coords, style], training=True), generator([coords, style], training=False)
-    )
+    given = _inputs(rng, TINY, 32)
+    np.testing.assert_array_equal(generator(given, training=True), generator(given, training=False))
 
 
-def test_a_patch_does_not_depend_on_the_patches_beside_it(generator, rng):
-    coords, style = _inputs(rng, 6)
-    together = generator([coords, style])
+# Windows on a line
+
+
+def _window(given, start, n_steps):
+    """Inputs of a window of the line that others are of, at an even number of coarsest steps."""
+    *along_time, first = given
+    cut = [x[:, start : start + n_steps + 2 * CONTEXT] for x in along_time]
+    return [*cut, first + start]
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [[(0, 32), (32, 32), (64, 32)], [(0, 96)], [(0, 8), (8, 40), (48, 16), (64, 32)]],
+    ids=["patches", "whole", "uneven"],
+)
+def test_windows_side_by_side_are_one_long_one(conditional_generator, rng, windows):
+    given = _inputs(rng, CONDITIONAL, 96, n_rows=2)
+    whole = conditional_generator(given).numpy()
+    made = [conditional_generator(_window(given, *window)) for window in windows]
+    np.testing.assert_allclose(np.concatenate(made, axis=1), whole, rtol=0, atol=1e-5)
+
+
+def test_a_window_that_forgets_where_it_is_is_another(conditional_generator, rng):
+    given = _inputs(rng, CONDITIONAL, 64)
+    *along_time, start = given
+    elsewhere = conditional_generator([*along_time, start + 8])
+    assert np.abs(elsewhere - conditional_generator(given)).max() > 0.01
+    # The position repeats with the anchors, every 64 steps.
+    same = conditional_generator([*along_time, start + 64])
+    np.testing.assert_array_equal(same, conditional_generator(given))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["coordinates", "style", "conditioning"])
+@pytest.mark.parametrize("step", [40, 47, 64])
+def test_a_change_is_local(conditional_generator, rng, index, step):
+    """From a step on: more than the context before its coarsest step nothing changes at all."""
+    given = _inputs(rng, CONDITIONAL, 96)
+    before = conditional_generator(given).numpy()
+    changed = given[index].numpy()
+    changed[:, CONTEXT + step :] += (0.5, 0.5, 0.2)[index]
+    given[index] = tf.constant(changed)
+    changes = np.abs(conditional_generator(given).numpy() - before).max(axis=(0, 2))
+    np.testing.assert_array_equal(changes[: step // 8 * 8 - CONTEXT], 0.0)
+    assert changes[step:].min() > 1e-3
+
+
+def test_a_change_that_ends_is_forgotten(generator, rng):
+    given = _inputs(rng, TINY, 96)
+    before = generator(given).numpy()
+    changed = given[0].numpy()
+    changed[:, CONTEXT + 10 : CONTEXT + 20] += 0.5
+    after = generator([tf.constant(changed), *given[1:]]).numpy()
+    changes = np.abs(after - before).max(axis=(0, 2))
+    assert changes[10:20].min() > 1e-3
+    # The coarsest step that the change ends in ends at 24.
+    np.testing.assert_array_equal(changes[24 + CONTEXT :], 0.0)
+
+
+def test_the_context_is_what_the_generator_reaches(generator, rng):
+    """Of the first and of the last step, to the coarsest step at either end and no less."""
+    coords, *others = _inputs(rng, TINY, 8)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(coords)
+        latents = generator([coords, *others])
+        first, last = tf.reduce_sum(latents[:, 0]), tf.reduce_sum(latents[:, -1])
+    reached = [np.abs(tape.gradient(x, coords)[0]).max(axis=1) > 0 for x in (first, last)]
+    assert coords.shape[1] == 8 + 2 * TINY.gan.context_n_steps == 72
+    assert reached[0][0] and reached[1][-1]
+    # To the other side the first step of a coarsest one sees less far.
+    assert not reached[0][-8:].any() and not reached[1][:8].any()
+
+
+def test_untrained_latents_have_the_spread_that_is_set(rng):
+    keras.utils.set_random_seed(0)
+    config = Config()
+    generator = gan.build_generator(config)
+    scale, shift = rng.uniform(0.2, 0.8, 64), rng.uniform(-0.5, 0.5, 64)
+    gan.set_output_scale(generator, scale, shift)
+    sizes, n = config.gan, 32
+    anchors = tf.constant(rng.normal(size=(n, 5, 64)), tf.float32)
+    style = tf.constant(np.repeat(rng.normal(size=(n, 1, 64)), 256, axis=1), tf.float32)
+    start = tf.zeros([n], tf.int32)
+    lines = coordinates.training_windows(sizes, anchors, start)
+    before_tanh = np.arctanh(generator([lines, style, start]).numpy())
+    ratios = before_tanh.std(axis=(0, 1)) / scale
+    assert ratios.mean() == pytest.approx(1.0, abs=0.15)
+    assert 0.7 < ratios.min() and ratios.max() < 1.4
+    np.testing.assert_allclose(before_tanh.mean(axis=(0, 1)), shift, atol=0.3)
+
+
+# Patches, each on its own
+
+
+def test_a_patch_does_not_depend_on_the_patches_beside_it(patch_generator, rng):
+    coords, style, start = _inputs(rng, PATCH, 6 * 32)
+    together = gan.latents(PATCH, patch_generator, coords, style, None, start)
+    assert together.shape == (1, 6 * 32, 6)
     for patch in range(6):
-        alone = generator([coords[patch : patch + 1], style[:1]])
-        np.testing.assert_allclose(alone[0], together[patch], atol=1e-5)
+        own = slice(32 * patch, 32 * (patch + 1))
+        alone = patch_generator([coords[:, own], style[:, own], start])
+        np.testing.assert_allclose(alone, together[:, own], atol=1e-5)
 
 
-def test_every_input_counts(generator, rng):
-    coords, style = _inputs(rng, 2)
-    before = generator([coords, style])
-    assert np.abs(generator([coords + 0.5, style]) - before).max() > 0.01
-    assert np.abs(generator([coords, style + 0.5]) - before).max() > 0.01
+def test_of_a_patch_the_last_style_counts_and_no_start(patch_generator, rng):
+    coords, style, start = _inputs(rng, PATCH, 32)
+    before = patch_generator([coords, style, start])
+    np.testing.assert_array_equal(patch_generator([coords, style, start + 7]), before)
+    is_last = np.arange(32)[:, None] == 31
+    others = tf.where(is_last, style, style + 0.5)
+    np.testing.assert_array_equal(patch_generator([coords, others, start]), before)
+    last = tf.where(is_last, style + 0.5, style)
+    assert np.abs(patch_generator([coords, last, start]) - before).max() > 0.01
 
 
-def test_every_generator_convolution_is_modulated(generator):
-    names = {layer.name for layer in generator.layers}
+# Both
+
+
+@pytest.mark.parametrize("config", [TINY, PATCH], ids=["step", "patch"])
+def test_every_generator_convolution_is_modulated(config):
+    names = {layer.name for layer in gan.build_generator(config).layers}
     convolutions = [name for name in names if name.endswith("_conv")]
     assert len(convolutions) == 2 * len(TINY.gan.generator_widths) + 1
-    assert all(name.removesuffix("_conv") + "_adain" in names for name in convolutions)
+    plain = {"output_conv"} if config is TINY else set()
+    assert plain <= set(convolutions)
+    assert all(name.removesuffix("_conv") + "_adain" in names for name in set(convolutions) - plain)
+    assert not plain or "output_adain" not in names
 
 
-def test_coarse_coordinates_are_those_at_the_centres(generator, rng):
+@pytest.mark.parametrize("config", [TINY, PATCH], ids=["step", "patch"])
+def test_coarse_coordinates_are_those_at_the_centres(config, rng):
     """The mean of a block of a straight line is the line at the block's centre."""
+    generator = gan.build_generator(config)
     model = keras.Model(generator.inputs, generator.get_layer("steps4_modulation").output)
-    coords, style = _inputs(rng, 2)
-    modulation = model([coords, style]).numpy()
-    centres = 0.5 * (coords.numpy()[:, 3::8] + coords.numpy()[:, 4::8])
-    np.testing.assert_allclose(modulation[..., :6], centres, atol=1e-6)
-    np.testing.assert_allclose(modulation[..., 6:], np.repeat(style[:, None], 4, axis=1), atol=1e-6)
+    _, style, start = _inputs(rng, config, 32)
+    line = np.arange(style.shape[1], dtype=np.float32)[:, None] * np.ones(6, np.float32)
+    modulation = model([tf.constant(line[None]), style, start]).numpy()
+    assert modulation.shape[1] == style.shape[1] // 8
+    np.testing.assert_allclose(modulation[0, :, :6], 0.5 * (line[3::8] + line[4::8]), atol=1e-5)
+    np.testing.assert_allclose(modulation[0, :, 6:11], style[0, ::8], atol=1e-6)
 
 
-def test_all_generator_weights_get_gradients(generator, rng):
+@pytest.mark.parametrize("config", [CONDITIONAL, CONDITIONAL_PATCH], ids=["step", "patch"])
+def test_all_generator_weights_get_gradients(config, rng):
+    generator = gan.build_generator(config)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(generator(list(_inputs(rng, 2))) ** 2)
+        loss = tf.reduce_sum(generator(_inputs(rng, config, 32)) ** 2)
     gradients = tape.gradient(loss, generator.trainable_variables)
     assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
 
 
+# Discriminator
+
+
 def test_discriminator_rebuilds_its_whole_input(discriminator, rng):
     latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
-    logits, reconstruction = discriminator(latents)
+    logits, dense_logit, reconstruction = discriminator(latents)
     assert logits.shape == (3, 8)
+    assert dense_logit.shape == (3, 1)
     assert reconstruction.shape == latents.shape
     assert np.abs(reconstruction).max() < 1.0
 
@@ -132,6 +270,34 @@ def test_discriminator_sees_each_example_alone(discriminator, rng):
     together, alone = discriminator(latents), discriminator(latents[1:2])
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a[1:2], b, atol=1e-5)
+
+
+def test_the_dense_logit_sees_all_steps_at_once(discriminator, rng):
+    """What a change does to it depends on steps that no local logit sees together with it."""
+    latents = tf.constant(rng.uniform(-1, 1, (1, 64, 6)), tf.float32)
+
+    def slopes(latents):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(latents)
+            logits, dense_logit, _ = discriminator(latents)
+            first = logits[:, 0]
+        of_dense, of_first = tape.gradient(dense_logit, latents), tape.gradient(first, latents)
+        return of_dense.numpy()[0], of_first.numpy()[0]
+
+    of_dense, of_first = slopes(latents)
+    assert (np.abs(of_dense).max(axis=1) > 0).all()
+    assert (of_first[-16:] == 0).all()
+    # Other steps at the end change the slopes at the beginning.
+    spliced = tf.concat([latents[:, :48], -latents[:, 48:]], axis=1)
+    elsewhere, _ = slopes(spliced)
+    assert np.abs(elsewhere[:16] - of_dense[:16]).max() > 1e-4
+
+
+def test_the_paper_has_local_logits_alone(rng):
+    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
+    logits, reconstruction = gan.build_discriminator(PATCH)(latents)
+    assert logits.shape == (3, 8)
+    assert reconstruction.shape == latents.shape
 
 
 def test_discriminator_mixes_channels_first(discriminator):
@@ -170,19 +336,15 @@ def _conditioning(n, n_steps, density=0.3, tempo_bpm=128.0):
     return np.tile(np.array([density, tempo_bpm], np.float32), (n, n_steps, 1))
 
 
-def test_unconditional_networks_have_no_further_input(generator, discriminator):
-    assert [x.name for x in generator.inputs] == ["coordinates", "style"]
-    assert [x.name for x in discriminator.inputs] == ["latents"]
-
-
 def test_conditional_networks_are_given_the_signals(
-    conditional_generator, conditional_discriminator
+    discriminator, conditional_generator, conditional_discriminator
 ):
     shapes = {x.name: x.shape for x in conditional_generator.inputs}
-    assert list(shapes) == ["coordinates", "style", "conditioning"]
-    assert shapes["conditioning"] == (None, 32, 2)
+    assert list(shapes) == ["coordinates", "style", "conditioning", "start"]
+    assert shapes["conditioning"] == (None, None, 2)
     shapes = {x.name: x.shape for x in conditional_discriminator.inputs}
     assert shapes == {"latents": (None, 64, 6), "conditioning": (None, 64, 2)}
+    assert [x.name for x in discriminator.inputs] == ["latents"]
 
 
 def test_conditional_networks_have_the_same_weights_but_for_what_reads_the_signals(
@@ -205,23 +367,25 @@ def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng
     finest = conditional_generator.get_layer("steps32_modulation").output
     coarsest = conditional_generator.get_layer("steps4_modulation").output
     model = keras.Model(conditional_generator.inputs, [finest, coarsest])
-    coords, style = _inputs(rng, 2)
-    conditioning = _conditioning(2, 32)
-    conditioning[..., 0] = rng.uniform(size=(2, 32))
-    fine, coarse = (x.numpy()[..., 6:8] for x in model([coords, style, tf.constant(conditioning)]))
+    coords, style, _, start = _inputs(rng, CONDITIONAL, 32, n_rows=2)
+    conditioning = _conditioning(2, 96)
+    conditioning[..., 0] = rng.uniform(size=(2, 96))
+    given = [coords, style, tf.constant(conditioning), start]
+    fine, coarse = (x.numpy()[..., 6:8] for x in model(given))
     np.testing.assert_allclose(fine[..., 0], 2 * conditioning[..., 0] - 1, atol=1e-6)
     # 128 BPM lies 18 above 110, of a half range of 30.
     np.testing.assert_allclose(fine[..., 1], 18 / 30 - 1, atol=1e-6)
-    np.testing.assert_allclose(coarse, fine.reshape(2, 4, 8, 2).mean(axis=2), atol=1e-6)
+    np.testing.assert_allclose(coarse, fine.reshape(2, 12, 8, 2).mean(axis=2), atol=1e-6)
 
 
 @pytest.mark.parametrize("signal", [0, 1])
-def test_a_patch_follows_its_own_signals(conditional_generator, rng, signal):
-    coords, style = _inputs(rng, 4)
+def test_a_patch_follows_its_own_signals(rng, signal):
+    generator = gan.build_generator(CONDITIONAL_PATCH)
+    coords, style, _, start = _inputs(rng, CONDITIONAL_PATCH, 32, n_rows=4)
     conditioning = _conditioning(4, 32)
-    before = conditional_generator([coords, style, tf.constant(conditioning)]).numpy()
+    before = generator([coords, style, tf.constant(conditioning), start]).numpy()
     conditioning[2, :, signal] += (0.5, 30.0)[signal]
-    after = conditional_generator([coords, style, tf.constant(conditioning)]).numpy()
+    after = generator([coords, style, tf.constant(conditioning), start]).numpy()
     changes = np.abs(after - before).max(axis=(1, 2))
     assert changes[2] > 0.01
     np.testing.assert_allclose(changes[[0, 1, 3]], 0.0, atol=1e-6)
@@ -231,20 +395,19 @@ def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
     latents = tf.constant(rng.uniform(-1, 1, (2, 64, 6)), tf.float32)
     conditioning = _conditioning(2, 64)
     before = conditional_discriminator([latents, tf.constant(conditioning)])
-    assert before[1].shape == latents.shape
+    assert before[-1].shape == latents.shape
     conditioning[1, 40:, 0] = 0.9
     after = conditional_discriminator([latents, tf.constant(conditioning)])
-    changes = np.abs(after[0] - before[0])
-    assert changes[1].max() > 1e-3
-    np.testing.assert_allclose(changes[0], 0.0, atol=1e-6)
+    for a, b in zip(after[:2], before[:2], strict=True):
+        changes = np.abs(a - b)
+        assert changes[1].max() > 1e-3
+        np.testing.assert_allclose(changes[0], 0.0, atol=1e-6)
 
 
-def test_all_conditional_weights_get_gradients(conditional_generator, rng):
-    with tf.GradientTape() as tape:
-        latents = conditional_generator([*_inputs(rng, 2), tf.constant(_conditioning(2, 32))])
-        loss = tf.reduce_sum(latents**2)
-    gradients = tape.gradient(loss, conditional_generator.trainable_variables)
-    assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
+def test_the_estimator_has_a_column_for_each_feature():
+    clock = dataclasses.replace(TINY, conditioning=ConditioningConfig((KNOWN_SIGNALS["beats"],)))
+    assert gan.build_estimator(clock).output_shape == (None, 64, 6)
+    assert gan.build_estimator(CONDITIONAL).output_shape == (None, 64, 2)
 
 
 def test_half_precision_networks_are_conditioned_in_single():

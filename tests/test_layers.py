@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf.networks import layers
+from musika_tf.conditioning.units import to_model_units
+from musika_tf.config import KNOWN_SIGNALS
+from musika_tf.networks import coordinates, layers
 
 
 @pytest.fixture
@@ -13,6 +15,15 @@ def rng():
 
 def _randomise(layer, rng):
     layer.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in layer.weights])
+
+
+def test_model_units_have_the_features_of_the_signals():
+    signals = KNOWN_SIGNALS["beats"], KNOWN_SIGNALS["note_density"]
+    conditioning = keras.Input((5, 2))
+    model = keras.Model(conditioning, layers.ModelUnits(signals)(conditioning))
+    assert model.output_shape == (None, 5, 7)
+    values = np.linspace(0.0, 1.0, 30, dtype=np.float32).reshape(3, 5, 2)
+    np.testing.assert_allclose(model(values), to_model_units(values, signals), atol=1e-6)
 
 
 def test_sa_adain_equals_the_formula(rng):
@@ -38,6 +49,20 @@ def test_sa_adain_without_modulation_is_instance_normalisation(rng):
     y = layers.SpatiallyAlignedAdaIN(modulation_scale=0.0)(x, modulation).numpy()
     np.testing.assert_allclose(y.mean(axis=1), 0.0, atol=1e-5)
     np.testing.assert_allclose(y.std(axis=1), 1.0, atol=1e-3)
+
+
+def test_sa_adain_over_steps_equals_the_formula(rng):
+    x = rng.normal(2.0, 3.0, (2, 8, 3)).astype(np.float32)
+    modulation = rng.normal(size=(2, 8, 5)).astype(np.float32)
+    layer = layers.SpatiallyAlignedAdaIN("step", epsilon=1e-2)
+    layer(x, modulation)
+    _randomise(layer, rng)
+    kernel, bias = layer.get_weights()
+    normalised = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-2)
+    scale = 1.0 + modulation @ kernel[:, :3] + bias[:3]
+    shift = modulation @ kernel[:, 3:] + bias[3:]
+    expected = scale * normalised + shift
+    np.testing.assert_allclose(layer(x, modulation), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_sa_adain_scale_varies_as_much_as_its_argument_says(rng):
@@ -82,6 +107,40 @@ def test_excitation_equals_the_formula(rng):
     hidden = hidden / (1.0 + np.exp(-hidden))
     gates = 1.0 / (1.0 + np.exp(-(hidden @ gate_kernel + gate_bias)))
     np.testing.assert_allclose(layer(low, high), high * gates[:, None], rtol=1e-5, atol=1e-5)
+
+
+def test_excitation_along_time_equals_the_formula(rng):
+    low = rng.normal(size=(2, 6, 3)).astype(np.float32)
+    layer = layers.SkipLayerExcitationAlongTime(n_channels=5, ratio=8)
+    layer(low)
+    _randomise(layer, rng)
+    squeeze_kernel, squeeze_bias, gate_kernel, gate_bias = layer.get_weights()
+
+    gates = layer(low).numpy()
+    assert gates.shape == layer.compute_output_shape(low.shape) == (2, 4 * 8, 5)
+    for step in range(4):
+        hidden = squeeze_bias + sum(low[:, step + tap] @ squeeze_kernel[tap] for tap in range(3))
+        hidden = hidden / (1.0 + np.exp(-hidden))
+        expected = 1.0 / (1.0 + np.exp(-(hidden @ gate_kernel[0] + gate_bias)))
+        of_step = gates[:, 8 * step : 8 * (step + 1)]
+        np.testing.assert_allclose(of_step, expected[:, None].repeat(8, axis=1), rtol=1e-5)
+
+
+def test_position_features_begin_before_the_window():
+    layer = layers.PositionFeatures(seq_len=8, context_n_steps=4)
+    features = layer(np.array([0, 8], np.int32), np.zeros((2, 12, 3), np.float32))
+    for row, start in enumerate((0, 8)):
+        steps = np.arange(start - 4, start + 8, dtype=np.int32)
+        np.testing.assert_array_equal(features[row], coordinates.position_features(steps, 8))
+
+
+def test_output_scale_is_the_identity_until_it_is_set(rng):
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    layer = layers.OutputScale()
+    np.testing.assert_array_equal(layer(x), x)
+    layer.set_weights([np.array([1.0, 2.0, 3.0]), np.array([0.0, -1.0, 0.5])])
+    np.testing.assert_allclose(layer(x), x * [1.0, 2.0, 3.0] + [0.0, -1.0, 0.5], atol=1e-6)
+    assert not layer.trainable_weights
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning import onsets
 from musika_tf.conditioning.labels import Labels
-from musika_tf.config import AudioConfig, Signal
+from musika_tf.conditioning.timeline import centres_seconds
+from musika_tf.config import Config
 
 has_madmom = importlib.util.find_spec("madmom") is not None
 needs_madmom = pytest.mark.skipif(
@@ -56,17 +56,13 @@ def test_regular_clicks_are_found_within_10_ms(detector):
 @detectors
 def test_a_click_lands_in_its_latent_step(detector):
     """From the sample in the file to the density of the latent step that holds it."""
-    audio, step = AudioConfig(), 4096
-    first = labels_lib.steps_first_sample(audio, audio.overlap_size)
-    signal = Signal("note_density", "share", 0.0, 1.0, "step")
+    config = Config()
+    centres = centres_seconds(config, 0, 56, config.audio.overlap_size)
     for number in (7, 20, 41):
-        sample = first + number * step + step // 2
-        waveform = clicks([sample / 22_050], 22_050, duration_seconds=10)
+        waveform = clicks([centres[number]], 22_050, duration_seconds=10)
         found = onsets.detect_onsets(waveform, 22_050, detector)
-        labels = Labels(("time_seconds",), {"a": found[:, None]}, "a test")
-        values = labels_lib.values_at_steps(
-            labels, "a", signal, 56, step, first, len(waveform), 22_050, 20.0
-        )
+        labels = Labels("note_density", ("time_seconds",), {"a": found[:, None]}, "a test")
+        values = labels.values("a", centres, 20.0)
         assert values.argmax() == number
         # The kernel is even, so a click in the middle of its step is given to both sides alike.
         np.testing.assert_allclose(values[number - 2], values[number + 2], atol=0.03)

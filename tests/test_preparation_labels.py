@@ -72,7 +72,7 @@ def test_used_files_are_annotated(peaks, few, tmp_path, n_workers):
     report = preparation.prepare(
         few, tmp_path / "data", CONFIG, workers=LocalWorkers(n_workers), annotators=[peaks]
     )
-    labels = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    labels = Labels.read("peak", tmp_path / "data" / "labels-peak.csv")
     assert labels.files == ["0.wav", "1.wav", "2.wav"]
     for index, file in enumerate(labels.files):
         np.testing.assert_allclose(labels.of(file), [[1.0, 0.25 * (index + 1)]], atol=1e-4)
@@ -99,14 +99,14 @@ def test_a_changed_file_is_annotated_again(peaks, few, tmp_path):
     (few / "2.wav").rename(few / "another name.wav")
     preparation.prepare(few, tmp_path / "data", CONFIG, overwrite=True, annotators=[peaks])
     assert peaks.n_asked == 4
-    labels = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    labels = Labels.read("peak", tmp_path / "data" / "labels-peak.csv")
     np.testing.assert_allclose(labels.of("1.wav"), [[100 / 22_050, 0.5]], atol=1e-4)
     np.testing.assert_allclose(labels.of("another name.wav"), [[1.0, 0.75]], atol=1e-4)
 
 
 def test_given_labels_go_round(peaks, few, tmp_path):
     preparation.prepare(few, tmp_path / "one", CONFIG, annotators=[peaks])
-    given = Labels.read(tmp_path / "one" / "labels-peak.csv")
+    given = Labels.read("peak", tmp_path / "one" / "labels-peak.csv")
     report = preparation.prepare(few, tmp_path / "two", CONFIG, labels={"peak": given})
     texts = [(tmp_path / name / "labels-peak.csv").read_text() for name in ("one", "two")]
     assert texts[0] == texts[1]
@@ -116,7 +116,7 @@ def test_given_labels_go_round(peaks, few, tmp_path):
 
 def test_labels_of_files_that_are_not_used_are_left_out(few, tmp_path):
     tables = dict.fromkeys(("0.wav", "1.wav", "2.wav", "short.wav", "gone.wav"), [[0, 7]])
-    given = Labels(("time_seconds", "value"), tables, "given")
+    given = Labels("energy", ("time_seconds", "value"), tables, "given")
     preparation.prepare(few, tmp_path / "data", CONFIG, labels={"seven": given})
     text = (tmp_path / "data" / "labels-seven.csv").read_text()
     assert text == "file,time_seconds,value\n" + "".join(f"{i}.wav,0.0,7.0\n" for i in range(3))
@@ -124,11 +124,11 @@ def test_labels_of_files_that_are_not_used_are_left_out(few, tmp_path):
 
 def test_labels_that_do_not_fit(peaks, few, tmp_path):
     data_dir, columns = tmp_path / "data", ("time_seconds", "value")
-    other = Labels(columns, {"few/0.wav": [[0, 1]]}, "mine.csv")
+    other = Labels("energy", columns, {"few/0.wav": [[0, 1]]}, "mine.csv")
     with pytest.raises(ValueError, match="mine.csv has no row for 4 of 4 .* such as 'few/0.wav'"):
         preparation.prepare(few, data_dir, CONFIG, labels={"a": other}, annotators=[peaks])
     assert not peaks.n_asked  # It is said at once.
-    some = Labels(columns, {"0.wav": [[0, 1]], "2.wav": [[0, 1]]}, "mine.csv")
+    some = Labels("energy", columns, {"0.wav": [[0, 1]], "2.wav": [[0, 1]]}, "mine.csv")
     with pytest.raises(ValueError, match="no row for 1 of 3 files, such as '1.wav'"):
         preparation.prepare(few, data_dir, CONFIG, labels={"a": some})
     with pytest.raises(ValueError, match="labels of peak are given and shall be annotated too"):
@@ -141,17 +141,17 @@ def test_a_single_file_is_cut_with_its_labels(peaks, tmp_path):
     samples[25 * 22_050] = 0.5
     (tmp_path / "audio").mkdir()
     soundfile.write(tmp_path / "audio" / "only.wav", samples, 22_050)
-    events = Labels(("time_seconds",), {"only.wav": [[1], [20], [29]]}, "given")
+    events = Labels("energy", ("time_seconds",), {"only.wav": [[1], [20], [29]]}, "given")
     report = preparation.prepare(
         tmp_path / "audio", tmp_path / "data", CONFIG, annotators=[peaks],
         labels={"claps": events},
     )  # fmt: skip
     cut = report.files[0].train_seconds
     assert 20 < cut < 25
-    claps = Labels.read(tmp_path / "data" / "labels-claps.csv")
+    claps = Labels.read("claps", tmp_path / "data" / "labels-claps.csv")
     np.testing.assert_allclose(claps.of("only.wav"), [1, 20])
     np.testing.assert_allclose(claps.of("only.wav (end)"), [29 - cut])
-    peaks = Labels.read(tmp_path / "data" / "labels-peak.csv")
+    peaks = Labels.read("peak", tmp_path / "data" / "labels-peak.csv")
     np.testing.assert_allclose(peaks.of("only.wav (end)")[-1], [25 - cut, 0.5], atol=1e-4)
     assert "2 of 2 sources" in report.to_text()
 
@@ -171,7 +171,7 @@ def test_the_program_annotates_piano(tmp_path):
     sources = {s.name: s for s in Shards.open(tmp_path / "data").sources}
     names = ("note_density", "tempo_bpm", "mine")
     density, tempo_bpm, mine = (
-        Labels.read(tmp_path / "data" / f"labels-{name}.csv") for name in names
+        Labels.read(name, tmp_path / "data" / f"labels-{name}.csv") for name in names
     )
     for file, source in sources.items():
         onsets = density.of(file)

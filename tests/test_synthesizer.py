@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from random_model import random_autoencoder
 
+from musika_tf.conditioning import controls as controls_lib
+from musika_tf.conditioning.controls import Beats, Constant
+from musika_tf.config import KNOWN_SIGNALS, NORMALISATIONS, ConditioningConfig
 from musika_tf.networks import coordinates
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
@@ -15,10 +20,21 @@ from musika_tf.networks.synthesizer import Synthesizer
 TOLERANCE = 1e-5
 
 
+@pytest.fixture(scope="module", params=NORMALISATIONS)
+def config(request, tiny_config):
+    """Without conditioning; an excerpt is 4 steps, an anchor stands every 32."""
+    gan = dataclasses.replace(tiny_config.gan, normalisation=request.param)
+    return dataclasses.replace(tiny_config, gan=gan)
+
+
 @pytest.fixture(scope="module")
-def synthesizer(tiny_config) -> Synthesizer:
+def synthesizer(config) -> Synthesizer:
+    return random_synthesizer(config)
+
+
+def random_synthesizer(config) -> Synthesizer:
     keras.utils.set_random_seed(0)
-    return Synthesizer(tiny_config, autoencoder=random_autoencoder(tiny_config))
+    return Synthesizer(config, autoencoder=random_autoencoder(config))
 
 
 def traced(function, *ranks):
@@ -65,23 +81,36 @@ def test_waveform_has_two_patches_an_anchor(synthesizer, waveform, n_anchors):
     assert made.std() > 1e-3
 
 
-def test_pairs_of_anchors_joined_equal_one_call(synthesizer, waveform, decode):
+def line_of(config, anchors) -> np.ndarray:
+    """Coordinates from anchor to anchor, held at both ends for as long as a context is."""
+    steps, interval = np.arange(anchors.shape[1]), 2 * config.gan.seq_len
+    context = config.gan.context_n_steps
+    at = np.arange(-context, steps[-1] * interval + context) / interval
+    rows = [[np.interp(at, steps, values) for values in np.transpose(row)] for row in anchors]
+    return np.float32(rows).transpose(0, 2, 1)
+
+
+def latents_of(synthesizer, anchors, style, conditioning=None):
+    """Window after window, of different lengths; conditioning comes with its context."""
+    gan, line = synthesizer.config.gan, line_of(synthesizer.config, anchors)
+    n_steps, start, found = line.shape[1] - 2 * gan.context_n_steps, 0, []
+    while start < n_steps:
+        size = min(gan.coarsest_n_steps * (1 + len(found) % 3), n_steps - start)
+        steps = slice(start, start + size + 2 * gan.context_n_steps)
+        styles = tf.repeat(style[:, tf.newaxis], steps.stop - start, axis=1)
+        given = None if conditioning is None else tf.constant(conditioning[:, steps])
+        starts = tf.fill([len(line)], start)
+        found.append(synthesizer.latents(tf.constant(line[:, steps]), styles, starts, given))
+        start += size
+    assert len(found) > 1
+    return tf.concat(found, axis=1)
+
+
+def test_windows_joined_equal_one_call(synthesizer, waveform, decode):
     anchors, style = draw(synthesizer.config, 2, 3)
-    overlap, chunks = synthesizer.no_overlap(2), []
-    for start in range(anchors.shape[1] - 1):
-        pair = coordinates.patches(anchors[:, start : start + 2], synthesizer.config.gan.seq_len)
-        for patch in tf.unstack(pair, axis=1):
-            chunk, overlap = decode(synthesizer.latents(patch, style), overlap)
-            chunks.append(chunk)
-    np.testing.assert_allclose(
-        tf.concat(chunks, axis=1), waveform(anchors, style), rtol=0, atol=TOLERANCE
-    )
-
-
-def latents_of(synthesizer, anchors, style):
-    patches = coordinates.patches(anchors, synthesizer.config.gan.seq_len)
-    latents = [synthesizer.latents(patch, style) for patch in tf.unstack(patches, axis=1)]
-    return tf.concat(latents, axis=1)
+    latents = latents_of(synthesizer, anchors, style)
+    joined = in_chunks(synthesizer, decode, latents, n_excerpts=2)
+    np.testing.assert_allclose(joined, waveform(anchors, style), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("n_excerpts", [1, 2, 3])
@@ -110,10 +139,14 @@ def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
         np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=TOLERANCE)
 
 
+# Conditioning
+
+
 @pytest.fixture(scope="module")
-def conditional(conditional_config) -> Synthesizer:
-    keras.utils.set_random_seed(0)
-    return Synthesizer(conditional_config, autoencoder=random_autoencoder(conditional_config))
+def conditional(config) -> Synthesizer:
+    """Follows note density and a clock."""
+    signals = (KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["beats"])
+    return random_synthesizer(dataclasses.replace(config, conditioning=ConditioningConfig(signals)))
 
 
 @pytest.fixture(scope="module")
@@ -122,39 +155,73 @@ def conditional_waveform(conditional):
     return traced(conditional.waveform, (3, shape.anchor_depth), (2, shape.style_depth), (3, 2))
 
 
-def draw_conditioning(batch_size, n_steps) -> tf.Tensor:
-    values = np.random.default_rng(0).uniform((0, 110), (1, 170), (batch_size, n_steps, 2))
-    return tf.constant(values, tf.float32)
+def draw_conditioning(config, n_steps) -> np.ndarray:
+    """Two rows with a context: a density held at both ends, a clock that never stops."""
+    context = config.gan.context_n_steps
+    density = np.random.default_rng(0).uniform(size=(2, n_steps))
+    density = np.pad(density, [(0, 0), (context, context)], "edge")
+    steps = np.arange(-context, n_steps + context)
+    beats = np.array([[0.3], [7.1]]) + steps * np.array([[0.41], [0.27]])
+    return np.stack([density, beats], axis=-1)
 
 
-def test_conditional_patches_joined_equal_one_call(conditional, conditional_waveform):
-    config = conditional.config
-    seq_len = config.gan.seq_len
-    anchors, style = draw(config, 2, 3)
-    conditioning = draw_conditioning(2, 4 * seq_len)
-    overlap, chunks = conditional.no_overlap(2), []
-    patches = tf.unstack(coordinates.patches(anchors, seq_len), axis=1)
-    for patch, part in zip(patches, tf.split(conditioning, 4, axis=1), strict=True):
-        chunk, overlap = conditional.decode(conditional.latents(patch, style, part), overlap)
-        chunks.append(chunk)
-    joined, whole = tf.concat(chunks, axis=1), conditional_waveform(anchors, style, conditioning)
-    np.testing.assert_allclose(joined, whole, rtol=0, atol=TOLERANCE)
-
-
-def test_conditioning_of_a_patch_changes_that_patch(conditional, conditional_waveform):
+@pytest.mark.parametrize("bar", [4.0, np.inf], ids=["whole bars taken away", "counting on"])
+def test_conditioning_goes_on_beyond_the_ends(conditional, conditional_waveform, decode, bar):
     config = conditional.config
     anchors, style = draw(config, 2, 3)
-    conditioning = draw_conditioning(2, 4 * config.gan.seq_len).numpy()
-    before = conditional_waveform(anchors, style, conditioning).numpy()
-    patch = np.s_[1, 2 * config.gan.seq_len : 3 * config.gan.seq_len, 0]
-    conditioning[patch] = 1.0 - conditioning[patch]
-    after = conditional_waveform(anchors, style, conditioning).numpy()
+    n_steps, context = 4 * config.gan.seq_len, config.gan.context_n_steps
+    conditioning = draw_conditioning(config, n_steps)
+    latents = latents_of(conditional, anchors, style, np.float32(conditioning))
+    joined = in_chunks(conditional, decode, latents, n_excerpts=4)
+    given = conditioning[:, context : context + n_steps]
+    given[..., 1] = np.fmod(given[..., 1], bar)
+    whole = conditional_waveform(anchors, style, tf.constant(given, tf.float32))
+    # The clock's float32 is another one after whole bars were taken away.
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=5 * TOLERANCE)
+    with_stop = np.float32(np.pad(given, [(0, 0), (context, context), (0, 0)], "edge"))
+    stopped = latents_of(conditional, anchors, style, with_stop) - latents
+    assert (np.abs(stopped).max() > 1e-3) == (config.gan.normalisation == "step")
+
+
+def test_conditioning_changes_what_is_near(conditional, conditional_waveform):
+    config = conditional.config
+    gan, audio = config.gan, config.audio
+    anchors, style = draw(config, 2, 6)
+    n_steps = 10 * gan.seq_len
+    conditioning = draw_conditioning(config, n_steps)[:, gan.context_n_steps :][:, :n_steps]
+    before = conditional_waveform(anchors, style, tf.constant(conditioning, tf.float32)).numpy()
+    changed = np.arange(4 * gan.seq_len, 5 * gan.seq_len)
+    conditioning[1, changed, 0] = 1.0 - conditioning[1, changed, 0]
+    after = conditional_waveform(anchors, style, tf.constant(conditioning, tf.float32)).numpy()
     change = np.abs(after - before).max(axis=-1)
-    begin, end = (n * config.patch_n_samples for n in (2, 3))
-    assert change[1, begin:end].max() > 1e-4
-    # The last frames of a patch reach overlap_size samples into the next one.
-    change[1, begin : end + config.audio.overlap_size] = 0.0
+    at = changed[[0, -1]] + [0, 1]
+    assert change[1, slice(*(at * config.latent_hop_size))].max() > 1e-4
+    # Excerpts are decoded as a whole, and their last frames reach into the next one.
+    begin, end = (at + [-gan.context_n_steps, gan.context_n_steps]) * config.latent_hop_size
+    change[1, begin : end + audio.overlap_size] = 0.0
     assert change.max() < 1e-6
+
+
+def test_constants_are_held_and_beats_counted(conditional):
+    """The latents of `generate` are those of conditioning as controls make it."""
+    config = conditional.config
+    controls = (Constant(0.3), Beats(Constant(131.0)))
+    seed, truncation = tf.constant([[5, 2]]), tf.constant([2.0])
+    generate_latents = tf.function(conditional.generate_latents)
+    found, n_samples = generate_latents(
+        seed, tf.constant([4.0]), truncation, tf.constant([[0.3, 131.0]])
+    )
+    assert n_samples == 4 * 22_050 and found.shape[1] * config.latent_hop_size >= n_samples
+    context = config.gan.context_n_steps
+    size = found.shape[1] + 2 * context
+    style = coordinates.draw_style(seed, config.gan.style_depth, truncation)
+    expected = conditional.latents(
+        coordinates.draw_line(config.gan, seed, -context, size, truncation),
+        tf.repeat(style[:, tf.newaxis], size, axis=1),
+        tf.zeros([1], tf.int32),
+        tf.constant(controls_lib.values(controls, config, (5, 2), -context, size)[None]),
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
 
 
 def test_same_inputs_give_the_same_samples(synthesizer, waveform):

@@ -7,6 +7,7 @@ from musika_tf.conditioning.units import limited, to_model_units
 from musika_tf.config import KNOWN_SIGNALS, Signal
 
 DENSITY = KNOWN_SIGNALS["note_density"]
+BEATS = KNOWN_SIGNALS["beats"]
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
 
 
@@ -17,6 +18,30 @@ def test_model_units_by_hand():
     tensor = to_model_units(tf.constant(users), (DENSITY, TEMPO))
     np.testing.assert_allclose(tensor, models, atol=1e-6)
     assert tensor.dtype == tf.float32
+
+
+def test_a_clock_is_seen_as_three_turning_hands():
+    users = np.array([[0.0, 0.25], [0.5, 0.25], [1.25, 0.25], [3.0, 0.25]], np.float32)
+    half = np.sqrt(0.5)
+    eighth = np.sin(np.pi / 8), np.cos(np.pi / 8)
+    models = np.array(
+        [
+            # bar       beat   half    density
+            [0, 1, 0, 1, 0, 1, -0.5],
+            [half, half, 0, -1, 0, 1, -0.5],
+            [eighth[1], -eighth[0], 1, 0, 0, -1, -0.5],
+            [-1, 0, 0, 1, 0, 1, -0.5],
+        ]
+    )
+    for values in (users, tf.constant(users)):
+        found = np.asarray(to_model_units(values, (BEATS, DENSITY)))
+        np.testing.assert_allclose(found, models, atol=1e-5)
+        assert found.dtype == np.float32
+
+
+def test_whole_bars_are_taken_from_a_clock_before_it_is_rounded():
+    beats = np.array([[-0.5], [4.0], [7.25], [4e9 + 1.125]])
+    np.testing.assert_array_equal(limited(beats, (BEATS,)), [[3.5], [0.0], [3.25], [1.125]])
 
 
 def test_values_are_limited_signal_by_signal():

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import pathlib
 import wave
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -115,26 +115,55 @@ def _first_rows(outputs: Arrays, expected: Arrays, alone: Arrays) -> dict[str, n
 
 def _streamed(call: Call, inputs: Arrays, metadata: Mapping, n_excerpts: int) -> np.ndarray:
     """The waveform of `serving_default` by way of `latents` and `decode`, chunk after chunk."""
-    signatures = metadata["signatures"]
-    seq_len = signatures["latents"]["inputs"]["coordinates"]["shape"][1]
-    decode_inputs = signatures["decode"]["inputs"]
+    decode_inputs = metadata["signatures"]["decode"]["inputs"]
     step = n_excerpts * decode_inputs["latents"]["sizes"]["k"]["multiple_of"]
     overlap = np.zeros((len(inputs["style"]), *decode_inputs["overlap"]["shape"][1:]), np.float32)
-    coordinates = _coordinates(inputs["anchors"], 2 * seq_len)
-    latents = []
-    for start in range(0, coordinates.shape[1], seq_len):
-        steps = slice(start, start + seq_len)
-        patch = {"coordinates": coordinates[:, steps], "style": inputs["style"]}
-        if "conditioning" in inputs:
-            patch["conditioning"] = inputs["conditioning"][:, steps]
-        latents.append(call("latents", patch)["latents"])
-    latents, chunks = np.concatenate(latents, axis=1), []
+    latents, chunks = _latents(call, inputs, metadata), []
     for start in range(0, latents.shape[1], step):
-        chunk = {"latents": latents[:, start : start + step], "overlap": overlap}
-        outputs = call("decode", chunk)
+        outputs = call("decode", {"latents": latents[:, start : start + step], "overlap": overlap})
         chunks.append(outputs["waveform"])
         overlap = outputs["overlap"]
     return np.concatenate(chunks, axis=1)
+
+
+def _latents(call: Call, inputs: Arrays, metadata: Mapping) -> np.ndarray:
+    """Those of `serving_default`, by way of the shortest windows that `latents` takes."""
+    along_time, context = _along_time(inputs, metadata), metadata["context_n_latents"]
+    size = metadata["signatures"]["latents"]["inputs"]["coordinates"]["sizes"]["N"]["multiple_of"]
+    n_rows, n_steps = along_time["coordinates"].shape[:2]
+    found = []
+    for start in range(0, n_steps - 2 * context, size):
+        steps = slice(start, start + size + 2 * context)
+        window = {name: value[:, steps] for name, value in along_time.items()}
+        starts = np.full(n_rows, start, np.int32)
+        found.append(call("latents", {**window, "start": starts})["latents"])
+    return np.concatenate(found, axis=1)
+
+
+def _along_time(inputs: Arrays, metadata: Mapping) -> dict[str, np.ndarray]:
+    """What `latents` takes for a piece of `serving_default`, with the context around it."""
+    context = metadata["context_n_latents"]
+    line = _coordinates(inputs["anchors"], metadata["n_latents_per_anchor"])
+    first, last = inputs["anchors"][:, :1], inputs["anchors"][:, -1:]
+    line = np.concatenate([*[first] * context, line, *[last] * context], axis=1)
+    found = {"coordinates": line, "style": np.repeat(inputs["style"][:, None], line.shape[1], 1)}
+    if "conditioning" in inputs:
+        found["conditioning"] = _with_ends(inputs["conditioning"], metadata["signals"], context)
+    return found
+
+
+def _with_ends(values: np.ndarray, signals: Sequence[Mapping], context: int) -> np.ndarray:
+    """Values [B, n, C] with so many steps more at both ends: held, but clocks go on."""
+    columns = []
+    for signal, column in zip(signals, np.moveaxis(values.astype(np.float64), -1, 0), strict=True):
+        held = np.pad(column, [(0, 0), (context, context)], "edge")
+        if signal["rate"] == "beats":
+            steps = np.arange(1, context + 1)
+            held[:, :context] += steps[::-1] * (column[:, :1] - column[:, 1:2])
+            held[:, -context:] += steps * (column[:, -1:] - column[:, -2:-1])
+            held %= signal["maximum"]
+        columns.append(held)
+    return np.stack(columns, axis=-1).astype(np.float32)
 
 
 def _coordinates(anchors: np.ndarray, steps_between: int) -> np.ndarray:
@@ -186,6 +215,8 @@ def bad_values(value: np.ndarray, described: Mapping) -> Iterator[tuple[str, np.
     if np.issubdtype(value.dtype, np.floating):
         yield "NaN", _with_first(value, np.nan)
         yield "infinite", _with_first(value, -np.inf)
+    if "multiple_of" in described:
+        yield "no multiple", value + 1
     for axis, size in enumerate(described["shape"]):
         limits = described.get("sizes", {}).get(size)
         if limits:

@@ -1,8 +1,9 @@
 """How people say what a conditional generator is to follow (paper §5.1, §5.2).
 
 A control says the value of one signal along an endless piece: a constant, a random walk or a curve
-over time. Time is that of the waveform that comes out, and each latent step takes the value at the
-centre of what is decoded from it, as in training (drawn in labels.py).
+over time; what it says of the clock is its tempo. Time is that of the waveform that comes out, and
+each latent step takes the value at the centre of what is decoded from it, as in training (drawn in
+timeline.py).
 
 No TensorFlow here: what draws and reads values runs wherever Python does.
 """
@@ -15,11 +16,11 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from musika_tf.conditioning import labels
+from musika_tf.conditioning import timeline
 from musika_tf.conditioning.units import limited
 from musika_tf.config import KNOWN_SIGNALS, Config, Signal
 
@@ -31,40 +32,50 @@ CURVE_COLUMNS = ("time_seconds", "value")
 RANDOM_WALK_SPREAD = 0.07
 
 
-def centres_seconds(config: Config, start: int, n_steps: int) -> np.ndarray:
-    """Times of latent steps start … start + n_steps - 1 of a generated piece: float64 [n_steps]."""
-    audio, r = config.audio, config.latent_hop_size
-    first_sample = labels.steps_first_sample(audio, n_samples_before=0) + start * r
-    return labels.step_centres_seconds(n_steps, r, first_sample, audio.sample_rate_hz)
-
-
 # Controls
 
 
 class Control(abc.ABC):
-    """The value of one signal along an endless piece."""
+    """The value of one signal along an endless piece, wherever one looks."""
 
     @abc.abstractmethod
-    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
-        """The values, float64 [n_steps] in user units, block after block without end.
+    def values(self, config: Config, seed: Sequence[int], start: int, n_steps: int) -> np.ndarray:
+        """Values at latent steps start … start + n_steps - 1: float64 [n_steps], in user units.
 
-        They are the same whatever the length of a block; what is drawn belongs to the seed.
+        What is drawn belongs to the seed. Before time 0 what is there is held, and beats go on.
         """
 
 
+class Lines(Control):
+    """Straight lines between points in time; held before the first and after the last."""
+
+    @abc.abstractmethod
+    def points(
+        self, config: Config, seed: Sequence[int], n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Times in seconds, rising, and values of the points: all, or those of the first steps."""
+
+    def values(self, config: Config, seed: Sequence[int], start: int, n_steps: int) -> np.ndarray:
+        """The lines at the centres of the steps."""
+        times = timeline.centres_seconds(config, start, n_steps)
+        return np.interp(np.maximum(times, 0.0), *self.points(config, seed, start + n_steps))
+
+
 @dataclasses.dataclass(frozen=True)
-class Constant(Control):
+class Constant(Lines):
     """The same value always."""
 
     value: float
 
-    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
-        """Blocks of the value."""
-        return itertools.repeat(np.full(n_steps, self.value))
+    def points(
+        self, config: Config, seed: Sequence[int], n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One."""
+        return np.zeros(1), np.array([self.value])
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomWalk(Control):
+class RandomWalk(Lines):
     """Normal steps from a uniform first value, reflected at both ends (paper figure 3).
 
     Over t seconds it moves by `RANDOM_WALK_SPREAD`·√t of the range (standard deviation), and in the
@@ -74,60 +85,108 @@ class RandomWalk(Control):
     minimum: float
     maximum: float
 
-    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
-        """Blocks of the walk that belongs to the seed."""
-        rng = np.random.default_rng(list(seed))
+    def points(
+        self, config: Config, seed: Sequence[int], n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One a step, from step 0: as many as it takes, because each builds on those before."""
+        rng, n_points = np.random.default_rng(list(seed)), max(1, n_steps)
         width = self.maximum - self.minimum
         step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
         spread = RANDOM_WALK_SPREAD * math.sqrt(step_seconds) * width
-        position = rng.uniform(0.0, width)
-        while True:
-            moves = spread * rng.standard_normal(n_steps)
-            # Summed one by one from the last position, so that blocks of any length agree.
-            *path, position = np.cumsum([position, *moves])
-            yield self.minimum + width - np.abs(np.mod(path, 2.0 * width) - width)
+        first = rng.uniform(0.0, width)
+        path = np.cumsum(np.append(first, spread * rng.standard_normal(n_points - 1)))
+        values = self.minimum + width - np.abs(np.mod(path, 2.0 * width) - width)
+        return timeline.centres_seconds(config, 0, n_points), values
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve(Control):
-    """Straight lines between points in time; held before the first and after the last."""
+class Curve(Lines):
+    """Lines between given points."""
 
     times_seconds: tuple[float, ...]
-    values: tuple[float, ...]
+    values_at_times: tuple[float, ...]
 
-    def blocks(self, config: Config, seed: Sequence[int], n_steps: int) -> Iterator[np.ndarray]:
-        """Blocks of the curve, read at the centres of the steps."""
-        for start in itertools.count(step=n_steps):
-            times = centres_seconds(config, start, n_steps)
-            yield np.interp(times, self.times_seconds, self.values)
+    def points(
+        self, config: Config, seed: Sequence[int], n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """All."""
+        return np.array(self.times_seconds), np.array(self.values_at_times)
 
 
-def blocks(
-    controls: Sequence[Control], config: Config, seed: Sequence[int], n_steps: int
-) -> Iterator[np.ndarray]:
-    """Conditioning of a piece, block after block without end.
+@dataclasses.dataclass(frozen=True)
+class Beats(Control):
+    """Positions in beats: the integral of a tempo in beats per minute over the piece."""
+
+    tempo: Lines
+    # Where it stands when the piece begins.
+    at_beginning: float = 0.0
+
+    def values(self, config: Config, seed: Sequence[int], start: int, n_steps: int) -> np.ndarray:
+        """The integral up to the centres of the steps; negative before the piece."""
+        times = timeline.centres_seconds(config, start, n_steps)
+        counted = timeline.area(times, *self.tempo.points(config, seed, start + n_steps)) / 60.0
+        return self.at_beginning + counted
+
+
+def values(
+    controls: Sequence[Control], config: Config, seed: Sequence[int], start: int, n_steps: int
+) -> np.ndarray:
+    """Conditioning of latent steps start … start + n_steps - 1 of a piece.
 
     Args:
       controls: one a signal of `config.conditioning`, in its order.
       config: of the model.
       seed: integers from 0: what belongs to the piece. Each signal has draws of its own.
-      n_steps: latent steps of a block.
+      start: first step; 0 is where the piece begins, and before it there is what is held there.
+      n_steps: how many.
 
-    Yields:
+    Returns:
       float32 [n_steps, C] in user units, inside the ranges of the signals.
 
     Raises:
       ValueError: another number of controls than signals.
     """
-    signals = config.conditioning.signals
-    if len(controls) != len(signals):
+    _require_one_a_signal(controls, config)
+    columns = [
+        control.values(config, [*seed, number], start, n_steps)
+        for number, control in enumerate(controls)
+    ]
+    return limited(np.stack(columns, axis=-1), config.conditioning.signals)
+
+
+def going_on(
+    before: Sequence[Control],
+    after: Sequence[Control],
+    config: Config,
+    seed: Sequence[int],
+    step: int,
+) -> tuple[Control, ...]:
+    """The controls `after`, for a piece that followed `before` up to a latent step.
+
+    Whatever the tempo was and becomes: the clock says at that step what it would have said.
+
+    Raises:
+      ValueError: another number of controls than signals.
+    """
+    _require_one_a_signal(after, config)
+    found = list(after)
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if isinstance(new, Beats):
+            here = [c.values(config, [*seed, number], step, 1).item() for c in (old, new)]
+            at_beginning = new.at_beginning + here[0] - here[1]
+            found[number] = dataclasses.replace(new, at_beginning=at_beginning)
+    return tuple(found)
+
+
+def _require_one_a_signal(controls: Sequence[Control], config: Config) -> None:
+    if len(controls) != config.conditioning.n_signals:
         names = ", ".join(config.conditioning.names) or "none"
         raise ValueError(f"{len(controls)} controls for the signals of the model: {names}")
-    columns = [
-        control.blocks(config, [*seed, number], n_steps) for number, control in enumerate(controls)
-    ]
-    for values in zip(*columns, strict=True):
-        yield limited(np.stack(values, axis=-1), signals)
+
+
+def of_signal(signal: Signal, asked: Lines) -> Control:
+    """The control of a signal by what is asked for: of the clock that is a tempo."""
+    return Beats(asked) if signal.is_clock else asked
 
 
 # What people write
@@ -139,23 +198,25 @@ def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Cont
     Raises:
       ValueError: a signal without a text, a text without a signal, or one that `parse` refuses.
     """
-    names = [signal.name for signal in signals]
+    names = [signal.asked.name for signal in signals]
     for name in texts:
         if name not in names:
             known = f"it follows {', '.join(names)}" if names else "it is unconditional"
             raise ValueError(f"this model has no signal {name}: {known}")
-    for signal in signals:
-        name = signal.name
+    for signal, name in zip(signals, names, strict=True):
         if name not in texts:
             flag = f"--{name}" if name in KNOWN_SIGNALS else f"--condition={name}"
             raise ValueError(
-                f"this model follows {name}: give {flag}=VALUE with {_choices(signal)}"
+                f"this model follows {name}: give {flag}=VALUE with {_choices(signal.asked)}"
             )
-    return tuple(parse(texts[signal.name], signal) for signal in signals)
+    return tuple(
+        of_signal(signal, parse(texts[name], signal.asked))
+        for signal, name in zip(signals, names, strict=True)
+    )
 
 
-def parse(text: str, signal: Signal) -> Control:
-    """One control of a signal.
+def parse(text: str, signal: Signal) -> Lines:
+    """A control of one signal, which is not the clock but may be its tempo.
 
     Args:
       text: a number; `random_walk`, or `random_walk:MINIMUM:MAXIMUM` for a part of the range; or

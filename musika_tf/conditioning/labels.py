@@ -7,23 +7,14 @@
                                     a.ogg,0.144                     value, see note_density.py
                                     a.ogg,0.532
 
-`file` is the name of a source in the shards, values are in user units. A column `confidence` may
+    labels-beats.csv                file,time_seconds,value         positions in beats, which rise:
+                                    a.ogg,0,-0.3                    linear between points, and the
+                                    a.ogg,182.5,412.9               first and last lines go on
+                                    b.ogg,0,nan                     it has no beat
+
+`file` is the name of a source in the shards, values are in user units. A single row `nan` says that
+a file has no such value: what is trained with it leaves the file out. A column `confidence` may
 follow; it is for people.
-
-Where the steps of latents lie in time: a latent is computed from the STFT frames that begin in its
-own step, and the last of them reaches overlap_size = window_size - hop_size samples further. So the
-centre of what it sees, and of what is decoded from it, is overlap_size / 2 later than the middle of
-its own samples. Drawn with steps of 4 hops and windows of 4:
-
-    step 0          step 1          step 2          of a padded file, or of audio as it is decoded
-    |---|---|---|---|---|---|---|---|---|---|---|---|
-    [-- frame  0 --]
-        [-- frame  1 --]
-            [-- frame  2 --]
-                [-- frame  3 --]    the last one of step 0, which sees step + overlap_size samples
-                  ^                 and so has its centre at (step + overlap_size) / 2
-
-`steps_first_sample` makes of that the first sample of step 0, for files and for decoded audio.
 """
 
 from __future__ import annotations
@@ -37,8 +28,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from musika_tf.conditioning import note_density
-from musika_tf.config import AudioConfig, Signal
+from musika_tf.conditioning import note_density, timeline
+from musika_tf.signals import BEATS, require_name
+
+# Of labels in latent shards.
+_LARGEST = float(np.finfo(np.float32).max)
 
 _COLUMNS = (
     ("time_seconds", "value"),
@@ -48,19 +42,13 @@ _COLUMNS = (
 )
 
 
-def any_signal(name: str) -> Signal:
-    """A signal with all values that labels can hold. Raises ValueError if none can be called so."""
-    largest = float(np.finfo(np.float32).max)
-    return Signal(name, "as labelled", -largest, largest, "step")
-
-
 def file_name(signal_name: str) -> str:
     """Name of a signal's label file in a shard folder."""
     return f"labels-{signal_name}.csv"
 
 
-def read_all(data_dir: str | os.PathLike) -> dict[Signal, Labels]:
-    """All label files of a shard folder, each with `any_signal` of its name.
+def read_all(data_dir: str | os.PathLike) -> dict[str, Labels]:
+    """All label files of a shard folder, by the names of their signals.
 
     Raises:
       ValueError: a file is damaged, or called as no signal can be.
@@ -68,64 +56,88 @@ def read_all(data_dir: str | os.PathLike) -> dict[Signal, Labels]:
     found = {}
     prefix, suffix = file_name("*").split("*")
     for path in sorted(pathlib.Path(data_dir).glob(file_name("*"))):
-        try:
-            signal = any_signal(path.name.removeprefix(prefix).removesuffix(suffix))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        found[signal] = Labels.read(path)
+        name = path.name.removeprefix(prefix).removesuffix(suffix)
+        found[name] = Labels.read(name, path)
     return found
 
 
 class Labels:
     """Labels of one signal for all files; read them with `Labels.read`."""
 
-    def __init__(self, columns: Sequence[str], tables: Mapping[str, np.ndarray], origin: str):
+    def __init__(
+        self,
+        signal_name: str,
+        columns: Sequence[str],
+        tables: Mapping[str, np.ndarray],
+        origin: str,
+    ):
         """Sorts labels.
 
         Args:
+          signal_name: of what they are; beats are no curve as others are.
           columns: 'time_seconds', then 'value' if it is a curve, then perhaps 'confidence'.
-          tables: of each file [n_rows, len(columns)], finite.
+          tables: of each file [n_rows, len(columns)], finite, or a single row with the value NaN.
           origin: where they come from, for messages.
 
         Raises:
-          ValueError: other columns, or a curve has two values at the same time.
+          ValueError: other columns than can be, a curve has two values at the same time or NaN
+            beside others, or beats do not rise from point to point.
         """
-        _require_columns(columns)
-        self.columns = tuple(columns)
-        self.is_events = "value" not in self.columns
-        self._origin = origin
+        self._origin, self._signal_name = origin, signal_name
+        self.columns, self.is_events = tuple(columns), "value" not in columns
+        self._is_clock = signal_name == BEATS
+        try:
+            _require_columns(columns)
+            if self._is_clock and self.is_events:
+                raise ValueError("beats need a value: the columns must be file,time_seconds,value")
+        except ValueError as error:
+            raise ValueError(f"{origin}: {error}") from None
         filled = {_as_stored(file): table for file, table in tables.items() if len(table)}
         self._tables = {file: self._sorted(file, table) for file, table in filled.items()}
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> Labels:
-        """Reads a label file.
+    def read(cls, signal_name: str, path: str | os.PathLike) -> Labels:
+        """Reads the label file of a signal.
 
         Raises:
-          ValueError: no such file, or something in it is no label; names file, line and what is
-            wrong.
+          ValueError: no such file, something in it is no label, or no signal can be called so;
+            names file, line and what is wrong.
         """
         try:
+            require_name(signal_name)
             text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"cannot read labels from {path}: {error}") from error
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         try:
             columns, rows = _parse(reader)
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}, line {max(1, reader.line_num)}: {error}") from error
-        return cls(columns, {file: np.array(rows[file]) for file in rows}, str(path))
+        tables = {file: np.array(rows[file]) for file in rows}
+        return cls(signal_name, columns, tables, str(path))
 
     def _sorted(self, file: str, table: np.ndarray) -> np.ndarray:
         table = np.asarray(table, np.float64)
         table = table[np.argsort(table[:, 0], kind="stable")]
-        twice = np.flatnonzero(np.diff(table[:, 0]) == 0)
-        if len(twice) and not self.is_events:
-            raise ValueError(
-                f"{self._origin}: {file!r} has two values at {table[twice[0], 0]:g} s; a curve "
-                "has one at a time"
-            )
+        if not self.is_events:
+            self._require_curve(f"{self._origin}: {file!r}", *table.T[:2])
         return table
+
+    def _require_curve(self, what: str, times: np.ndarray, values: np.ndarray) -> None:
+        twice = np.flatnonzero(np.diff(times) == 0)
+        if len(twice):
+            raise ValueError(
+                f"{what} has two values at {times[twice[0]]:g} s; a curve has one at a time"
+            )
+        is_unknown = np.isnan(values)
+        if is_unknown.any():
+            if len(values) > 1:
+                raise ValueError(f"{what} has nan beside other values; it must be its only row")
+        elif self._is_clock and not (len(values) > 1 and np.all(np.diff(values) > 0)):
+            raise ValueError(
+                f"{what} must have two points or more, with beats that rise from each to the next; "
+                "or the single row 0,nan if it has no steady beat"
+            )
 
     @property
     def files(self) -> list[str]:
@@ -136,8 +148,8 @@ class Labels:
         """Labels of one file, sorted by time.
 
         Returns:
-          float64 [n, 2] (time in seconds, value) of a curve, n ≥ 1; [n] (times in seconds) of
-          events, n = 0 for a file that has none.
+          float64 [n, 2] (time in seconds, value) of a curve, n ≥ 1, of one without a value a single
+          NaN; [n] (times in seconds) of events, n = 0 for a file that has none.
 
         Raises:
           ValueError: the labels are a curve, and have no row for this file.
@@ -146,6 +158,25 @@ class Labels:
             self.require([file])
             return self._tables[_as_stored(file)][:, :2]
         return self._tables.get(_as_stored(file), np.zeros((0, 1)))[:, 0]
+
+    def values(
+        self, file: str, times_seconds: np.ndarray, max_onsets_per_second: float
+    ) -> np.ndarray:
+        """Value of the signal of one file at these times: float32 [n], in user units.
+
+        Events have their density, so scaled that `max_onsets_per_second` is 1. NaN everywhere in a
+        file that has no value. Raises ValueError as `of` does.
+        """
+        points = self.of(file)
+        if self.is_events:
+            density = note_density.onsets_per_second(points, times_seconds)
+            values = note_density.scale(density, max_onsets_per_second)
+        else:
+            values = self._lines(times_seconds, *points.T)
+        return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
+
+    def _lines(self, at: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return (timeline.gone_on if self._is_clock else np.interp)(at, times, values)
 
     def require(self, files: Sequence[str]) -> None:
         """Raises ValueError if these files cannot all be given their value.
@@ -186,18 +217,30 @@ class Labels:
         file, end_name = _as_stored(file), _as_stored(end_name)
         if file not in self._tables or end_name in self._tables:
             return self
-        table = self._tables[file]
-        first, end = table[table[:, 0] < seconds], table[table[:, 0] >= seconds]
-        if not self.is_events:
-            # The value at the cut belongs to both parts.
-            cut = [[seconds, *(np.interp(seconds, table[:, 0], c) for c in table.T[1:])]]
-            first = np.concatenate([first, cut]) if len(end) else first
-            end = np.concatenate([cut, end[end[:, 0] > seconds]])
+        first, end = self._parts(self._tables[file], seconds)
         shift = np.eye(1, len(self.columns))[0] * seconds
         return self._with(self._tables | {file: first, end_name: end - shift})
 
+    def _parts(self, table: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows before a cut and after it, both still in the time of the whole."""
+        times = table[:, 0]
+        is_first = times < seconds
+        if self.is_events:
+            return table[is_first], table[~is_first]
+        if np.isnan(table[0, 1]):
+            return table, np.insert(table[:, 1:], 0, seconds, axis=1)
+        # The value at the cut belongs to both parts, and each part of a clock needs two points.
+        begin, later = ([0.0], [seconds + 1.0]) if self._is_clock else ([], [])
+        first = np.union1d([*begin, seconds], times[is_first])
+        end = np.union1d([seconds, *later], times[~is_first])
+        return self._rows(table, first), self._rows(table, end)
+
+    def _rows(self, table: np.ndarray, at: np.ndarray) -> np.ndarray:
+        columns = [self._lines(at, table[:, 0], column) for column in table.T[1:]]
+        return np.stack([at, *columns], axis=1)
+
     def _with(self, tables: Mapping[str, np.ndarray]) -> Labels:
-        return Labels(self.columns, tables, self._origin)
+        return Labels(self._signal_name, self.columns, tables, self._origin)
 
     def to_csv(self) -> str:
         """The text of the label file, sorted by file, then time; every number in full."""
@@ -207,68 +250,6 @@ class Labels:
         for file, table in sorted(self._tables.items()):
             writer.writerows([file, *row] for row in table.tolist())
         return text.getvalue()
-
-
-def steps_first_sample(audio: AudioConfig, n_samples_before: int) -> int:
-    """Where step 0 begins, so that the middle of each step is the centre of what its latent sees.
-
-    `n_samples_before` are those of the latents' timeline before time 0 of the labels: overlap_size
-    for an encoded file (the zeros before it), 0 for audio as the decoder gives it.
-    """
-    return audio.overlap_size // 2 - n_samples_before
-
-
-def step_centres_seconds(
-    n_steps: int, step_n_samples: int, first_sample: int, sample_rate_hz: int
-) -> np.ndarray:
-    """Times of the middles of steps: float64 [n_steps]."""
-    return (first_sample + step_n_samples * (np.arange(n_steps) + 0.5)) / sample_rate_hz
-
-
-def values_at_steps(
-    labels: Labels,
-    file: str,
-    signal: Signal,
-    n_steps: int,
-    step_n_samples: int,
-    first_sample: int,
-    n_samples: int,
-    sample_rate_hz: int,
-    max_onsets_per_second: float,
-) -> np.ndarray:
-    """Value of a signal at the middle of each latent step of a file.
-
-    Step k is [first_sample + k·step_n_samples, first_sample + (k+1)·step_n_samples) of the file's
-    samples; `steps_first_sample` says where the first one begins.
-
-    Args:
-      labels: of the signal.
-      file: name of the source.
-      signal: its range and rate. Of a 'piece' every step gets the mean over the file.
-      n_steps, step_n_samples, first_sample: the steps.
-      n_samples: length of the file.
-      sample_rate_hz: of the file's samples.
-      max_onsets_per_second: events per second that make a density of 1.
-
-    Returns:
-      float32 [n_steps] in user units, limited to the signal's range.
-
-    Raises:
-      ValueError: the labels are a curve, and have no row for this file.
-    """
-    if signal.rate == "piece":
-        # Parts of the file and not the steps, some of which lie before or after it.
-        step_n_samples, first_sample = n_samples / n_steps, 0
-    times = step_centres_seconds(n_steps, step_n_samples, first_sample, sample_rate_hz)
-    points = labels.of(file)
-    if labels.is_events:
-        density = note_density.onsets_per_second(points, times)
-        values = note_density.scale(density, max_onsets_per_second)
-    else:
-        values = np.interp(times, *points.T)
-    if signal.rate == "piece":
-        values = np.full(n_steps, values.mean())
-    return np.clip(values, signal.minimum, signal.maximum).astype(np.float32)
 
 
 def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[float]]]]:
@@ -304,8 +285,9 @@ def _number(word: str, column: str) -> float:
         number = float(word)
     except ValueError:
         raise ValueError(f"{column} is {word!r}; it must be a number") from None
-    if not math.isfinite(number) or (column == "time_seconds" and number < 0):
-        least = " and not negative" if column == "time_seconds" else ""
+    is_unknown = column == "value" and math.isnan(number)
+    if not (math.isfinite(number) or is_unknown) or (column == "time_seconds" and number < 0):
+        least = {"time_seconds": " and not negative", "value": ", or nan"}.get(column, "")
         raise ValueError(f"{column} is {word}; it must be finite{least}")
     return number
 

@@ -23,7 +23,11 @@ class ArraySpec(NamedTuple):
 
 
 class _Batches(abc.ABC):
-    """The draw of crops from the training split."""
+    """The draw of crops from the training split.
+
+    Attributes:
+      shards: what they are drawn from.
+    """
 
     _dtype_kind: ClassVar[str]
     _content: ClassVar[str]
@@ -49,7 +53,7 @@ class _Batches(abc.ABC):
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative")
-        self._shards = shards
+        self.shards = shards
         self._batch_size = batch_size
         self._crop_n_rows = crop_n_rows
         self._seed = seed
@@ -68,7 +72,7 @@ class _Batches(abc.ABC):
     def __call__(self, step: int) -> tuple[np.ndarray, ...]:
         """The batch of one step, from 0, whatever was asked for before: as `array_specs` say."""
         rng = np.random.default_rng([self._seed, int(step)])
-        positions = self._shards.random_positions(rng, self._batch_size, self._crop_n_rows)
+        positions = self.shards.random_positions(rng, self._batch_size, self._crop_n_rows)
         return self._arrays(positions, rng)
 
     @abc.abstractmethod
@@ -90,7 +94,7 @@ class WaveformBatches(_Batches):
     def _arrays(
         self, positions: list[Position], rng: np.random.Generator
     ) -> tuple[np.ndarray, ...]:
-        crops = self._shards.crops(positions, self._crop_n_rows)
+        crops = self.shards.crops(positions, self._crop_n_rows)
         channels = rng.integers(crops.shape[2], size=len(crops))
         mono = crops[np.arange(len(crops)), :, channels]  # [batch, crop_n_rows]
         return (mono.astype(np.float32) / INT16_SCALE,)
@@ -100,10 +104,11 @@ class LatentBatches(_Batches):
     """Latent sequences for the latent GAN, and the conditioning of a conditional one.
 
     Float32 latents [batch, crop_n_rows, depth]; of a conditional system also the conditioning
-    [batch, crop_n_rows, n_signals] in user units.
+    [batch, crop_n_rows + 2·context, n_signals] in user units.
 
     Attributes:
       signals: where the conditioning comes from; None of an unconditional system.
+      shards: without the sources that have no value of some signal.
     """
 
     _dtype_kind = "f"
@@ -116,28 +121,35 @@ class LatentBatches(_Batches):
         crop_n_rows: int,
         seed: int,
         conditioning: ConditioningConfig | None = None,
+        context: int = 0,
     ):
-        """Takes the conditioning of the system; None, or one without signals: unconditional.
+        """Takes, besides what all batches do:
+
+          conditioning: of the system; None, or one without signals: unconditional.
+          context: steps of conditioning before and after each crop.
 
         Raises:
           ValueError: as of all batches; or the shards have no label of a signal.
         """
+        self._context = context
         self._conditioning = conditioning if conditioning and conditioning.n_signals else None
         self.signals = self._conditioning and LatentSignals(shards, self._conditioning)
+        if self.signals:
+            shards = shards.without(self.signals.unknown)
         super().__init__(shards, batch_size, crop_n_rows, seed)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values from which `from_dict` makes the same batches."""
         conditioning = self._conditioning and dataclasses.asdict(self._conditioning)
-        return super().as_dict() | {"conditioning": conditioning}
+        return super().as_dict() | {"conditioning": conditioning, "context": self._context}
 
     def _arrays(
         self, positions: list[Position], rng: np.random.Generator
     ) -> tuple[np.ndarray, ...]:
-        latents = self._shards.crops(positions, self._crop_n_rows).astype(np.float32)
+        latents = self.shards.crops(positions, self._crop_n_rows).astype(np.float32)
         if self.signals is None:
             return (latents,)
-        return latents, self.signals.crops(positions, self._crop_n_rows)
+        return latents, self.signals.crops(positions, self._crop_n_rows, self._context)
 
 
 def from_dict(values: dict[str, Any], folder: str | os.PathLike) -> WaveformBatches | LatentBatches:
@@ -147,6 +159,5 @@ def from_dict(values: dict[str, Any], folder: str | os.PathLike) -> WaveformBatc
     if values["content"] == WaveformBatches._content:
         return WaveformBatches(*sizes)
     conditioning = values["conditioning"]
-    return LatentBatches(
-        *sizes, conditioning and section_from_dict(ConditioningConfig, conditioning)
-    )
+    conditioning = conditioning and section_from_dict(ConditioningConfig, conditioning)
+    return LatentBatches(*sizes, conditioning, values["context"])

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from musika_tf.conditioning import labels as labels_lib
+from musika_tf.conditioning import timeline
 from musika_tf.conditioning.units import limited
 from musika_tf.config import ConditioningConfig, Config
-from musika_tf.data.shards import Position, Shards, Source
+from musika_tf.data.shards import SPLITS, Position, Shards, Source
 
 # In the metadata of latent shards: what is known of each label, by its name.
 METADATA_KEY = "labels"
@@ -43,7 +44,7 @@ class AudioLabels:
         """
         self._config, self._max_onsets_per_second = config, max_onsets_per_second
         self._labels = labels_lib.read_all(data_dir)
-        self.names = tuple(signal.name for signal in self._labels)
+        self.names = tuple(self._labels)
         for found in self._labels.values():
             found.require([source.name for source in sources])
 
@@ -52,26 +53,17 @@ class AudioLabels:
         """Of each label whether it is a curve or made of events, and of these their scale."""
         events = {"kind": "events", "max_onsets_per_second": self._max_onsets_per_second}
         return {
-            signal.name: events if labels.is_events else {"kind": "curve"}
-            for signal, labels in self._labels.items()
+            name: events if labels.is_events else {"kind": "curve"}
+            for name, labels in self._labels.items()
         }
 
     def at_latents(self, source: Source, n_latents: int) -> np.ndarray:
         """Float32 [n_latents, n_names]: the value at the centre of what each latent sees."""
-        audio = self._config.audio
+        overlap_size = self._config.audio.overlap_size
+        times = timeline.centres_seconds(self._config, 0, n_latents, n_samples_before=overlap_size)
         columns = [
-            labels_lib.values_at_steps(
-                labels,
-                source.name,
-                signal,
-                n_steps=n_latents,
-                step_n_samples=self._config.latent_hop_size,
-                first_sample=labels_lib.steps_first_sample(audio, audio.overlap_size),
-                n_samples=source.n_rows,
-                sample_rate_hz=audio.sample_rate_hz,
-                max_onsets_per_second=self._max_onsets_per_second,
-            )
-            for signal, labels in self._labels.items()
+            labels.values(source.name, times, self._max_onsets_per_second)
+            for labels in self._labels.values()
         ]
         return np.stack(columns, axis=1) if columns else np.zeros((n_latents, 0), np.float32)
 
@@ -80,7 +72,8 @@ class LatentSignals:
     """The signals of a conditional system along the latents that it learns.
 
     Attributes:
-      n_latents: latents of all sources.
+      unknown: names of the sources that have no value of some signal, which are not learnt.
+      n_latents: latents of the others.
       n_limited: by signal, of how many of them the label is out of its range and so limited to it.
     """
 
@@ -92,39 +85,76 @@ class LatentSignals:
           conditioning: of the system.
 
         Raises:
-          ValueError: the shards have no label of a signal, or note density on another scale; says
-            what to do.
+          ValueError: the shards have no label of a signal, or note density on another scale, or
+            nothing of a split is known; says what to do.
         """
         for signal in conditioning.signals:
             _require_label(shards, signal.name, conditioning.max_onsets_per_second)
-        self._conditioning = conditioning
-        self._columns = [shards.label_names.index(name) for name in conditioning.names]
+        self._signals = conditioning.signals
+        columns = [shards.label_names.index(name) for name in conditioning.names]
+        self.unknown: tuple[str, ...] = ()
         self._values: dict[str, np.ndarray] = {}
-        self.n_latents, n_limited = 0, np.zeros(conditioning.n_signals, np.int64)
         for source in shards.sources:
-            as_labelled = self._of(shards, source)
-            values = limited(as_labelled, conditioning.signals)
-            n_limited += np.sum(values != as_labelled, axis=0)
-            self.n_latents += source.n_rows
-            self._values[source.name] = values
-        self.n_limited = dict(zip(conditioning.names, n_limited.tolist(), strict=True))
+            values = self._as_conditioning(shards.labels(source)[:, columns])
+            if np.isnan(values).any():
+                self.unknown += (source.name,)
+            else:
+                self._values[source.name] = values
+        for split in SPLITS:
+            self._require_known(split, shards.split(split))
+        self.n_latents = sum(map(len, self._values.values()))
+        self.n_limited = self._count_limited()
 
-    def _of(self, shards: Shards, source: Source) -> np.ndarray:
-        values = shards.labels(source)[:, self._columns]
-        for column, signal in enumerate(self._conditioning.signals):
+    def _require_known(self, split: str, sources: Sequence[Source]) -> None:
+        if sources and all(source.name in self.unknown for source in sources):
+            raise ValueError(
+                f"none of the {len(sources)} {split} sources, such as {sources[0].name!r}, has a "
+                f"value of {' and '.join(signal.name for signal in self._signals)}: correct the "
+                "labels beside the waveforms and encode again, or train without"
+            )
+
+    def _count_limited(self) -> dict[str, int]:
+        n_limited = np.zeros(len(self._signals), np.int64)
+        for values in self._values.values():
+            n_limited += np.sum(limited(values, self._signals) != values.astype(np.float32), axis=0)
+        return {
+            signal.name: 0 if signal.is_clock else int(n)
+            for signal, n in zip(self._signals, n_limited, strict=True)
+        }
+
+    def _as_conditioning(self, labelled: np.ndarray) -> np.ndarray:
+        """Of a source, float64: of a piece the mean."""
+        values = labelled.astype(np.float64)
+        for column, signal in enumerate(self._signals):
             if signal.rate == "piece":
-                values[:, column] = values[:, column].mean(dtype=np.float64)
+                values[:, column] = values[:, column].mean()
         return values
 
-    def crops(self, positions: Sequence[Position], crop_n_rows: int) -> np.ndarray:
+    def crops(
+        self, positions: Sequence[Position], crop_n_rows: int, context: int = 0
+    ) -> np.ndarray:
         """What belongs to the latents of `Shards.crops` at the same positions.
 
+        Args:
+          positions: in sources that are not `unknown`.
+          crop_n_rows: latents of each crop.
+          context: steps before and after it; beyond the ends of a source values are held, and beats
+            go on.
+
         Returns:
-          float32 [len(positions), crop_n_rows, n_signals] in user units, inside the ranges.
+          float32 [len(positions), crop_n_rows + 2·context, n_signals] in user units, inside the
+          ranges.
         """
-        return np.stack(
-            [self._values[source.name][row : row + crop_n_rows] for source, row in positions]
-        )
+        steps = np.arange(-context, crop_n_rows + context)
+        crops = [self._at(self._values[source.name], row + steps) for source, row in positions]
+        return limited(np.stack(crops), self._signals)
+
+    def _at(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        found = values[np.clip(rows, 0, len(values) - 1)]
+        for column, signal in enumerate(self._signals):
+            if signal.is_clock:
+                found[:, column] = timeline.gone_on(rows, np.arange(len(values)), values[:, column])
+        return found
 
 
 def _require_label(shards: Shards, name: str, max_onsets_per_second: float) -> None:

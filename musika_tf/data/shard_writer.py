@@ -95,7 +95,7 @@ class ShardWriter:
         """Appends one source, under a unique name, to the split 'train' or 'validation'.
 
         Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
-        writer has names of some, float32 [n_rows, n_labels], finite. The weight: see `Source`.
+        writer has names of some, float32 [n_rows, n_labels], NaN where unknown. The weight: see `Source`.
 
         Raises:
           ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
@@ -145,8 +145,8 @@ class ShardWriter:
             raise ValueError(
                 f"source {name!r} has {found} labels; its {n_rows} rows need float32 {list(shape)}"
             )
-        if not np.isfinite(labels).all():
-            raise ValueError(f"the labels of source {name!r} hold NaN or infinite values")
+        if np.isinf(labels).any():
+            raise ValueError(f"the labels of source {name!r} hold infinite values")
 
     def _begin_shard(self) -> str:
         self._close_shard()

@@ -20,7 +20,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Shards:
 
     def __init__(self, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
         """Takes the arrays by file name; `open` reads them."""
+        self._manifest = manifest
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.n_channels: int = manifest["n_channels"]
         self.dtype = np.dtype(manifest["dtype"])
@@ -68,6 +69,11 @@ class Shards:
                 name = labels_file(name)
                 arrays[name] = _open_array(folder / name, (n_rows, n_labels), "float32")
         return cls(manifest, arrays)
+
+    def without(self, names: Collection[str]) -> Shards:
+        """The same shards, but for the sources of these names."""
+        left = [source for source in self._manifest["sources"] if source["name"] not in names]
+        return Shards({**self._manifest, "sources": left}, self._arrays)
 
     def split(self, name: str) -> list[Source]:
         """Sources of a split, 'train' or 'validation'."""

@@ -28,16 +28,12 @@ import numpy as np
 import tqdm
 
 from musika_tf import statistics
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning import note_density, onsets, tempo
-from musika_tf.conditioning.controls import (
-    RANDOM_WALK,
-    Constant,
-    Control,
-    RandomWalk,
-    blocks,
-    centres_seconds,
-)
+from musika_tf.conditioning.controls import RANDOM_WALK, Constant, Control, Lines, RandomWalk
+from musika_tf.conditioning.timeline import centres_seconds
 from musika_tf.config import Config, Signal
+from musika_tf.evaluation import music
 from musika_tf.generation import Request
 from musika_tf.player import Player
 
@@ -90,8 +86,8 @@ class Settings:
 class Task:
     """One sample to make: what is requested of a signal, and which anchors and style it has."""
 
-    signal: Signal
-    control: Control
+    signal: Signal  # as it is asked for: of a clock the tempo
+    control: Lines
     index: int
 
     @property
@@ -120,7 +116,8 @@ class Sample:
 
     Attributes:
       times_seconds, requested, measured, steps: of each step, [n].
-      details: `onsets_per_second` of note density, `confidence` (0 to 1) of tempo.
+      details: `onsets_per_second` of note density, `confidence` (0 to 1) and `tempo_strength` of
+        tempo.
     """
 
     task: Task
@@ -174,13 +171,14 @@ def plan(config: Config, settings: Settings) -> list[Task]:
       ValueError: the model is unconditional, nobody can measure its signals, too few constants are
         in its range, or the samples are too short.
     """
-    names, seconds = config.conditioning.names, settings.request.seconds
+    asked, seconds = config.conditioning.asked, settings.request.seconds
+    names = [signal.name for signal in asked]
     if not names:
         raise ValueError(
             "this model is unconditional, so there is nothing that it could follow: adherence is "
             "of models trained with --conditioning"
         )
-    measurable = [signal for signal in config.conditioning.signals if signal.name in MEASURABLE]
+    measurable = [signal for signal in asked if signal.name in MEASURABLE]
     if not measurable:
         raise ValueError(
             f"nobody knows how to measure {', '.join(names)} in music: adherence is measured of "
@@ -200,7 +198,8 @@ def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
     constants, indices = settings.constants(signal), range(settings.request.n_samples)
     for value, index in itertools.product(constants, indices):
         yield Task(signal, Constant(value), index)
-    if signal.rate == "step":
+    # A tempo is measured of a whole piece.
+    if signal.rate == "step" and signal.name != TEMPO_BPM:
         walk = RandomWalk(constants[0], constants[-1])
         yield from (Task(signal, walk, index) for index in range(settings.n_walks))
 
@@ -208,7 +207,9 @@ def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
 def controls(config: Config, task: Task) -> tuple[Control, ...]:
     """One control a signal of the model for a task; all but one the middle of their range."""
     return tuple(
-        task.control if signal == task.signal else Constant(signal.middle)
+        controls_lib.of_signal(
+            signal, task.control if signal.asked == task.signal else Constant(signal.asked.middle)
+        )
         for signal in config.conditioning.signals
     )
 
@@ -237,12 +238,12 @@ def _sample(config: Config, settings: Settings, task: Task, mono: np.ndarray) ->
     else:
         heard = hear_tempo(mono, config)
     seed, n_steps = (settings.request.seed, task.index), heard.steps[-1] + 1
-    conditioning = next(blocks(controls(config, task), config, seed, n_steps))
-    column = config.conditioning.names.index(task.signal.name)
+    column = config.conditioning.asked.index(task.signal)
+    requested = task.control.values(config, (*seed, column), 0, n_steps)
     return Sample(
         task=task,
         times_seconds=centres_seconds(config, 0, n_steps)[heard.steps],
-        requested=conditioning[heard.steps, column].astype(np.float64),
+        requested=requested[heard.steps],
         measured=heard.values,
         details=heard.details,
         steps=heard.steps,
@@ -268,11 +269,13 @@ def hear_note_density(mono: np.ndarray, config: Config, detector: str) -> Heard:
 
 
 def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
-    """The tempo in BPM of a generated waveform, float32 [n_samples], the same at all steps, and the
-    `confidence` of the estimate."""
-    tempo_bpm, confidence = tempo.estimate_tempo(mono, config.audio.sample_rate_hz)
+    """The tempo in BPM of a generated waveform, float32 [n_samples], the same at all steps; the
+    `confidence` of the estimate, and `tempo_strength`, see `music.waveform_metrics`."""
+    rate_hz = config.audio.sample_rate_hz
+    tempo_bpm, confidence = tempo.estimate_tempo(mono, rate_hz)
     steps = np.arange(math.ceil(len(mono) / config.latent_hop_size))
-    return Heard(steps, np.full(len(steps), tempo_bpm), {"confidence": confidence})
+    details = {"confidence": confidence, "tempo_strength": music.tempo_strength(mono, rate_hz)}
+    return Heard(steps, np.full(len(steps), tempo_bpm), details)
 
 
 # What it says
@@ -318,7 +321,7 @@ def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator
     for number in range(1, _N_OTHER_WALKS + 1):
         # Walks that are requested have a seed of three numbers; a fourth of 0 would be the same.
         seed = (settings.request.seed, sample.task.index, 0, number)
-        walk = next(sample.task.control.blocks(config, seed, sample.steps[-1] + 1))
+        walk = sample.task.control.values(config, seed, 0, sample.steps[-1] + 1)
         yield walk[sample.steps]
 
 

@@ -1,19 +1,24 @@
 """The latent coordinate system: seed → anchors, style → coordinates (paper §3.2, figure 2).
 
-Pure functions, traceable with static or dynamic batch and number of anchors, and under XLA.
+Pure functions, traceable with static or dynamic sizes, and under XLA.
 
 With s = seq_len, an anchor stands at every multiple of 2·s and coordinates lie on the straight
-line between neighbours. A patch is what the generator makes in one call: s coordinates.
+line between neighbours. A piece is an endless line of steps that begins at step 0; what makes music
+of it takes windows [start, start + n) of it.
 
-    step        0         s        2s        3s        4s
-    anchors     w_l ─────────────── w_c ─────────────── w_r        4·s + 1 coordinates
-    training         ├── w_1 ──┼── w_2 ──┤                         any 2·s neighbours, halved
-    inference   ├─ p 0 ──┼─ p 1 ──┼─ p 2 ──┼─ p 3 ──┤              the last anchor is left out:
-                                                                   it begins patch 4
+    step      -2s       -s        0         s         2s        3s        4s        5s        6s
+    anchors   w_0 ──────────────── w_1 ─────────────── w_2 ─────────────── w_3 ─────────────── w_4
+    training            ┄┄┄┄┄┄┄┄┄┄├───────────────────┤┄┄┄┄┄┄┄┄┄┄
+                        or        ┄┄┄┄┄┄┄┄┄┄├───────────────────┤┄┄┄┄┄┄┄┄┄┄
+    inference             ┄┄┄┄┄┄┄┄┄┄├────┤┄┄┄┄┄┄┄┄┄┄        any whole number of coarsest steps
+
+Dotted is the context that a generator reads beside its window. One that is normalised over patches
+reads none, is trained on windows that start anywhere, and makes whole patches of s steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -23,66 +28,82 @@ from musika_tf.config import GanConfig
 # Normal draws practically never lie further out than 5; beyond this float32 has no such numbers.
 MAX_TRUNCATION = 10.0
 
+# Anchors around a training window and its context.
+N_TRAINING_ANCHORS = 5
 
-def interpolate(anchors: tf.Tensor, steps_between: int) -> tf.Tensor:
-    """Coordinates from the first anchor to the last, both included.
-
-    Args:
-      anchors: [B, A, D].
-      steps_between: steps from one anchor to the next.
-
-    Returns:
-      [B, (A-1)·steps_between + 1, D].
-    """
-    return tf.concat([_up_to_last_anchor(anchors, steps_between), anchors[:, -1:]], axis=1)
+# Waves of the position features in the 2·seq_len steps between two anchors, up to seq_len of them.
+_N_WAVES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
-def _up_to_last_anchor(anchors: tf.Tensor, steps_between: int) -> tf.Tensor:
-    shape = tf.shape(anchors)
-    # Position between two anchors, 0 included and 1 not: that is the next anchor.
-    k = tf.range(steps_between, dtype=anchors.dtype)[:, tf.newaxis] / steps_between
-    left, right = anchors[:, :-1, tf.newaxis], anchors[:, 1:, tf.newaxis]
-    between = (1.0 - k) * left + k * right  # [B, A-1, steps_between, D]
-    return tf.reshape(between, [shape[0], (shape[1] - 1) * steps_between, anchors.shape[-1]])
-
-
-def n_crop_starts(seq_len: int) -> int:
-    """How many crops of 2·seq_len fit in 4·seq_len + 1 coordinates: starts 0 … 2·seq_len + 1."""
-    return 2 * seq_len + 2
-
-
-def training_coordinates(
-    anchors: tf.Tensor, crop_start: tf.Tensor, seq_len: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Coordinates of two adjacent patches, cropped anywhere between three anchors.
+def line(
+    sizes: GanConfig, anchors: tf.Tensor, start: int | tf.Tensor, n_steps: int | tf.Tensor
+) -> tf.Tensor:
+    """Coordinates of a window; beyond the ends the first and the last anchor are held.
 
     Args:
-      anchors: [B, 3, D]: left, centre, right.
-      crop_start: int32 [B], from 0 to below `n_crop_starts(seq_len)`.
-      seq_len: coordinates of one patch.
+      sizes: of the system.
+      anchors: [B, A, D], A ≥ 2; the first one stands at step 0.
+      start: int32, one step for all rows or [B].
+      n_steps: of the window.
 
     Returns:
-      w_1 and w_2, each [B, seq_len, D]; the first step of w_2 follows the last of w_1.
+      [B, n_steps, D].
     """
-    line = interpolate(anchors, 2 * seq_len)
-    steps = crop_start[:, tf.newaxis] + tf.range(2 * seq_len, dtype=crop_start.dtype)
-    crop = tf.gather(line, steps, axis=1, batch_dims=1)
-    return crop[:, :seq_len], crop[:, seq_len:]
+    interval, last = 2 * sizes.seq_len, tf.shape(anchors)[1] - 1
+    starts = tf.broadcast_to(start, tf.shape(anchors)[:1])
+    steps = starts[:, tf.newaxis] + tf.range(n_steps)
+    steps = tf.clip_by_value(steps, 0, last * interval)
+    index = tf.minimum(steps // interval, last - 1)
+    # Position between two anchors, 0 on the left one.
+    k = tf.cast(steps - index * interval, anchors.dtype)[..., tf.newaxis] / interval
+    left, right = (tf.gather(anchors, index + i, axis=1, batch_dims=1) for i in (0, 1))
+    return (1.0 - k) * left + k * right
 
 
-def patches(anchors: tf.Tensor, seq_len: int) -> tf.Tensor:
-    """Coordinates of all patches between the anchors, in order of time.
+def training_starts(sizes: GanConfig) -> range:
+    """Where training windows may start between two anchors: at patches, or anywhere."""
+    step = 1 if sizes.normalisation == "patch" else sizes.seq_len
+    return range(0, 2 * sizes.seq_len, step)
+
+
+def training_windows(sizes: GanConfig, anchors: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Coordinates of windows of two patches with their context on both sides.
 
     Args:
-      anchors: [B, A, D], A ≥ 2.
-      seq_len: coordinates of one patch.
+      sizes: of the system.
+      anchors: [B, N_TRAINING_ANCHORS, D]; the second one stands at step 0.
+      start: int32 [B], one of `training_starts`.
 
     Returns:
-      [B, (A-1)·2, seq_len, D]; patches 2·i and 2·i + 1 depend on anchors i and i + 1 only.
+      [B, 2·seq_len + 2·context_n_steps, D].
     """
-    line = _up_to_last_anchor(anchors, 2 * seq_len)
-    shape = tf.shape(anchors)
-    return tf.reshape(line, [shape[0], (shape[1] - 1) * 2, seq_len, anchors.shape[-1]])
+    first = start + 2 * sizes.seq_len - sizes.context_n_steps
+    return line(sizes, anchors, first, 2 * sizes.seq_len + 2 * sizes.context_n_steps)
+
+
+def n_position_features(seq_len: int) -> int:
+    """Columns of `position_features`."""
+    return 2 * sum(n_waves <= seq_len for n_waves in _N_WAVES)
+
+
+def position_features(step: tf.Tensor, seq_len: int) -> tf.Tensor:
+    """Where between two anchors steps lie: sines and cosines of some waves in the interval.
+
+    They repeat with every anchor, so that nothing jumps where patches meet.
+
+    Args:
+      step: int32 [...], any.
+      seq_len: half of the steps between two anchors.
+
+    Returns:
+      float32 [..., n_position_features(seq_len)] in [-1, 1].
+    """
+    interval = 2 * seq_len
+    n_waves = tf.constant([n for n in _N_WAVES if n <= seq_len])
+    # Whole numbers first: as exact after hours as at the beginning.
+    turns = tf.math.floormod(step, interval)[..., tf.newaxis] * n_waves % interval
+    angles = tf.cast(turns, tf.float32) * (2.0 * math.pi / interval)
+    return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
 
 
 def truncated_normal(
@@ -152,29 +173,32 @@ def draw_anchors(
     return _draws(seed, 1 + start, n_anchors, depth, truncation)
 
 
-def draw_patches(
+def draw_line(
     sizes: GanConfig,
     seed: tf.Tensor,
     start: int | tf.Tensor,
-    n_anchors: int | tf.Tensor,
+    n_steps: int | tf.Tensor,
     truncation: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The piece of each row between anchors start and start + n_anchors - 1.
+) -> tf.Tensor:
+    """A window on the line of the piece of each row.
 
     Args:
       sizes: of the system.
       seed: int32 [B, 2].
-      start: index of the first anchor, from 0.
-      n_anchors: at least 2.
+      start: first step, at least -context_n_steps.
+      n_steps: of the window.
       truncation: float32 [B], above 0.
 
     Returns:
-      Coordinates of its patches, float32 [B, (n_anchors-1)·2, seq_len, anchor_depth], and its
-      style, float32 [B, style_depth].
+      Coordinates float32 [B, n_steps, anchor_depth].
     """
-    anchors = draw_anchors(seed, start, n_anchors, sizes.anchor_depth, truncation)
-    style = draw_style(seed, sizes.style_depth, truncation)
-    return patches(anchors, sizes.seq_len), style
+    interval = 2 * sizes.seq_len
+    first = start // interval
+    n_anchors = (start + n_steps - 1) // interval - first + 2
+    # Draws have no negative index: what lies before a piece is the first of them.
+    index = first if sizes.normalisation == "patch" else first + 1
+    anchors = draw_anchors(seed, index, n_anchors, sizes.anchor_depth, truncation)
+    return line(sizes, anchors, start - first * interval, n_steps)
 
 
 def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Signal
+from musika_tf.networks import coordinates
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.
 _EXCITATION_N_STEPS = 4
@@ -40,24 +41,35 @@ class PositionModulation(keras.layers.Layer):
 
 
 class SpatiallyAlignedAdaIN(keras.layers.Layer):
-    """Instance normalisation over time, then a scale and a shift that follow the coordinates.
+    """A normalisation, then a scale and a shift that follow the coordinates.
 
     SA-AdaIN of ALIS (Skorokhodov et al. 2021), used after each convolution of the generator
-    (paper §4.2). Every channel of every example is brought to zero mean and unit variance over its
-    own time steps; a linear function of the modulation signal, read at the same time step, gives
-    the new scale and shift:
+    (paper §4.2). A linear function of the modulation signal, read at the same time step, gives the
+    new scale and shift:
 
-        y[t] = (1 + m[t] @ S + s) * (x[t] - mean(x)) / sqrt(var(x) + epsilon) + m[t] @ H + h
+        y[t] = (1 + m[t] @ S + s) * normalised(x)[t] + m[t] @ H + h
+
+    Over a patch, as in the paper, every channel of every example is brought to zero mean and unit
+    variance over its own time steps. Over a step (ours) the channels of every step are divided by
+    their root mean square: nothing depends on how long a window is.
 
     Args:
+      normalisation: "step" or "patch".
       epsilon: added to the variance. 1e-4 bounds the gain at 100: a channel that hardly changes
         over the patch (anchors that are almost equal) stays small instead of becoming noise.
       modulation_scale: variance that the linear part of scale and of shift has at first, for a
-        modulation signal of unit variance. 0 starts as plain instance normalisation.
+        modulation signal of unit variance. 0 starts as the plain normalisation.
     """
 
-    def __init__(self, epsilon: float = 1e-4, modulation_scale: float = 0.25, **kwargs):
+    def __init__(
+        self,
+        normalisation: str = "patch",
+        epsilon: float = 1e-4,
+        modulation_scale: float = 0.25,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.normalisation = normalisation
         self.epsilon = epsilon
         self.modulation_scale = modulation_scale
 
@@ -88,8 +100,12 @@ class SpatiallyAlignedAdaIN(keras.layers.Layer):
     def _normalised(self, x: tf.Tensor) -> tf.Tensor:
         # Variances in float32: squares of half-precision numbers lose too much.
         wide = tf.cast(x, tf.float32)
-        mean, variance = tf.nn.moments(wide, axes=[1], keepdims=True)
-        return tf.cast((wide - mean) * tf.math.rsqrt(variance + self.epsilon), x.dtype)
+        if self.normalisation == "patch":
+            mean, variance = tf.nn.moments(wide, axes=[1], keepdims=True)
+            wide -= mean
+        else:
+            variance = tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True)
+        return tf.cast(wide * tf.math.rsqrt(variance + self.epsilon), x.dtype)
 
     def compute_output_shape(self, x_shape, modulation_shape):
         return x_shape
@@ -152,6 +168,82 @@ class SkipLayerExcitation(keras.layers.Layer):
         return high_shape
 
 
+class SkipLayerExcitationAlongTime(keras.layers.Layer):
+    """Skip-layer excitation whose gates change along time (ours).
+
+    As `SkipLayerExcitation`, but the low-rate features are not pooled over the patch: a convolution
+    over three of their steps gives the gates of the high-rate steps that belong to the middle one.
+    """
+
+    def __init__(self, n_channels: int, ratio: int, **kwargs):
+        super().__init__(**kwargs)
+        self.squeeze = keras.layers.Conv1D(
+            n_channels, 3, activation="silu", kernel_initializer="he_normal", name="squeeze"
+        )
+        self.gate = keras.layers.Conv1D(
+            n_channels, 1, activation="sigmoid", kernel_initializer="glorot_normal", name="gate"
+        )
+        self.ratio = ratio
+
+    def build(self, low_shape):
+        self.squeeze.build(low_shape)
+        self.gate.build((*low_shape[:-1], self.squeeze.filters))
+
+    def call(self, low: tf.Tensor) -> tf.Tensor:
+        """[B, T_low, C_low] → gates [B, (T_low - 2)·ratio, n_channels] in (0, 1)."""
+        return tf.repeat(self.gate(self.squeeze(low)), self.ratio, axis=1)
+
+    def compute_output_shape(self, low_shape):
+        n_low = low_shape[1]
+        n_steps = None if n_low is None else (n_low - 2) * self.ratio
+        return (low_shape[0], n_steps, self.squeeze.filters)
+
+
+class PositionFeatures(keras.layers.Layer):
+    """Where between two anchors each step lies: `coordinates.position_features`.
+
+    Args:
+      seq_len: of the system.
+      context_n_steps: steps before the window's first.
+    """
+
+    def __init__(self, seq_len: int, context_n_steps: int, **kwargs):
+        super().__init__(**kwargs)
+        self.seq_len = seq_len
+        self.context_n_steps = context_n_steps
+
+    def call(self, start: tf.Tensor, along_time: tf.Tensor) -> tf.Tensor:
+        """Step of the window's first int32 [B], and anything [B, T, …] → [B, T, features]."""
+        steps = tf.range(tf.shape(along_time)[1]) - self.context_n_steps
+        features = coordinates.position_features(start[:, tf.newaxis] + steps, self.seq_len)
+        return tf.cast(features, self.compute_dtype)
+
+    def compute_output_shape(self, start_shape, along_time_shape):
+        return (*along_time_shape[:2], coordinates.n_position_features(self.seq_len))
+
+
+class OutputScale(keras.layers.Layer):
+    """A fixed scale and shift of each channel, `scale · x + shift`: the spread of the latents.
+
+    Non-trainable weights, which checkpoints hold; the identity until they are set.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.scale = self.add_weight(shape=shape, initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[..., C] → [..., C]."""
+        return x * self.scale + self.shift
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 class CrossChannelMixing(keras.layers.Layer):
     """A fixed random mix of channels before the discriminator (Projected GAN's CCM; paper §4.2).
 
@@ -196,11 +288,11 @@ class ModelUnits(keras.layers.Layer):
         self.signals = tuple(signals)
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
-        """[B, T, C] in user units → [B, T, C]."""
+        """[B, T, C] in user units → [B, T, n_features]."""
         return to_model_units(values, self.signals)
 
     def compute_output_shape(self, input_shape):
-        return input_shape
+        return (*input_shape[:-1], sum(signal.n_features for signal in self.signals))
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""Anchors, style, conditioning → stereo waveform, whole or chunk by chunk (paper §3.2, figure 2).
+"""A line of coordinates, style, conditioning → stereo waveform (paper §3.2, figure 2).
 
-    anchors ─coordinates─► patches ─generator─► latents ─both decoders─► waveform
-    style, conditioning ───────────────┘
-                                 all at once             chunk after chunk
+    coordinates ──┐
+    style         ├─generator─► latents ─both decoders─► waveform
+    conditioning ─┘
+     all at once, or window after window                 all at once, or chunk after chunk
 
-The generator makes all patches in one batch, which is what makes Musika fast. Decoders and inverse
-STFT then take a patch or two of every row at a time, because what they compute on the way takes
-about ten times the memory of the waveform; they hand on the samples in which neighbours overlap.
-Doing the same from outside, chunk after chunk through `latents` and `decode`, therefore gives the
-same waveform.
+The generator makes a window of any length in one pass, which is what makes Musika fast. Decoders
+and inverse STFT then take a patch or two of every row at a time, because what they compute on the
+way takes about ten times the memory of the waveform; they hand on the samples in which neighbours
+overlap. Doing the same from outside, window after window and chunk after chunk through `latents`
+and `decode`, therefore gives the same waveform.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from musika_tf.conditioning import timeline
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks import coordinates, gan
 from musika_tf.networks.autoencoder import Autoencoder
@@ -65,20 +67,28 @@ class Synthesizer:
         return sha256(weights)
 
     def latents(
-        self, coordinates_: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None = None
+        self,
+        coordinates_: tf.Tensor,
+        style: tf.Tensor,
+        start: tf.Tensor,
+        conditioning: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Latents of one patch a row.
+        """Latents of a window on the line of each row.
+
+        Each input begins `gan.context_n_steps` before the window and ends as many after it.
 
         Args:
-          coordinates_: float32 [B, seq_len, anchor_depth].
-          style: float32 [B, style_depth].
-          conditioning: float32 [B, seq_len, n_signals] in user units; None: it is unconditional.
+          coordinates_: float32 [B, n + 2·context, anchor_depth], n a multiple of
+            `gan.coarsest_n_steps`.
+          style: float32 [B, n + 2·context, style_depth].
+          start: int32 [B], the first step of the window, a multiple of `gan.coarsest_n_steps`.
+          conditioning: float32 [B, n + 2·context, n_signals] in user units; None: it is
+            unconditional.
 
         Returns:
-          float32 [B, seq_len, stereo_latent_depth] in (-1, 1).
+          float32 [B, n, stereo_latent_depth] in (-1, 1).
         """
-        inputs = [coordinates_, style]
-        return self.generator(inputs if conditioning is None else [*inputs, conditioning])
+        return gan.latents(self.config, self.generator, coordinates_, style, conditioning, start)
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → their part of the waveform.
@@ -113,13 +123,18 @@ class Synthesizer:
           anchors: float32 [B, A, anchor_depth], A ≥ 2.
           style: float32 [B, style_depth], one for the whole piece.
           conditioning: float32 [B, (A-1)·2·seq_len, n_signals] in user units, a value a latent;
-            None: the system is unconditional.
+            None: the system is unconditional. Beyond both ends the generator sees the last value
+            before them, and a clock that goes on.
 
         Returns:
           float32 [B, (A-1)·anchor_hop_size, 2] in [-1, 1]; the first overlap_size samples fade in.
         """
-        patches = coordinates.patches(anchors, self.config.gan.seq_len)
-        return self._decode_in_turn(self._latents_of_patches(patches, style, conditioning))
+        sizes = self.config.gan
+        n_steps = (tf.shape(anchors)[1] - 1) * 2 * sizes.seq_len + 2 * sizes.context_n_steps
+        line = coordinates.line(sizes, anchors, -sizes.context_n_steps, n_steps)
+        if conditioning is not None:
+            conditioning = self._with_ends(conditioning)
+        return self._decode_in_turn(self._latents_from_0(line, style, conditioning))
 
     def generate(
         self,
@@ -134,8 +149,8 @@ class Synthesizer:
           seed: int32 [B, 2].
           seconds: float32 [B], above 0.
           truncation: float32 [B], above 0; see `coordinates.truncated_normal`.
-          constants: float32 [B, n_signals] in user units, signals held for the whole piece; None:
-            the system is unconditional.
+          constants: float32 [B, n_signals] in the units of `conditioning.asked`: signals held for
+            the whole piece, and of a clock its tempo; None: the system is unconditional.
 
         Returns:
           The waveform float32 [B, n, 2] in [-1, 1], as long as the longest row and silent after the
@@ -157,25 +172,58 @@ class Synthesizer:
         """The latents that `generate` decodes, with the same arguments.
 
         Returns:
-          float32 [B, P·seq_len, stereo_latent_depth] in (-1, 1), the whole patches that cover the
-          longest row, and int32 [B]: the samples of each row, seconds·rate rounded.
+          float32 [B, n, stereo_latent_depth] in (-1, 1), whole windows that cover the longest
+          row, and int32 [B]: the samples of each row, seconds·rate rounded.
         """
-        audio, sizes = self.config.audio, self.config.gan
+        config, sizes = self.config, self.config.gan
         # Products of float32 are whole samples only up to 2^24, which is six minutes at 44.1 kHz.
-        exact_n_samples = tf.cast(seconds, tf.float64) * audio.sample_rate_hz
+        exact_n_samples = tf.cast(seconds, tf.float64) * config.audio.sample_rate_hz
         n_samples = tf.maximum(1, tf.cast(tf.round(exact_n_samples), tf.int32))
-        longest = tf.reduce_max(n_samples)
-        n_patches = -(-longest // self.config.patch_n_samples)
-        n_anchors = (n_patches + 1) // 2 + 1
-        patches, style = coordinates.draw_patches(sizes, seed, 0, n_anchors, truncation)
-        conditioning = None
-        if constants is not None:
-            conditioning = tf.repeat(constants[:, tf.newaxis], n_patches * sizes.seq_len, axis=1)
-        patches = patches[:, :n_patches]
-        return self._latents_of_patches(patches, style, conditioning), n_samples
+        window = config.window_n_latents
+        n_windows = -(-tf.reduce_max(n_samples) // (window * config.latent_hop_size))
+        start, n_steps = -sizes.context_n_steps, n_windows * window + 2 * sizes.context_n_steps
+        line = coordinates.draw_line(sizes, seed, start, n_steps, truncation)
+        style = coordinates.draw_style(seed, sizes.style_depth, truncation)
+        conditioning = None if constants is None else self._held(constants, start, n_steps)
+        return self._latents_from_0(line, style, conditioning), n_samples
+
+    def _latents_from_0(
+        self, line: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Of a window from step 0 on, in a style [B, style_depth] that stays."""
+        batch_size, n_steps = tf.unstack(tf.shape(line)[:2])
+        styles = tf.repeat(style[:, tf.newaxis], n_steps, axis=1)
+        return self.latents(line, styles, tf.zeros([batch_size], tf.int32), conditioning)
+
+    def _with_ends(self, conditioning: tf.Tensor) -> tf.Tensor:
+        """Conditioning [B, n, C] with its context: what is at the ends is held, clocks go on."""
+        n_steps = self.config.gan.context_n_steps
+        is_clock = [float(signal.is_clock) for signal in self.config.conditioning.signals]
+        # In float32 a clock of many beats would lose its phase on the way.
+        values = tf.cast(conditioning, tf.float64)
+        steps = tf.range(1, n_steps + 1, dtype=tf.float64)[:, tf.newaxis] * is_clock
+        first, last = values[:, :1], values[:, -1:]
+        before = first + (first - values[:, 1:2]) * steps[::-1]
+        after = last + (last - values[:, -2:-1]) * steps
+        return tf.cast(tf.concat([before, values, after], axis=1), tf.float32)
+
+    def _held(self, constants: tf.Tensor, start: int, n_steps: tf.Tensor) -> tf.Tensor:
+        """Conditioning [B, n_steps, C] from step `start` on, of constants [B, C]."""
+        config, columns = self.config, []
+        first = timeline.centres_seconds(config, start, 1)
+        step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
+        minutes = (first + tf.range(n_steps, dtype=tf.float64) * step_seconds) / 60.0
+        for signal, value in zip(
+            config.conditioning.signals, tf.unstack(constants[:, tf.newaxis], axis=-1), strict=True
+        ):
+            if signal.is_clock:
+                beats = tf.cast(value, tf.float64) * minutes
+                value = tf.cast(beats % signal.maximum, tf.float32)
+            columns.append(tf.broadcast_to(value, [tf.shape(constants)[0], n_steps]))
+        return tf.stack(columns, axis=-1)
 
     def _decode_in_turn(self, latents: tf.Tensor) -> tf.Tensor:
-        """Latents [B, P·seq_len, stereo_latent_depth] → waveform [B, P·patch_n_samples, 2]."""
+        """Latents [B, n, stereo_latent_depth] → waveform [B, n·latent_hop_size, 2]."""
         batch_size, n_latents = tf.unstack(tf.shape(latents)[:2])
         # Of one row alone two patches fill the cores better than one, by 6 %; more do not.
         step = self.config.gan.seq_len * tf.where(batch_size == 1, 2, 1)
@@ -200,22 +248,3 @@ class Synthesizer:
             parallel_iterations=1,
         )
         return tf.transpose(chunks.concat(), [1, 0, 2])
-
-    def _latents_of_patches(
-        self, patches: tf.Tensor, style: tf.Tensor, conditioning: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Latents [B, P·seq_len, stereo_latent_depth] of patches [B, P, seq_len, D]."""
-        seq_len = self.config.gan.seq_len
-        batch_size, n_patches = tf.unstack(tf.shape(patches)[:2])
-        if conditioning is not None:
-            shape = [-1, seq_len, self.config.conditioning.n_signals]
-            conditioning = tf.reshape(conditioning, shape)
-        styles = tf.repeat(style, n_patches, axis=0)
-        latents = self.latents(_in_one_batch(patches), styles, conditioning)
-        depth = self.config.stereo_latent_depth
-        return tf.reshape(latents, [batch_size, n_patches * seq_len, depth])
-
-
-def _in_one_batch(patches: tf.Tensor) -> tf.Tensor:
-    """[B, P, T, D] → [B·P, T, D]."""
-    return tf.reshape(patches, [-1, *patches.shape[2:]])

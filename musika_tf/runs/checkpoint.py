@@ -26,6 +26,8 @@ _NEWEST, _BEST = "checkpoint", "best"
 _NETWORKS = "networks/"
 # What earlier releases called what is not of a network.
 _RENAMED = {"loop/best_figure": "loop/best_metric"}
+# State that earlier releases did not have: there it begins as it is built.
+_ADDED = {"state/r1_gamma", "state/hinge_average"}
 _NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
 
 
@@ -136,6 +138,7 @@ def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:
             f"{path} holds trained weights without the state of their training, which cannot go on:"
             f" begin a new run with --init_from={path.parent.parent}"
         )
+    variables = {k: v for k, v in variables.items() if k in arrays or k not in _ADDED}
     _assign(path, arrays, variables, unused=set(arrays) - set(variables))
 
 

@@ -10,22 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks import coordinates, gan, precision
-from musika_tf.training import devices, losses, validation
+from musika_tf.training import gan_draws, losses, validation
+from musika_tf.training.r1_control import R1Control
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
+from musika_tf.training_config import TrainingConfig
 
-# A training example is two adjacent patches, so that the discriminator sees where they meet.
-_N_PATCHES = 2
-
-# Pieces to listen to: how many, how long, and the defaults by which `musika-generate` draws.
+# Pieces to listen to, and the defaults by which `musika-generate` draws.
 _N_SAMPLE_PIECES = 2
-_SAMPLE_N_ANCHORS = 2
 _SAMPLE_SEED = 0
 _SAMPLE_TRUNCATION = 2.0
-
-# Stands where training has the step, which never is negative.
-_HELD_OUT_DRAW = -1
 
 _HELD_OUT_LOGIT = "held_out/real_logit"
 
@@ -34,21 +29,26 @@ class GanTrainer(Trainer):
     """Trains generator and discriminator, and keeps the moving average of the generator.
 
     Both networks are updated at once from one forward pass of each: the discriminator with the
-    hinge loss, R1 and its reconstruction of real latents, the generator with the adversarial loss.
-    A conditional generator also learns from an estimator, trained beside them on real latents, how
-    far its latents are from its conditioning.
-    Anchors, style and crop of a step follow from the seed and the step's number.
+    hinge loss of its local logits and of the one that sees all steps, its reconstruction of real
+    latents and, every few steps, R1; the generator with the adversarial loss. A conditional
+    generator also learns from an estimator, trained beside them on real latents, how far its
+    latents are from its conditioning. Anchors, style and window of a step, and which real examples
+    have left and right exchanged, follow from the seed and the step's number.
 
-    A conditional generator is given the conditioning of the real latents of the batch, and the
-    discriminator sees the same beside real latents and beside fakes.
+    A conditional generator is given the conditioning of the real latents of the batch, with the
+    context that it reads on both sides; the discriminator sees the same beside real latents and
+    beside fakes.
+
+    An example is 2·seq_len latents: from an anchor, or halfway, to the next.
 
     Args:
       config: the system.
-      training: batch size, learning rate, r1_weight, average_decay, seed.
+      training: batch size, learning rate, r1_gamma and the like, average_decay, seed.
       held_out: float32 [n, 2·seq_len, stereo_latent_depth]: real latents that are never trained
         on; None: `validate` has nothing to tell.
-      held_out_conditioning: of a conditional system, float32 [n, 2·seq_len, n_signals] in user
-        units: what belongs to `held_out`, and what the pieces of `sample` are given.
+      held_out_conditioning: of a conditional system, float32
+        [n, 2·seq_len + 2·context_n_steps, n_signals] in user units: what belongs to `held_out` and
+        to the context on both sides, and what the pieces of `sample` are given.
       decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
         nothing to play.
       n_steps: length of the stage, see `Trainer`.
@@ -58,7 +58,7 @@ class GanTrainer(Trainer):
         missing.
     """
 
-    best_metric = "held_out/frechet"
+    best_metric = "held_out/window_frechet"
 
     def __init__(
         self,
@@ -84,9 +84,16 @@ class GanTrainer(Trainer):
         self.networks = trained | {"generator_average": self.generator_average}
         self.trained = {name: network.trainable_variables for name, network in trained.items()}
         self._finish_building()
+        self._r1_control = R1Control(training)
+        self.state |= self._r1_control.state
         self._held_out = self._checked(held_out, held_out_conditioning)
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
+
+    def set_output_scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        """Before the first step: the spread of the training latents, see `gan.set_output_scale`."""
+        for generator in (self.generator, self.generator_average):
+            gan.set_output_scale(generator, scale, shift)
 
     def _checked(
         self, held_out: np.ndarray | None, conditioning: np.ndarray | None
@@ -94,7 +101,7 @@ class GanTrainer(Trainer):
         """Held-out latents and, of a conditional system, what belongs to them; float32."""
         if held_out is None:
             return []
-        length, depth = _N_PATCHES * self.config.gan.seq_len, self.config.stereo_latent_depth
+        length, depth = 2 * self.config.gan.seq_len, self.config.stereo_latent_depth
         if held_out.shape != (len(held_out), length, depth) or not len(held_out):
             raise ValueError(
                 f"held_out has shape {list(held_out.shape)}; it must be [n, {length}, {depth}]: "
@@ -102,40 +109,18 @@ class GanTrainer(Trainer):
             )
         checked = [held_out]
         if n_signals := self.config.conditioning.n_signals:
-            wanted = [*held_out.shape[:2], n_signals]
+            with_context = length + 2 * self.config.gan.context_n_steps
+            wanted = [len(held_out), with_context, n_signals]
             found = None if conditioning is None else list(conditioning.shape)
             if found != wanted:
                 raise ValueError(
                     f"held_out_conditioning has shape {found}; it must be {wanted}: what belongs "
-                    "to held_out"
+                    "to held_out and its context"
                 )
             checked.append(conditioning)
         return [np.asarray(array, np.float32) for array in checked]
 
     # Forward
-
-    def _draw(
-        self, number: tf.Tensor, batch_size: int, is_shared: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Coordinates of pairs of patches [2·B, seq_len, D], first patches first, and styles.
-
-        Args:
-          number: of the draw.
-          batch_size: B.
-          is_shared: B is a replica's part of a batch that is drawn for all replicas together.
-        """
-        sizes, alg = self.config.gan, "philox"
-        seed = tf.stack([tf.constant(self.training.seed, tf.int64), tf.cast(number, tf.int64)])
-        seeds = tf.unstack(tf.random.split(seed, 3, alg=alg))
-        n = batch_size * (devices.n_replicas() if is_shared else 1)
-        anchors = tf.random.stateless_normal([n, 3, sizes.anchor_depth], seeds[0], alg=alg)
-        style = tf.random.stateless_normal([n, sizes.style_depth], seeds[1], alg=alg)
-        n_starts = coordinates.n_crop_starts(sizes.seq_len)
-        starts = tf.random.stateless_uniform([n], seeds[2], 0, n_starts, tf.int32, alg=alg)
-        if is_shared:
-            anchors, style, starts = map(devices.replica_rows, (anchors, style, starts))
-        pair = coordinates.training_coordinates(anchors, starts, sizes.seq_len)
-        return tf.concat(pair, axis=0), tf.concat([style] * _N_PATCHES, axis=0)
 
     def _generate(
         self,
@@ -145,24 +130,26 @@ class GanTrainer(Trainer):
         conditioning: tf.Tensor | None = None,
         is_shared: bool = False,
     ) -> tf.Tensor:
-        """Pairs of adjacent patches of one style, joined (paper §3.2), as `_draw` draws them.
+        """The windows of a draw, see `gan_draws.windows`.
 
-        Given [B, 2·seq_len, n_signals] in user units or, being unconditional, nothing, it makes
-        float32 [B, 2·seq_len, stereo_latent_depth].
+        Given [B, 2·seq_len + 2·context_n_steps, n_signals] in user units or, being unconditional,
+        nothing, it makes float32 [B, 2·seq_len, stereo_latent_depth].
         """
-        inputs = [*self._draw(number, batch_size, is_shared)]
-        if conditioning is not None:
-            inputs.append(tf.concat(tf.split(conditioning, _N_PATCHES, axis=1), axis=0))
-        patches = generator(inputs)
-        return tf.concat(tf.split(patches, _N_PATCHES), axis=1)
+        windows, style, start = gan_draws.windows(
+            self.config.gan, self.training.seed, number, batch_size, is_shared
+        )
+        return gan.latents(self.config, generator, windows, style, conditioning, start)
 
-    def _judge(
-        self, latents: tf.Tensor, conditioning: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits and reconstruction."""
-        return self.discriminator(latents if conditioning is None else [latents, conditioning])
+    def _mean_logit(self, latents: tf.Tensor, conditioning: tf.Tensor | None) -> tf.Tensor:
+        return losses.mean_logit(gan.judged(self.discriminator, latents, conditioning)[0])
 
     # Training
+
+    def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one training step, and adapts γ of R1 to it."""
+        metrics = super().step(*batch)
+        self._r1_control.after_step(metrics["discriminator/hinge"], metrics["skipped"] == 0.0)
+        return metrics
 
     def gradients(
         self, latents: tf.Tensor, conditioning: tf.Tensor | None = None
@@ -171,26 +158,30 @@ class GanTrainer(Trainer):
 
         Args:
           latents: real ones, float32 [batch, 2·seq_len, stereo_latent_depth].
-          conditioning: what belongs to them, float32 [batch, 2·seq_len, n_signals] in user units;
-            None: the system is unconditional.
+          conditioning: what belongs to them and to the context on both sides, float32
+            [batch, 2·seq_len + 2·context_n_steps, n_signals] in user units; None: the system is
+            unconditional.
         """
         number = self.state["step"].read_value()
-        # One forward pass of each network serves all losses.
+        latents = gan_draws.exchanged(latents, self.training.seed, number)
+        beside = gan.without_context(self.config, conditioning)
+        # One forward pass of each network serves all losses but R1.
         with tf.GradientTape(persistent=True) as tape:
             fake = self._generate(
                 self.generator, number, latents.shape[0], conditioning, is_shared=True
             )
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = self._judge(fake, conditioning)
-            adversarial = losses.hinge_generator_loss(fake_logits)
-            terms, real_logits = self._discriminator_terms(latents, fake_logits, conditioning)
-            discriminator_loss = (
-                terms["hinge"] + terms["reconstruction"] + self.training.r1_weight * terms["r1"]
-            )
-            objectives = {"generator": adversarial, "discriminator": discriminator_loss}
+            fake_logits, _ = gan.judged(self.discriminator, fake, beside)
+            real_logits, reconstruction = gan.judged(self.discriminator, latents, beside)
+            fake_logit = tf.reduce_mean(losses.mean_logit(fake_logits))
+            terms = {
+                "hinge": losses.hinge_of_parts(real_logits, fake_logits),
+                "reconstruction": losses.l1(latents, reconstruction),
+            }
+            objectives = {"generator": -fake_logit, "discriminator": sum(terms.values())}
             errors = {}
             if conditioning is not None:
-                errors = self._estimator_errors(latents, fake, conditioning)
+                errors = self._estimator_errors(latents, fake, beside)
                 weighted = self.training.conditioning_weight * errors["estimator/fake_error"]
                 objectives["estimator"] = errors["estimator/real_error"]
                 objectives["generator"] += weighted
@@ -198,28 +189,42 @@ class GanTrainer(Trainer):
         gradients = {
             name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
         }
+        terms["r1"], of_r1 = self._r1(latents, beside)
+        gradients["discriminator"] = list(map(tf.add, gradients["discriminator"], of_r1))
         metrics = {f"discriminator/{name}": value for name, value in terms.items()} | {
-            "discriminator/real_logit": tf.reduce_mean(real_logits),
-            "discriminator/fake_logit": tf.reduce_mean(fake_logits),
-            "generator/adversarial": adversarial,
+            "discriminator/r1_gamma": self._r1_control.gamma,
+            "discriminator/real_logit": tf.reduce_mean(losses.mean_logit(real_logits)),
+            "discriminator/fake_logit": fake_logit,
+            "generator/adversarial": -fake_logit,
             "latents/spread_ratio": _spread(fake) / _spread(latents),
         }
         return gradients, metrics | errors
 
-    def _discriminator_terms(
-        self, latents: tf.Tensor, fake_logits: tf.Tensor, conditioning: tf.Tensor | None
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        with tf.GradientTape() as inner_tape:
-            inner_tape.watch(latents)
-            real_logits, reconstruction = self._judge(latents, conditioning)
-            # Examples do not mix, so the gradient of the sum holds each example's own.
-            critic_sum = tf.reduce_sum(real_logits)
-        terms = {
-            "hinge": losses.hinge_discriminator_loss(real_logits, fake_logits),
-            "reconstruction": losses.l1(latents, reconstruction),
-            "r1": losses.r1_penalty(inner_tape.gradient(critic_sum, latents)),
-        }
-        return terms, real_logits
+    def _r1(
+        self, latents: tf.Tensor, conditioning: tf.Tensor | None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """R1, and what γ times it adds to the discriminator's gradients; zeros in most steps.
+
+        Where it is due both count r1_period times, so that means over steps are what they would be.
+        """
+        period = self.training.r1_period
+        variables = [variable.value for variable in self.trained["discriminator"]]
+
+        def penalty():
+            with tf.GradientTape() as tape:
+                with tf.GradientTape() as inner_tape:
+                    inner_tape.watch(latents)
+                    # Examples do not mix, so the gradient of the sum holds each example's own.
+                    total = tf.reduce_sum(self._mean_logit(latents, conditioning))
+                r1 = period * losses.r1_penalty(inner_tape.gradient(total, latents))
+                target = self.target(self._r1_control.gamma * r1)
+            zero = tf.UnconnectedGradients.ZERO
+            return r1, tape.gradient(target, variables, unconnected_gradients=zero)
+
+        def nothing():
+            return tf.zeros([]), [tf.zeros_like(variable) for variable in variables]
+
+        return tf.cond(self.state["step"].read_value() % period == 0, penalty, nothing)
 
     def _estimator_errors(
         self, latents: tf.Tensor, fake: tf.Tensor, conditioning: tf.Tensor
@@ -243,32 +248,15 @@ class GanTrainer(Trainer):
     def _held_out_outputs(
         self, real: tf.Tensor, conditioning: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        number = tf.constant(_HELD_OUT_DRAW, tf.int64)
-        fake = self._generate(self.generator_average, number, real.shape[0], conditioning)
-        outputs = {
-            "fake": fake,
-            "real_logits": self._judge(real, conditioning)[0],
-            "fake_logits": self._judge(fake, conditioning)[0],
-        }
-        if conditioning is not None:
-            # Of examples far away: neighbours may come from one piece.
-            of_others = tf.roll(conditioning, max(1, real.shape[0] // 2), axis=0)
-            outputs["mismatched_logits"] = self._judge(real, of_others)[0]
-            outputs["real_estimate"] = self.estimator(real)
-            outputs["fake_estimate"] = self.estimator(fake)
-            outputs["fake_of_others"] = self._generate(
-                self.generator_average, number, real.shape[0], of_others
-            )
-        return outputs
+        networks = validation.Networks(self.generator_average, self.discriminator, self.estimator)
+        return validation.outputs(self.config, networks, self.training.seed, real, conditioning)
 
     def validate(self) -> dict[str, float]:
         """The averaged generator, at fixed seeds, against held-out latents: `validation.gan`."""
         if not self._held_out:
             return {}
         outputs = {name: x.numpy() for name, x in self._predict(*self._held_out).items()}
-        signals = self.config.conditioning.signals
-        wanted = to_model_units(self._held_out[1], signals) if signals else None
-        return validation.gan(self._held_out[0], outputs, wanted)
+        return validation.gan(self.config, outputs, *self._held_out)
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
         """Tells of a discriminator that wins, or that knows its examples by heart."""
@@ -280,9 +268,9 @@ class GanTrainer(Trainer):
             return (
                 f"the discriminator knows its examples by heart: it gives {real:.2f} to those it "
                 f"trains on, {held_out:.2f} to real music it has not seen and {fake:.2f} to "
-                "generated: raise --r1_weight, add more audio, or take the best checkpoint so far"
+                "generated: raise --r1_gamma, add more audio, or take the best checkpoint so far"
             )
-        return won_diagnosis(metrics["discriminator/hinge"], "raise --r1_weight, add more audio")
+        return won_diagnosis(metrics["discriminator/hinge"], "raise --r1_gamma, add more audio")
 
     def sample(self) -> Samples:
         """Pieces of the averaged generator, drawn from the same seeds every time.
@@ -303,21 +291,17 @@ class GanTrainer(Trainer):
         Drawn as `Player.stream` draws them of seed (0, piece) and truncation 2, so that an export
         of these weights makes the same latents.
         """
+        sizes = self.config.gan
         seed, truncation = tf.constant([[_SAMPLE_SEED, piece]]), tf.constant([_SAMPLE_TRUNCATION])
-        (patches,), style = coordinates.draw_patches(
-            self.config.gan, seed, 0, _SAMPLE_N_ANCHORS, truncation
-        )
-        styles, conditioning = tf.repeat(style, len(patches), axis=0), self._conditioning_of(piece)
-        latents = self.generator_average([patches, styles, *conditioning])
-        return tf.reshape(latents, [1, -1, self.config.stereo_latent_depth])
-
-    def _conditioning_of(self, piece: int) -> list[tf.Tensor]:
-        """The conditioning of the patches of a piece, [2, seq_len, n_signals]; or nothing."""
-        shape = [_N_PATCHES, self.config.gan.seq_len, self.config.conditioning.n_signals]
-        return [
-            tf.reshape(conditioning[piece * len(conditioning) // _N_SAMPLE_PIECES], shape)
-            for conditioning in self._held_out[1:]
-        ]
+        context, n_steps = sizes.context_n_steps, 2 * (sizes.seq_len + sizes.context_n_steps)
+        line = coordinates.draw_line(sizes, seed, -context, n_steps, truncation)
+        style = coordinates.draw_style(seed, sizes.style_depth, truncation)
+        styles, conditioning = tf.repeat(style[:, tf.newaxis], n_steps, axis=1), None
+        if self.config.conditioning.signals:
+            given = self._held_out[1]
+            conditioning = tf.constant(given[piece * len(given) // _N_SAMPLE_PIECES][np.newaxis])
+        start = tf.zeros([1], tf.int32)
+        return gan.latents(self.config, self.generator_average, line, styles, conditioning, start)
 
 
 def _spread(latents: tf.Tensor) -> tf.Tensor:

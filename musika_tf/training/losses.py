@@ -22,6 +22,11 @@ def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> 
     return real + fake
 
 
+def hinge_of_parts(real: Sequence[tf.Tensor], fake: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The discriminator's hinge loss of each kind of logits, averaged with equal weight."""
+    return tf.add_n(list(map(hinge_discriminator_loss, real, fake))) / len(real)
+
+
 def hinge_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     """L_adv = -E[D(s̃)] (paper §3.1.2)."""
     return -tf.reduce_mean(fake_logits)
@@ -76,12 +81,24 @@ def multi_scale_spectral_distance(
 # Latent GAN
 
 
-def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
-    """R1 = ½ E ‖∇D(x)‖² on real x (Mescheder et al. 2018, eq. 9; paper §4.2).
+def mean_logit(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """D̄ of each example: the mean of its kinds of logits, each the mean of its own.
 
     Args:
-      gradients: [batch, …] of the critic, summed over the batch and over its logits, with respect
-        to each real example.
+      parts: logits [batch, n] each: local ones, and the one that sees all steps.
+
+    Returns:
+      [batch].
+    """
+    return tf.add_n([tf.reduce_mean(logits, axis=1) for logits in parts]) / len(parts)
+
+
+def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
+    """R1 = ½ E ‖∇D̄(x)‖² on real x (Mescheder et al. 2018, eq. 9; paper §4.2).
+
+    Args:
+      gradients: [batch, …] of the mean logits, summed over the batch, with respect to each real
+        example.
     """
     squares = tf.square(tf.cast(gradients, tf.float32))
     return 0.5 * tf.reduce_mean(tf.reduce_sum(squares, axis=list(range(1, len(squares.shape)))))

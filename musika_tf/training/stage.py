@@ -6,11 +6,14 @@ import dataclasses
 import os
 import pathlib
 
-from musika_tf.config import Config, TrainingConfig
+import numpy as np
+
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.latent_labels import LatentSignals
 from musika_tf.data.shards import Shards
+from musika_tf.networks import principal
 from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run, require_same_encoder
@@ -21,6 +24,7 @@ from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.pipeline import Batches
 from musika_tf.training.trainer import Trainer
+from musika_tf.training_config import TrainingConfig
 
 # Held-out waveforms that every validation uses.
 N_HELD_OUT = 8
@@ -28,6 +32,8 @@ N_HELD_OUT = 8
 N_HELD_OUT_LATENTS = 32
 # Of training data that hold fewer batches than this without repeating people are warned.
 _FEW_N_BATCHES = 10
+# Sources without a value of some signal that people are told of by name.
+_MAX_N_NAMED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +147,13 @@ def start_gan(
     trainer, batches = _gan_parts(shards, config, training, n_steps, codec)
     if initial:
         _begin_with(initial, trainer)
+    elif config.gan.normalisation == "step" and not checkpoint.latest(folder):
+        trainer.set_output_scale(*_spread(batches.shards))
     if devices.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
-        _tell_data(shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
-        _tell_limited(batches.signals, config)
+        _tell_data(batches.shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
+        if batches.signals:
+            _tell_labels(batches.signals, config)
         run.begin("gan", config, training, flags_text)
         if source is not run:
             run.adopt_autoencoder(source)
@@ -162,27 +171,49 @@ def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
         trainer.generator.set_weights(trainer.generator_average.get_weights())
 
 
+def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation and mean of the artanh of training latents, the same left and right.
+
+    Float32 [stereo_latent_depth] each.
+    """
+    n, total, squares = 0, 0.0, 0.0
+    for source in shards.split("train"):
+        rows = np.asarray(shards.rows(source), np.float64)
+        before = principal.before_tanh(rows.reshape(N_CHANNELS * len(rows), -1)).numpy()
+        n += len(before)
+        total += before.sum(axis=0)
+        squares += np.square(before).sum(axis=0)
+    mean = total / n
+    deviation = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
+    return tuple(np.tile(x, N_CHANNELS).astype(np.float32) for x in (deviation, mean))
+
+
 def _gan_parts(
     shards: Shards, config: Config, training: TrainingConfig, n_steps: int, codec: FileCodec
 ) -> tuple[GanTrainer, LatentBatches]:
-    crop_n_latents = 2 * config.gan.seq_len
-    batches = LatentBatches(
-        shards, training.batch_size, crop_n_latents, training.seed, config.conditioning
-    )
-    held_out = shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
+    crop_n_latents, context = 2 * config.gan.seq_len, config.gan.context_n_steps
+    of_batches = training.batch_size, crop_n_latents, training.seed, config.conditioning, context
+    batches = LatentBatches(shards, *of_batches)
+    held_out = batches.shards.fixed_positions(N_HELD_OUT_LATENTS, crop_n_latents)
     trainer = GanTrainer(
         config=config,
         training=training,
         held_out=shards.crops(held_out, crop_n_latents),
-        held_out_conditioning=batches.signals and batches.signals.crops(held_out, crop_n_latents),
+        held_out_conditioning=batches.signals
+        and batches.signals.crops(held_out, crop_n_latents, context),
         decode=lambda latents: codec.decode(latents[0])[None],
         n_steps=n_steps,
     )
     return trainer, batches
 
 
-def _tell_limited(signals: LatentSignals | None, config: Config) -> None:
-    """Says how many labels are out of their signal's range."""
+def _tell_labels(signals: LatentSignals, config: Config) -> None:
+    """Says which sources are left out and how many labels are out of their signal's range."""
+    unknown = signals.unknown
+    if unknown:
+        named = ", ".join(unknown[:_MAX_N_NAMED]) + (", …" if len(unknown) > _MAX_N_NAMED else "")
+        names = " or ".join(config.conditioning.names)
+        print(f"{len(unknown)} sources have no value of {names}, and are not used: {named}")
     for signal in config.conditioning.signals:
         n_limited = signals.n_limited[signal.name]
         if n_limited:
@@ -199,7 +230,7 @@ def _tell_data(shards: Shards, crop_n_rows: int, seconds_per_row: float, batch_s
         print(
             f"the training data hold {n_examples} examples of {crop_n_rows * seconds_per_row:.1f} "
             f"s, and a step takes {batch_size}: networks will know them by heart soon; add audio, "
-            "lower --batch_size, or raise --r1_weight for the GAN"
+            "lower --batch_size, or raise --r1_gamma for the GAN"
         )
     n_sources, n_rows = shards.too_short(crop_n_rows)
     if n_sources:
