@@ -32,6 +32,7 @@ from musika_tf import audio, decoders
 
 _MINUTES = flags.DEFINE_integer("minutes", 60, "Minutes of each format.")
 _FORMATS = flags.DEFINE_list("formats", ["mp3", "flac"], "Which; soundfile must write them.")
+_WAYS = flags.DEFINE_list("ways", None, "Which, separated by commas; without it, all.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write; the tables go to its name with .md.")
 
 _PIANO = pathlib.Path(__file__).parent.parent / "tests" / "data" / "piano"
@@ -104,11 +105,11 @@ _DECODING: dict[str, Callable[[str], float]] = {
     "tensorflow-io": _tensorflow_io,
 }
 _RESAMPLING: dict[str, Callable[[str], float]] = {
-    "libsndfile, soxr HQ": _resampled,
-    "tensorflow-io, its resampling": _tensorflow_io_resampled,
+    "libsndfile + soxr HQ": _resampled,
+    "tensorflow-io + its resampling": _tensorflow_io_resampled,
     "librosa.load": _librosa,
 }
-_PREPARE = "musika-prepare, 1 worker"
+_PREPARE = "musika-prepare with 1 worker"
 
 
 def _measure(way: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def main(argv: list[str]) -> None:
     for suffix in _FORMATS.value:
         with tempfile.TemporaryDirectory() as folder:
             _make(pathlib.Path(folder), suffix, _MINUTES.value)
-            for way in (*_DECODING, *_RESAMPLING, _PREPARE):
+            for way in _WAYS.value or (*_DECODING, *_RESAMPLING, _PREPARE):
                 found = _in_fresh_process(way, pathlib.Path(folder))
                 rows.append({"format": suffix, "way": way} | (found or {}))
                 print(rows[-1], flush=True)

@@ -10,11 +10,12 @@ import numpy as np
 import processes
 import pytest
 
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.data import datasets
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
+from musika_tf.training_config import TrainingConfig
 
 PIANO = pathlib.Path(__file__).parent / "data" / "piano"
 N_KILLS = [1, pytest.param(20, marks=pytest.mark.large)]

@@ -95,7 +95,8 @@ class ShardWriter:
         """Appends one source, under a unique name, to the split 'train' or 'validation'.
 
         Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
-        writer has names of some, float32 [n_rows, n_labels], NaN where unknown. The weight: see `Source`.
+        writer has names of some, float32 [n_rows, n_labels], NaN where unknown. The weight: see
+        `Source`.
 
         Raises:
           ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
