@@ -38,6 +38,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON file to write; the tables go to it
 _PIANO = pathlib.Path(__file__).parent.parent / "tests" / "data" / "piano"
 _SONG_MINUTES = 4
 _FROM_HZ, _TO_HZ = 44_100, 22_050
+_DELAYS = range(-100, 101)
 
 
 # The ways. Each takes a path and returns how many seconds it read.
@@ -161,7 +162,13 @@ def _in_fresh_process(way: str, folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _snr_db(signal: np.ndarray, other: np.ndarray) -> float:
-    return 10 * np.log10(np.sum(signal**2) / np.sum((other - signal) ** 2))
+    return float(10 * np.log10(np.sum(signal**2) / np.sum((other - signal) ** 2)))
+
+
+def _delay(signal: np.ndarray, other: np.ndarray) -> int:
+    """Samples by which the other is late, within 100."""
+    matches = [np.vdot(signal[200:-200], other[200 + k : len(other) - 200 + k]) for k in _DELAYS]
+    return _DELAYS[int(np.argmax(matches))]
 
 
 def _resampling_rows() -> list[dict[str, Any]]:
@@ -180,8 +187,16 @@ def _resampling_rows() -> list[dict[str, Any]]:
             result = np.asarray(resample(sound), np.float64)[: len(truth)]
         except (ImportError, NotImplementedError):
             continue
-        snr_db, to_soxr_db = (float(_snr_db(x[middle], result[middle])) for x in (truth, reference))
-        rows.append({"name": name, "snr_db": snr_db, "snr_to_soxr_hq_db": to_soxr_db})
+        delay = _delay(truth, result)
+        result = np.roll(result, -delay, axis=0)[middle]
+        rows.append(
+            {
+                "name": name,
+                "delay": delay,
+                "snr_db": _snr_db(truth[middle], result),
+                "snr_to_soxr_hq_db": _snr_db(reference[middle], result),
+            }
+        )
     return rows
 
 
@@ -222,10 +237,12 @@ def _tables(rows: list[dict[str, Any]], resampling: list[dict[str, Any]]) -> str
         speed = row["seconds"] / row["cpu_seconds"]
         cells = f"{speed:.0f}", f"{row['peak_mib']:.0f}", f"{row['seconds']:.2f}"
         text += machine.line(row["format"], row["way"], *cells) + "\n"
-    text += "\n" + machine.heading("44.1 to 22.05 kHz by", "SNR", "SNR to soxr HQ", n_words=1)
+    text += "\n" + machine.heading(
+        "44.1 to 22.05 kHz by", "late by samples", "SNR", "SNR to soxr HQ", n_words=1
+    )
     for row in resampling:
         values = f"{row['snr_db']:.0f} dB", f"{row['snr_to_soxr_hq_db']:.0f} dB"
-        text += machine.line(row["name"], *values) + "\n"
+        text += machine.line(row["name"], row["delay"], *values) + "\n"
     return text
 
 
