@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,6 +33,8 @@ class SparkWorkers:
 
     def map(self, task: Task, items: Sequence[Any], doing: str) -> Iterator[Any]:
         """Does all; then takes the results, which tasks keep, in order."""
+        # On the other machines too, unless the environment says otherwise.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = SparkSession.builder.appName(f"musika {doing}")
         for option in self.options:
             builder = builder.config(*option.split("=", 1))
