@@ -6,7 +6,8 @@ import sys
 
 import pytest
 import torture
-from test_kill_preparation import write_noise, write_run
+from random_model import save_random_run
+from test_encoding import write_waveforms
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Spark starts a master and two workers, processes of their own with a core and a gigabyte each.
@@ -49,9 +50,9 @@ def test_prepare_and_annotate(tmp_path, runner):
     assert contents == _contents(tmp_path / "one")
 
 
-def test_encode(tmp_path, tiny_config, autoencoder, runner):
-    write_run(tmp_path / "run", tiny_config, autoencoder)
-    write_noise(tmp_path / "data", tiny_config, n_sources=3)
+def test_encode(tmp_path, tiny_config, runner):
+    save_random_run(tmp_path / "run", tiny_config)
+    write_waveforms(tmp_path / "data", tiny_config, [600_000] * 3)
     words = [f"--run_dir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'data'}"]
     _run("encode", *words, f"--latent_dir={tmp_path / 'one'}")
     _run("encode", *words, f"--latent_dir={tmp_path / 'many'}", *runner)

@@ -6,16 +6,10 @@ import pathlib
 import random
 import time
 
-import numpy as np
 import processes
 import pytest
-
-from musika_tf.config import Config
-from musika_tf.data import datasets
-from musika_tf.data.shard_writer import ShardWriter
-from musika_tf.runs import checkpoint
-from musika_tf.runs.run import Run
-from musika_tf.training_config import TrainingConfig
+from random_model import save_random_run
+from test_encoding import write_waveforms
 
 PIANO = pathlib.Path(__file__).parent / "data" / "piano"
 N_KILLS = [1, pytest.param(20, marks=pytest.mark.large)]
@@ -52,29 +46,8 @@ def test_prepare(tmp_path, n_kills):
 
 
 @pytest.mark.parametrize("n_kills", N_KILLS)
-def test_encode(tmp_path, tiny_config, autoencoder, n_kills):
-    write_run(tmp_path / "run", tiny_config, autoencoder)
-    write_noise(tmp_path / "data", tiny_config, n_sources=6)
+def test_encode(tmp_path, tiny_config, n_kills):
+    save_random_run(tmp_path / "run", tiny_config)
+    write_waveforms(tmp_path / "data", tiny_config, [600_000] * 6)
     words = [f"--run_dir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'data'}"]
     kill_and_rerun("encode", words, "latent_dir", tmp_path, n_kills)
-
-
-def write_run(run_dir: pathlib.Path, config: Config, autoencoder) -> None:
-    """A run whose autoencoder is untrained."""
-    Run(run_dir).begin("level1_phase1", config, TrainingConfig(), "")
-    named = {
-        f"networks/{name}/{v.path}": v.value
-        for name, network in autoencoder.networks.items()
-        for v in network.variables
-    }
-    checkpoint.save(run_dir / "level2_phase1", named, step=3)
-
-
-def write_noise(data_dir: pathlib.Path, config: Config, n_sources: int) -> None:
-    """Waveform shards of half a minute a source."""
-    rng = np.random.default_rng(0)
-    metadata = datasets.waveform_metadata(config.audio)
-    with ShardWriter(data_dir, 2, np.int16, metadata) as writer:
-        for index in range(n_sources):
-            rows = rng.integers(-3000, 3000, (600_000, 2), np.int16)
-            writer.add(f"{index}.wav", rows, "train" if index else "validation")

@@ -197,7 +197,7 @@ class _Summary:
         self._peak = 0.0
         self.digest = hashlib.sha256()
         self._least, self._greatest = INT16_SCALE, -INT16_SCALE
-        self._offsets: list[np.ndarray] = []
+        self._sum = np.zeros(N_CHANNELS)
 
     def add(self, samples: np.ndarray) -> np.ndarray:
         """Takes float32 [n, 2]. Returns it as int16."""
@@ -215,7 +215,7 @@ class _Summary:
         self._least = min(self._least, least)
         self._greatest = max(self._greatest, greatest)
         # A part of them is enough for a note.
-        self._offsets.append(rows[::_OFFSET_STRIDE].mean(axis=0))
+        self._sum += len(rows) * rows[::_OFFSET_STRIDE].mean(axis=0)
         return rows
 
     def require_usable(self, cut_short: str) -> None:
@@ -234,7 +234,7 @@ class _Summary:
         full_share = self._n_full / (N_CHANNELS * self.n_samples)
         if full_share > _CLIPPED_SHARE:
             found.append(f"clipped: {100 * full_share:.1f} % of it at full scale")
-        offset = np.abs(np.mean(self._offsets, axis=0)).max() / INT16_SCALE
+        offset = np.abs(self._sum).max() / self.n_samples / INT16_SCALE
         if offset > _OFFSET:
             found.append(f"offset: a mean of {offset:.2f} of full scale")
         return found
