@@ -421,3 +421,16 @@ def test_half_precision_networks_are_conditioned_in_single():
     model = keras.Model(generator.inputs[2], units.output)
     conditioning = _conditioning(1, 32, tempo_bpm=127.8)
     assert float(model(conditioning)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)
+
+
+def test_what_the_discriminator_sees_has_unit_variance(tiny_config):
+    rng, depth = np.random.default_rng(0), tiny_config.stereo_latent_depth
+    scale, shift = np.geomspace(0.3, 0.01, depth), rng.normal(0.0, 0.1, depth)
+    before = shift + scale * rng.standard_normal((4, 2000, depth))
+    generator = gan.build_generator(tiny_config)
+    gan.set_output_scale(generator, scale, shift)
+    seen = gan.standardised(tiny_config, generator, tf.constant(np.tanh(before), tf.float32))
+    assert np.mean(np.square(seen)) == pytest.approx(1.0, rel=0.03)
+    # Between equal spreads and those of the latents: the root of them.
+    spreads = np.std(seen, axis=(0, 1))
+    np.testing.assert_allclose(spreads / spreads[0], np.sqrt(scale / scale[0]), rtol=0.05)

@@ -13,6 +13,7 @@ from musika_tf.config import (
     Config,
     GanConfig,
 )
+from musika_tf.networks import gan
 from musika_tf.training import validation
 
 LINE = Config(
@@ -30,6 +31,12 @@ CLOCKED = dataclasses.replace(LINE, conditioning=ConditioningConfig((KNOWN_SIGNA
 CONTEXT = LINE.gan.context_n_steps
 # A step a unit of time, the same in all channels; another piece is 1000 steps later.
 REAL = np.arange(32.0)[:, None] + 1000.0 * np.arange(4)[:, None, None] + np.zeros(4)
+
+
+@pytest.fixture(autouse=True)
+def _as_they_are(monkeypatch):
+    """The networks here are plain functions that see latents as they are."""
+    monkeypatch.setattr(gan, "standardised", lambda config, generator, latents: latents)
 
 
 def follower(inputs):

@@ -33,8 +33,8 @@ MADMOM = "madmom"
 DETECTORS = (TEMPOCNN, LIBROSA, MADMOM)
 
 BEATS_A_BAR = 4
-# A piece whose parts keep less to a clock has none. Of 110 synthetic techno tracks the least is 0.92;
-# of electronic music with a sequencer's tempo hardly any is below 0.7; performed piano reaches 0.6.
+# A piece whose parts keep less to a clock has none. The least of 110 synthetic techno tracks is
+# 0.92; hardly any electronic music of one tempo is below 0.7; performed piano reaches 0.6.
 MIN_STEADINESS = 0.65
 
 # Of less nothing can be said.

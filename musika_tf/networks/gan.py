@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from musika_tf.config import Config
 from musika_tf.networks import layers
+from musika_tf.networks.principal import before_tanh
 
 # Stages between the features that excite and those excited. FastGAN skips four doublings of an
 # image's side; a patch has four to five doublings in all, so three, or there would be one skip.
@@ -141,7 +142,7 @@ def judged(
 
     Args:
       discriminator: of `build_discriminator`.
-      latents, conditioning: its inputs; None: the system is unconditional.
+      latents, conditioning: its inputs, latents `standardised`; None: the system is unconditional.
     """
     *logits, reconstruction = discriminator(
         latents if conditioning is None else [latents, conditioning]
@@ -157,6 +158,26 @@ def set_output_scale(generator: keras.Model, scale: np.ndarray, shift: np.ndarra
       scale, shift: [stereo_latent_depth], standard deviation and mean of the artanh of the latents.
     """
     generator.get_layer("output_scale").set_weights([scale, shift])
+
+
+def standardised(config: Config, generator: keras.Model, latents: tf.Tensor) -> tf.Tensor:
+    """Latents as discriminator and estimator see them: of about unit variance.
+
+    Principal components differ in spread by a factor of 30. Were all made equal, most of what is
+    judged would hardly be heard; left as they are, most would not be seen. So each channel is
+    divided by the root of its spread, and all of them by one number. A system that is normalised
+    over patches sees them as they are.
+
+    Args:
+      config: the system.
+      generator: whose output scale has been set.
+      latents: float32 [..., stereo_latent_depth] in (-1, 1).
+    """
+    if config.gan.normalisation == "patch":
+        return latents
+    layer = generator.get_layer("output_scale")
+    spread = layer.scale * tf.reduce_mean(layer.scale)
+    return (before_tanh(latents) - layer.shift) * tf.math.rsqrt(spread)
 
 
 def _generator_inputs(
@@ -273,7 +294,8 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
       Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, and, if the
       system is conditional, `conditioning` [B, 2·seq_len, n_signals] in user units, giving
       `logits` float32 [B, T'], positive for real ones, with a dense logit also `dense_logit`
-      [B, 1], which sees all steps, and `reconstruction` of the latents, float32 in (-1, 1).
+      [B, 1], which sees all steps, and `reconstruction` of the latents, float32. The latents are
+      those of `standardised`.
     """
     widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
     latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
@@ -289,7 +311,7 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
     logits = [keras.layers.Flatten(dtype="float32", name="logits")(logits)]
     if config.gan.dense_logit:
         logits.append(_dense_logit(x))
-    reconstruction = _decoder(x, widths, config.stereo_latent_depth)
+    reconstruction = _decoder(config, x)
     inputs = [latents, *conditioning] if conditioning else latents
     return keras.Model(inputs, [*logits, reconstruction], name=name)
 
@@ -350,10 +372,14 @@ def _down_block(x, width: int):
     return keras.layers.Average(name=f"{stage}_mean")([main, direct])
 
 
-def _decoder(x, widths: tuple[int, ...], depth: int):
-    for width in widths[-2::-1]:
+def _decoder(config: Config, x):
+    for width in config.gan.latent_discriminator_widths[-2::-1]:
         stage = f"decoder_steps{2 * x.shape[1]}"
         x = keras.layers.UpSampling1D(2, name=f"{stage}_upsample")(x)
         x = _leaky_conv(x, max(1, width // _DECODER_WIDTH_DIVISOR), 3, name=stage)
-    x = keras.layers.Conv1D(depth, 3, padding="same", name="decoder_output_conv")(x)
-    return keras.layers.Activation("tanh", dtype="float32", name="reconstruction")(x)
+    x = keras.layers.Conv1D(
+        config.stereo_latent_depth, 3, padding="same", name="decoder_output_conv"
+    )(x)
+    # Standardised latents have no bounds.
+    activation = "tanh" if config.gan.normalisation == "patch" else "linear"
+    return keras.layers.Activation(activation, dtype="float32", name="reconstruction")(x)

@@ -170,18 +170,21 @@ class GanTrainer(Trainer):
             fake = self._generate(
                 self.generator, number, latents.shape[0], conditioning, is_shared=True
             )
+            seen, fake_seen = (
+                gan.standardised(self.config, self.generator, x) for x in (latents, fake)
+            )
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = gan.judged(self.discriminator, fake, beside)
-            real_logits, reconstruction = gan.judged(self.discriminator, latents, beside)
+            fake_logits, _ = gan.judged(self.discriminator, fake_seen, beside)
+            real_logits, reconstruction = gan.judged(self.discriminator, seen, beside)
             fake_logit = tf.reduce_mean(losses.mean_logit(fake_logits))
             terms = {
                 "hinge": losses.hinge_of_parts(real_logits, fake_logits),
-                "reconstruction": losses.l1(latents, reconstruction),
+                "reconstruction": losses.l1(seen, reconstruction),
             }
             objectives = {"generator": -fake_logit, "discriminator": sum(terms.values())}
             errors = {}
             if conditioning is not None:
-                errors = self._estimator_errors(latents, fake, beside)
+                errors = self._estimator_errors(seen, fake_seen, beside)
                 weighted = self.training.conditioning_weight * errors["estimator/fake_error"]
                 objectives["estimator"] = errors["estimator/real_error"]
                 objectives["generator"] += weighted
@@ -189,7 +192,7 @@ class GanTrainer(Trainer):
         gradients = {
             name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
         }
-        terms["r1"], of_r1 = self._r1(latents, beside)
+        terms["r1"], of_r1 = self._r1(seen, beside)
         gradients["discriminator"] = list(map(tf.add, gradients["discriminator"], of_r1))
         metrics = {f"discriminator/{name}": value for name, value in terms.items()} | {
             "discriminator/r1_gamma": self._r1_control.gamma,
