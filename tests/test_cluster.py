@@ -1,5 +1,6 @@
 """Beam's direct runner and a Spark cluster give the plain runner's shards, byte for byte."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def test_prepare_and_annotate(tmp_path, runner):
 def test_encode(tmp_path, tiny_config, runner):
     save_random_run(tmp_path / "run", tiny_config)
     write_waveforms(tmp_path / "data", tiny_config, [600_000] * 3)
-    words = [f"--run_dir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'data'}"]
+    # Of another working directory than that of workers.
+    home = pathlib.Path(os.path.relpath(tmp_path, ROOT))
+    words = [f"--run_dir={home / 'run'}", f"--data_dir={home / 'data'}"]
     _run("encode", *words, f"--latent_dir={tmp_path / 'one'}")
     _run("encode", *words, f"--latent_dir={tmp_path / 'many'}", *runner)
     assert _contents(tmp_path / "many") == _contents(tmp_path / "one")

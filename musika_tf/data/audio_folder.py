@@ -44,7 +44,8 @@ def find_audio_files(audio_dir: str | os.PathLike) -> Found:
     Raises:
       ValueError: no such folder, or no audio file in it.
     """
-    root = pathlib.Path(audio_dir)
+    # Workers may have another working directory.
+    root = pathlib.Path(os.path.abspath(audio_dir))
     if not root.is_dir():
         raise ValueError(f"{root} is no folder: give the folder that holds the audio files")
     paths, closed = _walk(root)

@@ -110,7 +110,9 @@ def encode_shards(
     writer = ShardWriter(
         latent_dir, depth, np.dtype(_DTYPE), metadata, overwrite=overwrite, label_names=names
     )
-    task = EncodingTask(str(run.folder), fingerprint, f"{os.path.abspath(latent_dir)}.encoded")
+    # Workers may have another working directory.
+    run_dir, base = os.path.abspath(run.folder), os.path.abspath(latent_dir)
+    task = EncodingTask(run_dir, fingerprint, f"{base}.encoded")
     waveforms = [Waveform(source.name, shards.stored(source)) for source in shards.sources]
     with writer:
         all_latents = workers.map(task, waveforms, "encoding")

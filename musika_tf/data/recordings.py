@@ -38,13 +38,14 @@ def find(kind: str, root: str | os.PathLike, tags: Sequence[str] = ()) -> Found:
     """
     if kind not in KINDS:
         raise ValueError(f"data set {kind!r} must be one of {', '.join(KINDS)}")
-    if not pathlib.Path(root).is_dir():
+    root = pathlib.Path(os.path.abspath(root))
+    if not root.is_dir():
         raise ValueError(f"{root} is no folder: give the one to which {kind} was unpacked")
     if kind == "mtg_jamendo":
-        return _mtg_jamendo(pathlib.Path(root), tags)
+        return _mtg_jamendo(root, tags)
     if tags:
         raise ValueError(f"tags choose files of mtg_jamendo; {kind} has none")
-    return _FINDERS[kind](pathlib.Path(root))
+    return _FINDERS[kind](root)
 
 
 def mix(parts: Mapping[str, Found], shares: Mapping[str, float]) -> Found:

@@ -105,7 +105,7 @@ class Shards:
         array = self._arrays[source.shard]
         first_byte = array.offset + source.first_row * array.strides[0]
         form = source.n_rows, self.n_channels, self.dtype.name
-        return StoredRows(str(array.filename), first_byte, *form)
+        return StoredRows(os.path.abspath(array.filename), first_byte, *form)
 
     def labels(self, source: Source) -> np.ndarray:
         """The labels of one source's rows: float32 [n_rows, n_labels], read-only."""
