@@ -77,11 +77,8 @@ def test_labelled_audio_to_a_conditional_generator(
         f"{sum(n_latents)} latents, and is limited to that range there"
     ) in capsys.readouterr().out
     assert Run(tmp_path / "run").saved_config == config
-    assert [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs] == [
-        "coordinates",
-        "style",
-        "conditioning",
-    ]
+    inputs = [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs]
+    assert inputs == ["coordinates", "style", "conditioning", "start"]
     with pytest.raises(ValueError, match=r"conditioning\.signals is none in the command line and"):
         train_gan(home, tmp_path / "run", tiny_config, tiny_training)
 

@@ -18,7 +18,7 @@ from musika_tf.config import (
     GanConfig,
     Signal,
 )
-from musika_tf.networks import gan, layers
+from musika_tf.networks import critics, gan, layers
 from musika_tf.player import Player
 from musika_tf.runs import checkpoint
 from musika_tf.training import gan_draws, losses
@@ -195,7 +195,7 @@ def test_the_discriminator_sees_real_latents_exchanged(untrained):
     metrics = untrained.gradients(latents)[1]
     seen = gan_draws.exchanged(latents, 5, tf.constant(0, tf.int64))
     assert np.abs(seen - latents).max() > 0.1
-    standardised = gan.standardised(CONFIG, untrained.generator, seen)
+    standardised = critics.standardised(CONFIG, untrained.generator, seen)
     logit = np.mean(losses.mean_logit(untrained.discriminator(standardised)[:2]))
     assert float(metrics["discriminator/real_logit"]) == pytest.approx(logit, abs=1e-5)
 
@@ -537,7 +537,7 @@ def test_weight_of_the_conditioning(weight):
         beside = _of_windows(conditioning)
         exchanged = gan_draws.exchanged(latents, TRAINING.seed, number)
         seen, fake_seen = (
-            gan.standardised(CONDITIONAL, trainer.generator, x) for x in (exchanged, fake)
+            critics.standardised(CONDITIONAL, trainer.generator, x) for x in (exchanged, fake)
         )
         local, dense, _ = trainer.discriminator([fake_seen, beside])
         adversarial = -0.5 * (tf.reduce_mean(local) + tf.reduce_mean(dense))

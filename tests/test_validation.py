@@ -13,7 +13,7 @@ from musika_tf.config import (
     Config,
     GanConfig,
 )
-from musika_tf.networks import gan
+from musika_tf.networks import critics
 from musika_tf.training import validation
 
 LINE = Config(
@@ -36,7 +36,7 @@ REAL = np.arange(32.0)[:, None] + 1000.0 * np.arange(4)[:, None, None] + np.zero
 @pytest.fixture(autouse=True)
 def _as_they_are(monkeypatch):
     """The networks here are plain functions that see latents as they are."""
-    monkeypatch.setattr(gan, "standardised", lambda config, generator, latents: latents)
+    monkeypatch.setattr(critics, "standardised", lambda config, generator, latents: latents)
 
 
 def follower(inputs):

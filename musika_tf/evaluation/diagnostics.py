@@ -17,7 +17,7 @@ from musika_tf.conditioning import timeline
 from musika_tf.conditioning.units import limited
 from musika_tf.config import Config
 from musika_tf.data.shards import Position
-from musika_tf.networks import gan
+from musika_tf.networks import critics, gan
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training import validation
@@ -63,9 +63,12 @@ def _networks(run: Run) -> validation.Networks:
     """Those of the newest checkpoint; not all have an estimator."""
     config, path = run.config, run.checkpoint("gan")
     average = gan.build_generator(config, name="generator_average")
-    found = {"generator_average": average, "discriminator": gan.build_discriminator(config)}
+    found = {
+        "generator_average": average,
+        "discriminator": critics.build_discriminator(config),
+    }
     if "estimator" in checkpoint.network_names(path):
-        found["estimator"] = gan.build_estimator(config)
+        found["estimator"] = critics.build_estimator(config)
     checkpoint.load_networks(path, found)
     return validation.Networks(average, found["discriminator"], found.get("estimator"))
 

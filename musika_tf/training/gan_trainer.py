@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config
-from musika_tf.networks import coordinates, gan, precision
+from musika_tf.networks import coordinates, critics, gan, precision
 from musika_tf.training import gan_draws, losses, validation
 from musika_tf.training.r1_control import R1Control
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
@@ -75,8 +75,10 @@ class GanTrainer(Trainer):
         with precision.networks_of(training.precision):
             self.generator = gan.build_generator(config)
             self.generator_average = gan.build_generator(config, name="generator_average")
-            self.discriminator = gan.build_discriminator(config)
-            self.estimator = gan.build_estimator(config) if config.conditioning.signals else None
+            self.discriminator = critics.build_discriminator(config)
+            self.estimator = (
+                critics.build_estimator(config) if config.conditioning.signals else None
+            )
         self.generator_average.set_weights(self.generator.get_weights())
         trained = {"generator": self.generator, "discriminator": self.discriminator}
         if self.estimator:
@@ -141,7 +143,7 @@ class GanTrainer(Trainer):
         return gan.latents(self.config, generator, windows, style, conditioning, start)
 
     def _mean_logit(self, latents: tf.Tensor, conditioning: tf.Tensor | None) -> tf.Tensor:
-        return losses.mean_logit(gan.judged(self.discriminator, latents, conditioning)[0])
+        return losses.mean_logit(critics.judged(self.discriminator, latents, conditioning)[0])
 
     # Training
 
@@ -171,11 +173,11 @@ class GanTrainer(Trainer):
                 self.generator, number, latents.shape[0], conditioning, is_shared=True
             )
             seen, fake_seen = (
-                gan.standardised(self.config, self.generator, x) for x in (latents, fake)
+                critics.standardised(self.config, self.generator, x) for x in (latents, fake)
             )
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = gan.judged(self.discriminator, fake_seen, beside)
-            real_logits, reconstruction = gan.judged(self.discriminator, seen, beside)
+            fake_logits, _ = critics.judged(self.discriminator, fake_seen, beside)
+            real_logits, reconstruction = critics.judged(self.discriminator, seen, beside)
             fake_logit = tf.reduce_mean(losses.mean_logit(fake_logits))
             terms = {
                 "hinge": losses.hinge_of_parts(real_logits, fake_logits),

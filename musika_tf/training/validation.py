@@ -12,6 +12,7 @@ import tensorflow as tf
 from musika_tf import statistics
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config, GanConfig
+from musika_tf.networks import critics
 from musika_tf.networks import gan as gan_lib
 from musika_tf.training import gan_draws, losses
 
@@ -68,7 +69,7 @@ def outputs(
         shown[name] = (change(real), None if beside is None else change(beside))
     found = {"fake": fake, "shifted": make(conditioning, shift_n_steps(sizes), sizes.seq_len)}
     shown = {
-        name: (gan_lib.standardised(config, networks.generator, latents), given)
+        name: (critics.standardised(config, networks.generator, latents), given)
         for name, (latents, given) in shown.items()
     }
     if conditioning is not None:
@@ -78,7 +79,7 @@ def outputs(
         if networks.estimator:
             found |= {f"{name}_estimate": networks.estimator(shown[name][0]) for name in _ESTIMATED}
     for name, (latents, given) in shown.items():
-        logits, _ = gan_lib.judged(networks.discriminator, latents, given)
+        logits, _ = critics.judged(networks.discriminator, latents, given)
         found[f"{name}_logits"] = losses.mean_logit(logits)
     return found
 
