@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -24,6 +27,10 @@ class Doing:
             os.kill(os.getpid(), value)
         elif verb == "exit":
             os._exit(value)
+        elif verb == "write":
+            pathlib.Path(f"{value}.new").write_text(str(os.getpid()))
+            os.rename(f"{value}.new", value)
+            time.sleep(1000)
         elif verb == "raise":
             raise value
         elif verb == "slow":
@@ -62,3 +69,35 @@ def test_mistakes_of_the_task_end_the_program():
 def test_a_process_killed_from_outside_ends_the_program():
     with pytest.raises(ValueError, match="killed, most likely for memory: n_workers must be"):
         _map([("signal", signal.SIGKILL)])
+
+
+_PROGRAM = """
+import sys
+import test_workers
+from musika_tf.data.workers import LocalWorkers
+if __name__ == "__main__":
+    list(LocalWorkers().map(test_workers.Doing(0), [("write", sys.argv[1])], ""))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for processes")
+def test_workers_end_with_their_program(tmp_path):
+    (tmp_path / "program.py").write_text(_PROGRAM)
+    environment = dict(os.environ) | {"PYTHONPATH": os.path.dirname(__file__)}
+    command = [sys.executable, tmp_path / "program.py", tmp_path / "pid"]
+    program = subprocess.Popen(command, env=environment)
+    while not (tmp_path / "pid").exists():
+        assert program.poll() is None
+        time.sleep(0.02)
+    program.kill()
+    program.wait()
+    (worker,) = (tmp_path / "pid").read_text().split()
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{worker}") and "State:\tZ" not in _status(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _status(pid: str) -> str:
+    with open(f"/proc/{pid}/status") as file:
+        return file.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -111,11 +111,18 @@ def _exit_name(code: int) -> str:
     return f"status {code}" if code >= 0 else signal.Signals(-code).name
 
 
+def _end_with_parent() -> None:
+    """Ends this process, and what it started, when the program is killed that started it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os.killpg(0, signal.SIGKILL)
+
+
 def _serve(pipe: multiprocessing.connection.Connection, task: Task) -> None:
     global _stuck_after_seconds
     _stuck_after_seconds = task.stuck_after_seconds
     # With programs that it starts, it ends as one; Ctrl-C is left to who started it.
     os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Decoders write there what the report says in order.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with contextlib.suppress(EOFError, BrokenPipeError):
