@@ -203,8 +203,8 @@ def test_reconstruction_has_the_metrics_of_training(
     metrics = trainer.validate()
     for name in ("multi_scale", "waveform_log_magnitude_l1"):
         assert getattr(found, name) == pytest.approx(metrics[f"held_out/{name}"], rel=1e-4)
-    wanted = metrics["held_out/log_magnitude_l1"]
-    assert found.decoder_log_magnitude_l1 == pytest.approx(wanted, rel=1e-4)
+    # Training compares level 2 with what level 1 makes of its own latents; this, with the truth.
+    assert found.decoder_log_magnitude_l1 > metrics["held_out/log_magnitude_l1"]
 
 
 # A run
