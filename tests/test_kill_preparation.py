@@ -25,18 +25,21 @@ def kill_and_rerun(program: str, words: list, out_flag: str, home: pathlib.Path,
     processes.run(program, *words, f"--{out_flag}={home / 'whole' / 'out'}")
     seconds = time.monotonic() - begin
     whole, rng, n_killed = _contents(home / "whole" / "out"), random.Random(program), 0
-    for index in range(n_kills):
-        out = home / str(index) / "out"
-        command = f"musika_tf.programs.{program}", *words, f"--{out_flag}={out}", "--overwrite"
+    while n_killed < n_kills:
+        out = home / f"{n_killed} {seconds}" / "out"
+        command = f"musika_tf.programs.{program}", *words, f"--{out_flag}={out}"
         process = processes.Process(*command)
-        time.sleep(rng.uniform(0.1, 1.0) * seconds)
-        n_killed += process.poll() is None
+        time.sleep(rng.uniform(0.0, 1.0) * seconds)
+        if process.poll() is not None:
+            # It was faster than before.
+            seconds *= 0.8
+            continue
         process.kill()
+        n_killed += 1
         processes.run(program, *words, f"--{out_flag}={out}", "--overwrite")
         assert _contents(out) == whole
         # Neither what was kept, nor what was half done.
         assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert n_killed >= n_kills // 2
 
 
 @pytest.mark.parametrize("n_kills", N_KILLS)
