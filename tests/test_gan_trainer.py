@@ -485,7 +485,7 @@ def test_fakes_are_conditioned_with_their_context(conditional):
     made = conditional._generate(conditional.generator, number, 4, conditioning)
     expected = conditional.generator([line, style, conditioning, start])
     np.testing.assert_array_equal(made, expected)
-    within = conditional._without_context(conditioning)
+    within = gan.without_context(conditional.config, conditioning)
     np.testing.assert_array_equal(within, _of_windows(conditioning))
 
 

@@ -95,7 +95,7 @@ def encode_shards(
       ValueError: run and shards do not fit together, labels are damaged or incomplete, or
         `latent_dir` is taken.
     """
-    config, fingerprint = run.autoencoder().config, run.encoder_fingerprint()
+    config, fingerprint = run.config, run.encoder_fingerprint()
     shards = datasets.open_waveforms(data_dir, config)
     if max_onsets_per_second is None:
         max_onsets_per_second = config.conditioning.max_onsets_per_second

@@ -142,9 +142,6 @@ class GanTrainer(Trainer):
         )
         return gan.latents(self.config, generator, windows, style, conditioning, start)
 
-    def _mean_logit(self, latents: tf.Tensor, conditioning: tf.Tensor | None) -> tf.Tensor:
-        return losses.mean_logit(critics.judged(self.discriminator, latents, conditioning)[0])
-
     # Training
 
     def step(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -219,8 +216,9 @@ class GanTrainer(Trainer):
             with tf.GradientTape() as tape:
                 with tf.GradientTape() as inner_tape:
                     inner_tape.watch(latents)
+                    logits, _ = critics.judged(self.discriminator, latents, conditioning)
                     # Examples do not mix, so the gradient of the sum holds each example's own.
-                    total = tf.reduce_sum(self._mean_logit(latents, conditioning))
+                    total = tf.reduce_sum(losses.mean_logit(logits))
                 r1 = period * losses.r1_penalty(inner_tape.gradient(total, latents))
                 target = self.target(self._r1_control.gamma * r1)
             zero = tf.UnconnectedGradients.ZERO

@@ -176,15 +176,12 @@ def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray]:
 
     Float32 [stereo_latent_depth] each.
     """
-    n, total, squares = 0, 0.0, 0.0
+    moments = principal.Moments(shards.n_channels // N_CHANNELS)
     for source in shards.split("train"):
         rows = np.asarray(shards.rows(source), np.float64)
-        before = principal.before_tanh(rows.reshape(N_CHANNELS * len(rows), -1)).numpy()
-        n += len(before)
-        total += before.sum(axis=0)
-        squares += np.square(before).sum(axis=0)
-    mean = total / n
-    deviation = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
+        moments.add(principal.before_tanh(rows.reshape(N_CHANNELS * len(rows), -1)).numpy())
+    mean, squares = (x / moments.n_rows for x in (moments.total, moments.products.diagonal()))
+    deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
     return tuple(np.tile(x, N_CHANNELS).astype(np.float32) for x in (deviation, mean))
 
 

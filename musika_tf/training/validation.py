@@ -64,17 +64,14 @@ def outputs(
         return _made(config, networks.generator, (*drawn, given), first, n_steps)
 
     fake, beside = make(conditioning), gan_lib.without_context(config, conditioning)
+    found = {"fake": fake, "shifted": make(conditioning, shift_n_steps(sizes), sizes.seq_len)}
+    real, fake = (critics.standardised(config, networks.generator, x) for x in (real, fake))
     shown = {"real": (real, beside), "fake": (fake, beside)}
     for name, change in (("spliced", spliced), ("shuffled", shuffled)):
         shown[name] = (change(real), None if beside is None else change(beside))
-    found = {"fake": fake, "shifted": make(conditioning, shift_n_steps(sizes), sizes.seq_len)}
-    shown = {
-        name: (critics.standardised(config, networks.generator, latents), given)
-        for name, (latents, given) in shown.items()
-    }
     if conditioning is not None:
         others = _of_others(conditioning)
-        shown["mismatched"] = (shown["real"][0], gan_lib.without_context(config, others))
+        shown["mismatched"] = (real, gan_lib.without_context(config, others))
         found["fake_of_others"] = make(others)
         if networks.estimator:
             found |= {f"{name}_estimate": networks.estimator(shown[name][0]) for name in _ESTIMATED}
