@@ -13,10 +13,10 @@ from musika_tf.networks.autoencoder import (
     Autoencoder,
     build_discriminator,
     by_excerpt,
-    direction_to_spectrum,
     join_channels,
     split_channels,
 )
+from musika_tf.networks.phases import direction_to_spectrum
 
 # Measured once; in millions, of the paper: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
 # The constants of the principal paths count too.

@@ -20,10 +20,9 @@ from export import litert
 from musika_tf import files
 from musika_tf.player import find_version
 from musika_tf.runs.release import CARD_FILE
-from musika_tf.runs.run import Run
+from musika_tf.runs.run import CONFIG_FILE, Run
 
 _PAGE = pathlib.Path(__file__).with_name("page")
-_LICENSE = pathlib.Path(__file__).resolve().parents[2] / "LICENSE"
 # Workers have no import maps: the runtime's one import by name becomes one by path.
 _IMPORT_BY_NAME = '"@litertjs/wasm-utils"', '"./wasm_utils.js"'
 
@@ -46,7 +45,9 @@ def named(model_dirs: Sequence[str | os.PathLike]) -> dict[str, pathlib.Path]:
             )
         found[name] = model_dir
     if not found:
-        raise ValueError("no model: a page needs at least one")
+        raise ValueError(
+            "no model: name one with --model_dir, like --model_dir=weights/piano of a checkout"
+        )
     return found
 
 
@@ -70,7 +71,6 @@ def build(
         shutil.copytree(_PAGE, made)
         runtime = made / "vendor" / "litert" / "litert.js"
         runtime.write_text(runtime.read_text("utf-8").replace(*_IMPORT_BY_NAME), "utf-8")
-        shutil.copyfile(_LICENSE, made / "LICENSE")
         for name, model_dir in models.items():
             _add_model(model_dir, made / "models" / name)
         listed = [_listed(name, made / "models" / name) for name in models]
@@ -110,13 +110,28 @@ def _listed(name: str, folder: pathlib.Path) -> dict:
     }
 
 
-def fingerprint(models: Mapping[str, pathlib.Path]) -> str:
+def playable(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The released weights with a GAN in the first of these folders that has any."""
+    for folder in folders:
+        found = [p.parent for p in sorted(folder.glob("*/gan")) if Run(p.parent).newest("gan")]
+        if found:
+            return found
+    return []
+
+
+def kept(models: Mapping[str, pathlib.Path], cache_dir: str | os.PathLike) -> pathlib.Path:
+    """The page of these models from a folder of pages, where it is built if it is not there."""
+    folder = pathlib.Path(cache_dir, _fingerprint(models)[:16])
+    return folder if folder.exists() else build(models, folder)
+
+
+def _fingerprint(models: Mapping[str, pathlib.Path]) -> str:
     """SHA-256 of all that the page of these models is made of."""
-    digest = hashlib.sha256(json.dumps(sorted(models)).encode())
+    digest = hashlib.sha256(json.dumps(list(models)).encode())
     sources = [path for path in sorted(_PAGE.rglob("*")) if path.is_file()]
-    for _, model_dir in sorted(models.items()):
+    for model_dir in models.values():
         sources += _sources(model_dir)
-    for path in sources:
+    for path in [pathlib.Path(litert.__file__), *sources]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -126,5 +141,9 @@ def _sources(model_dir: pathlib.Path) -> list[pathlib.Path]:
     card = [path for path in (model_dir / CARD_FILE,) if path.is_file()]
     if run.saved_config is None:
         return [_exported(model_dir) / litert.MANIFEST_FILE, *card]
-    config = run.folder / "config.json"
-    return [config, run.checkpoint("gan"), run.autoencoder_checkpoint, *card]
+    return [
+        run.folder / CONFIG_FILE,
+        run.checkpoint("gan"),
+        run.autoencoder_checkpoint,
+        *card,
+    ]
