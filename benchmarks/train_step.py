@@ -28,7 +28,7 @@ from absl import app, flags
 from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf import audio
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards, ShardWriter
@@ -36,6 +36,7 @@ from musika_tf.runs.run import STAGES
 from musika_tf.training import devices, pipeline
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
+from musika_tf.training_config import TrainingConfig
 
 _PRESETS = flags.DEFINE_list("presets", ["small"], "Names of files in flags/presets.")
 _STAGES = flags.DEFINE_list("stages", list(STAGES), "Stages to time.")

@@ -34,13 +34,13 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="A value of a signal of a conditional model; once for each of them.",
+        help="A value of what a conditional model follows; once for each of them.",
     )
     parser.add_argument("--out", required=True, help="WAV file to write.")
     flags = parser.parse_args()
 
     metadata = json.loads((flags.model / "metadata.json").read_text(encoding="utf-8"))
-    constants = checked(dict(flags.condition), metadata.get("signals", []))
+    constants = checked(dict(flags.condition), metadata["controls"])
     make_inputs = generate_inputs if flags.signature == "generate" else serving_default_inputs
     inputs = make_inputs(metadata, flags.seconds, flags.seed, flags.truncation, constants)
     # `model` must live as long as its signatures are called: it owns the weights.
@@ -59,9 +59,9 @@ def name_and_value(text: str) -> tuple[str, float]:
     return name, float(value)
 
 
-def checked(constants: dict[str, float], signals: list[dict]) -> dict[str, float]:
-    """The value of each signal of the model, in the order in which the model takes them."""
-    ranges = {signal["name"]: (signal["minimum"], signal["maximum"]) for signal in signals}
+def checked(constants: dict[str, float], controls: list[dict]) -> dict[str, float]:
+    """The value of each thing that the model follows, in the order in which it takes them."""
+    ranges = {control["name"]: (control["minimum"], control["maximum"]) for control in controls}
     if set(constants) != set(ranges):
         takes = [f"--condition={name}=({low} to {high})" for name, (low, high) in ranges.items()]
         sys.exit(f"this model takes {' '.join(takes) or 'no --condition'}")
@@ -84,15 +84,25 @@ def serving_default_inputs(metadata, seconds, seed, truncation, constants) -> di
         name: port["shape"]
         for name, port in metadata["signatures"]["serving_default"]["inputs"].items()
     }
-    n_between = max(1, math.ceil(seconds / metadata["seconds_per_anchor"]))
+    # The music looks ahead: with what comes after it, it ends as if it went on.
+    n_latents = math.ceil(seconds / metadata["seconds_per_latent"]) + metadata["context_n_latents"]
+    n_between = max(1, math.ceil(n_latents / metadata["n_latents_per_anchor"]))
     rng = np.random.default_rng(seed)
     inputs = {
         "style": truncated_normal(rng, [1, shapes["style"][-1]], truncation),
         "anchors": truncated_normal(rng, [1, n_between + 1, shapes["anchors"][-1]], truncation),
     }
     if constants:
-        steps = n_between * round(metadata["seconds_per_anchor"] / metadata["seconds_per_latent"])
-        inputs["conditioning"] = np.tile(np.float32(list(constants.values())), [1, steps, 1])
+        minutes = np.arange(n_between * metadata["n_latents_per_anchor"])
+        minutes = minutes * metadata["seconds_per_latent"] / 60
+        # Beats are what a tempo has counted; whole bars are taken away.
+        columns = [
+            value * minutes % signal["maximum"]
+            if signal["rate"] == "beats"
+            else value + 0 * minutes
+            for signal, value in zip(metadata["signals"], constants.values(), strict=True)
+        ]
+        inputs["conditioning"] = np.float32(columns).T[np.newaxis]
     return inputs
 
 

@@ -40,7 +40,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="A value of a signal of a conditional model; once for each of them.",
+        help="A value of what a conditional model follows; once for each of them.",
     )
     parser.add_argument("--timeout_seconds", type=float, default=60.0)
     parser.add_argument("--out", required=True, help="WAV file to write.")
@@ -71,19 +71,29 @@ def name_and_value(text: str) -> tuple[str, float]:
 def make_inputs(metadata: dict, flags: argparse.Namespace) -> dict[str, np.ndarray]:
     """One row: anchors, style and, for a conditional model, constant signals."""
     ports = metadata["signatures"]["serving_default"]["inputs"]
-    n_between = max(1, math.ceil(flags.seconds / metadata["seconds_per_anchor"]))
+    # The music looks ahead: with what comes after it, it ends as if it went on.
+    n_latents = math.ceil(flags.seconds / metadata["seconds_per_latent"])
+    n_latents += metadata["context_n_latents"]
+    n_between = max(1, math.ceil(n_latents / metadata["n_latents_per_anchor"]))
     rng = np.random.default_rng(flags.seed)
     inputs = {"style": truncated_normal(rng, [1, ports["style"]["shape"][-1]], flags.truncation)}
     shape = [1, n_between + 1, ports["anchors"]["shape"][-1]]
     inputs["anchors"] = truncated_normal(rng, shape, flags.truncation)
-    names = [signal["name"] for signal in metadata.get("signals", [])]
+    names = [control["name"] for control in metadata["controls"]]
     constants = dict(flags.condition)
     if set(constants) != set(names):
         sys.exit(f"this model needs {names}, each with --condition=NAME=VALUE")
     if names:
-        steps = n_between * round(metadata["seconds_per_anchor"] / metadata["seconds_per_latent"])
-        values = np.float32([constants[name] for name in names])
-        inputs["conditioning"] = np.tile(values, [1, steps, 1])
+        minutes = np.arange(n_between * metadata["n_latents_per_anchor"])
+        minutes = minutes * metadata["seconds_per_latent"] / 60
+        # Beats are what a tempo has counted; whole bars are taken away.
+        columns = [
+            constants[name] * minutes % signal["maximum"]
+            if signal["rate"] == "beats"
+            else constants[name] + 0 * minutes
+            for signal, name in zip(metadata["signals"], names, strict=True)
+        ]
+        inputs["conditioning"] = np.float32(columns).T[np.newaxis]
     return inputs
 
 

@@ -1,13 +1,14 @@
-"""Music without end, patch after patch in constant memory, to a file or the speakers.
+"""Music without end, part after part in constant memory, to a file or the speakers.
 
     python stream_endless.py --model=models/piano/1 --speakers
     python stream_endless.py --model=models/piano/1 --server=127.0.0.1:8500 --out=music.wav
     python stream_endless.py --model=models/techno_tempo/1 --condition=tempo_bpm=random_walk \
         --out=music.wav
 
-Ctrl-C ends it; the file is valid at any time. `latents` makes the latents of one patch (11.9 s),
-`decode` the waveform; the overlap that decoding leaves goes into the next patch, so no seam is
-heard. With --server the networks run in a model server, of --model only metadata.json is read.
+Ctrl-C ends it; the file is valid at any time. `latents` makes the latents of a window (11.9 s) and
+reads as much around it as it needs, `decode` makes the waveform; the overlap that decoding leaves
+goes into the next part, so no seam is heard. With --server the networks run in a model server, of
+--model only metadata.json is read.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="Of a signal of a conditional model a number or random_walk; once for each of them.",
+        help="Of what a conditional model follows a number or random_walk; once for each of them.",
     )
     out = parser.add_mutually_exclusive_group(required=True)
     out.add_argument("--out", help="WAV file to write.")
@@ -47,14 +48,14 @@ def main() -> None:
 
     metadata = json.loads((flags.model / "metadata.json").read_text(encoding="utf-8"))
     controls = dict(word.partition("=")[::2] for word in flags.condition)
-    inputs = conditioning(metadata, controls, np.random.default_rng([flags.seed, 1]))
+    steps = along_time(metadata, flags.seed, flags.truncation, controls)
     call = over_grpc(flags.server, flags.model_name) if flags.server else in_process(flags.model)
-    patches = stream(call, metadata["signatures"], flags.seed, flags.truncation, inputs)
-    patches = until(patches, flags.seconds * metadata["sample_rate_hz"])
+    parts = stream(call, metadata, steps)
+    parts = until(parts, flags.seconds * metadata["sample_rate_hz"])
     if flags.speakers:
-        play(patches, metadata["sample_rate_hz"])
+        play(parts, metadata["sample_rate_hz"])
     else:
-        write_wav(flags.out, patches, metadata["sample_rate_hz"])
+        write_wav(flags.out, parts, metadata["sample_rate_hz"])
 
 
 def in_process(version_dir: pathlib.Path):
@@ -70,7 +71,7 @@ def in_process(version_dir: pathlib.Path):
 
 
 def over_grpc(server: str, model_name: str):
-    """The same by a model server; a patch fits in gRPC's usual 4 MiB up to 44.1 kHz."""
+    """The same by a model server; a part fits in gRPC's usual 4 MiB up to 44.1 kHz."""
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -91,26 +92,48 @@ def over_grpc(server: str, model_name: str):
     return call
 
 
-def stream(call, signatures: dict, seed: int, truncation: float, conditioning):
-    """Yields the waveform patch after patch, float32 [n, 2] in [-1, 1]."""
-    inputs = signatures["latents"]["inputs"]
-    _, seq_len, depth = inputs["coordinates"]["shape"]
-    overlap = np.zeros([1, *signatures["decode"]["inputs"]["overlap"]["shape"][1:]], np.float32)
-    rng = np.random.default_rng(seed)
+def stream(call, metadata: dict, blocks):
+    """Yields the waveform part after part, float32 [n, 2] in [-1, 1]."""
+    context, n_latents = metadata["context_n_latents"], metadata["n_latents_per_anchor"] // 2
+    overlap_shape = metadata["signatures"]["decode"]["inputs"]["overlap"]["shape"]
+    overlap, steps = np.zeros([1, *overlap_shape[1:]], np.float32), next(blocks)
+    for start in itertools.count(step=n_latents):
+        while len(steps["coordinates"]) < n_latents + 2 * context:
+            more = next(blocks)
+            steps = {name: np.concatenate([steps[name], more[name]]) for name in steps}
+        window = {name: value[None, : n_latents + 2 * context] for name, value in steps.items()}
+        latents = call("latents", start=np.array([start], np.int32), **window)["latents"]
+        outputs = call("decode", latents=latents, overlap=overlap)
+        overlap = outputs["overlap"]
+        yield outputs["waveform"][0]
+        steps = {name: value[n_latents:] for name, value in steps.items()}
+
+
+def along_time(metadata: dict, seed: int, truncation: float, controls: dict[str, str]):
+    """Yields what `latents` takes at each step, block after block, [n, …] each.
+
+    The first block is what lies before the piece: the generator looks there too.
+    """
+    inputs = metadata["signatures"]["latents"]["inputs"]
+    rng, walk_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    columns = conditioning(metadata, controls, walk_rng)
     style = truncated_normal(rng, [1, inputs["style"]["shape"][-1]], truncation)
-    anchor = truncated_normal(rng, [depth], truncation)
+    n_before, n_between = metadata["context_n_latents"], metadata["n_latents_per_anchor"]
+
+    def block(line):
+        steps = {"coordinates": line, "style": np.repeat(style, len(line), axis=0)}
+        if columns:
+            values = [list(itertools.islice(column, len(line))) for column in columns]
+            steps["conditioning"] = np.array(values, np.float32).T
+        return steps
+
+    anchor = truncated_normal(rng, [1, inputs["coordinates"]["shape"][-1]], truncation)
+    yield block(np.repeat(anchor, n_before, axis=0))
     # Position between two anchors: 0 included, 1 not, since that is the next anchor.
-    k = np.arange(2 * seq_len, dtype=np.float32)[:, np.newaxis] / (2 * seq_len)
+    k = np.arange(n_between, dtype=np.float32)[:, np.newaxis] / n_between
     while True:
-        next_anchor = truncated_normal(rng, [depth], truncation)
-        line = (1 - k) * anchor + k * next_anchor  # two patches long
-        for coordinates in np.split(line, 2):
-            latents = call(
-                "latents", coordinates=coordinates[None], style=style, **next(conditioning)
-            )
-            outputs = call("decode", latents=latents["latents"], overlap=overlap)
-            overlap = outputs["overlap"]
-            yield outputs["waveform"][0]
+        next_anchor = truncated_normal(rng, anchor.shape, truncation)
+        yield block((1 - k) * anchor + k * next_anchor)
         anchor = next_anchor
 
 
@@ -121,68 +144,77 @@ def truncated_normal(rng, shape, truncation) -> np.ndarray:
     return np.vectorize(normal.inv_cdf)(uniform).astype(np.float32)
 
 
-def conditioning(metadata: dict, controls: dict[str, str], rng):
-    """Yields the input `conditioning` of each patch, by its name; nothing if there is none."""
-    signals = metadata.get("signals", [])
-    if set(controls) != {signal["name"] for signal in signals}:
-        ranges = [f"{s['name']} ({s['minimum']} to {s['maximum']})" for s in signals]
+def conditioning(metadata: dict, controls: dict[str, str], rng) -> list:
+    """For each signal of the model an iterator over its values, a step each, from before the
+    piece on."""
+    n_before, asked = metadata["context_n_latents"], metadata["controls"]
+    if set(controls) != {control["name"] for control in asked}:
+        ranges = [f"{c['name']} ({c['minimum']} to {c['maximum']})" for c in asked]
         sys.exit(f"--condition must tell this model {', '.join(ranges) or 'nothing'}")
-    if not signals:
-        return itertools.repeat({})
-    n_steps = metadata["signatures"]["latents"]["inputs"]["coordinates"]["shape"][1]
-    columns = [values(controls[signal["name"]], signal, n_steps, rng) for signal in signals]
-    blocks = (np.stack(block, axis=-1) for block in zip(*columns, strict=True))
-    return ({"conditioning": block[None].astype(np.float32)} for block in blocks)
+    columns = [values(controls[control["name"]], control, n_before, rng) for control in asked]
+    minutes = metadata["seconds_per_latent"] / 60
+    return [
+        beats(column, minutes, n_before, signal["maximum"]) if signal["rate"] == "beats" else column
+        for signal, column in zip(metadata["signals"], columns, strict=True)
+    ]
 
 
-def values(text: str, signal: dict, n_steps: int, rng):
-    """Yields one signal patch after patch: a constant, or a slow walk between its limits."""
-    low, width = signal["minimum"], signal["maximum"] - signal["minimum"]
+def values(text: str, control: dict, n_before: int, rng):
+    """A constant, or a slow walk between limits that begins with the piece."""
     if text != "random_walk":
-        yield from itertools.repeat(np.full(n_steps, float(text)))
+        yield from itertools.repeat(float(text))
+    low, width = control["minimum"], control["maximum"] - control["minimum"]
     position = rng.uniform(0.0, width)
-    while True:
-        path = position + np.cumsum(rng.normal(0.0, 0.03 * width, n_steps))
-        position = path[-1]
-        yield low + width - np.abs(path % (2.0 * width) - width)  # reflected at both ends
+    for step in itertools.count(-n_before):
+        yield low + width - abs(position % (2.0 * width) - width)  # reflected at both ends
+        position += rng.normal(0.0, 0.03 * width) if step >= 0 else 0.0
 
 
-def until(patches, n_samples: float):
+def beats(tempos, step_minutes: float, n_before: int, bar: float):
+    """Position in the bar: the sum of a tempo in beats per minute, 0 where the piece begins."""
+    position = None
+    for tempo in tempos:
+        position = -n_before * tempo * step_minutes if position is None else position
+        yield position % bar
+        position += tempo * step_minutes
+
+
+def until(parts, n_samples: float):
     """The first n_samples of the stream."""
-    for patch in patches:
-        yield patch[: int(min(n_samples, len(patch)))]
-        n_samples -= len(patch)
+    for part in parts:
+        yield part[: int(min(n_samples, len(part)))]
+        n_samples -= len(part)
         if n_samples <= 0:
             return
 
 
-def write_wav(path: str, patches, rate_hz: int) -> None:
+def write_wav(path: str, parts, rate_hz: int) -> None:
     """Writes 16-bit stereo until the stream ends, Ctrl-C, or the 4 GiB that a WAV file can hold."""
     stopped = []
-    signal.signal(signal.SIGINT, lambda *_: stopped.append(True))  # the patch in work is finished
+    signal.signal(signal.SIGINT, lambda *_: stopped.append(True))  # the part in work is finished
     with wave.open(path, "wb") as file:
         file.setparams((2, 2, rate_hz, 0, "NONE", ""))
-        for patch in patches:
-            if 4 * (file.tell() + len(patch)) > 2**32 - 64:
+        for part in parts:
+            if 4 * (file.tell() + len(part)) > 2**32 - 64:
                 break
-            file.writeframes(to_int16(patch).tobytes())  # and says in the header how long it is
+            file.writeframes(to_int16(part).tobytes())  # and says in the header how long it is
             if stopped:
                 break
         print(f"{path}: {file.tell() / rate_hz:.1f} s")
 
 
-def play(patches, rate_hz: int) -> None:
-    """Plays each patch while the next one is computed."""
+def play(parts, rate_hz: int) -> None:
+    """Plays each part while the next one is computed."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the library PortAudio is missing
         sys.exit(f"--speakers needs `pip install sounddevice` and PortAudio ({error})")
     device = sounddevice.OutputStream(rate_hz, channels=2, dtype="int16")
     with device, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, patches, None)
-        while (patch := coming.result()) is not None:
-            coming = pool.submit(next, patches, None)
-            for piece in np.array_split(patch, 50):  # short, so that Ctrl-C is heard at once
+        coming = pool.submit(next, parts, None)
+        while (part := coming.result()) is not None:
+            coming = pool.submit(next, parts, None)
+            for piece in np.array_split(part, 50):  # short, so that Ctrl-C is heard at once
                 device.write(to_int16(piece))
 
 

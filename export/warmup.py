@@ -23,8 +23,8 @@ def write(version_dir: str | os.PathLike, contract: Mapping[str, Signature]) -> 
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError:
         print(
-            "without warm-up requests for model servers: they need pip install "
-            "'musika_tf[serving]'",
+            "without warm-up requests for model servers: they need, in the repository, "
+            "pip install '.[serving]'",
             file=sys.stderr,
         )
         return

@@ -45,8 +45,8 @@ flags.DEFINE_enum(
     "onset_detector",
     _AUTO,
     [_AUTO, *onsets.DETECTORS],
-    "Who finds note onsets: madmom's network, as in the paper, from the extra "
-    "'musika_tf[madmom]'; or librosa, a simpler one. auto: madmom where it is installed.",
+    "Who finds note onsets: madmom's network, as in the paper, from the extra madmom "
+    "(`pip install '.[madmom]'`); or librosa, a simpler one. auto: madmom where it is installed.",
 )
 flags.DEFINE_multi_string(
     "labels",

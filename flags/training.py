@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flags import _sections
-from musika_tf.config import PRECISIONS, TrainingConfig
+from musika_tf.training_config import PRECISIONS, TrainingConfig
 
 config = _sections.define(
     TrainingConfig,

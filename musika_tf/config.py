@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 from musika_tf import sections
+from musika_tf.sections import require, require_positive
 from musika_tf.signals import BEATS, TEMPO_SIGNAL, Signal
 
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
@@ -27,22 +26,6 @@ NORMALISATIONS = ("step", "patch")
 # convolutions of 3 at each rate and one more at the end reach, see `networks/gan.py`.
 _CONTEXT_N_COARSEST = 4
 
-# Number formats in which networks can be trained.
-PRECISIONS = ("float32", "bfloat16", "float16")
-
-
-def _require(section: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
-    """Raises a ValueError for the first field that a rule does not hold for, or that is empty."""
-    for name in names:
-        value = getattr(section, name)
-        values = value if isinstance(value, tuple) else (value,)
-        if not values or not all(map(holds, values)):
-            raise ValueError(f"{name}={value} must {rule}")
-
-
-def _require_positive(section: Any, *names: str) -> None:
-    _require(section, "be positive", lambda value: value > 0, *names)
-
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
@@ -54,11 +37,11 @@ class AudioConfig:
     window_size: int = 1024
     # Samples between two frames.
     hop_size: int = 256
-    # Frames that are decoded together, independently of their neighbours: 0.76 s of audio.
+    # Frames that are decoded together, independently of their neighbours: 0.74 s of audio.
     excerpt_n_frames: int = 64
 
     def __post_init__(self):
-        _require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
+        require_positive(self, "sample_rate_hz", "window_size", "hop_size", "excerpt_n_frames")
         if self.window_size % self.hop_size or self.window_size < 4 * self.hop_size:
             raise ValueError(
                 f"window_size={self.window_size} must be a multiple of "
@@ -135,8 +118,8 @@ class AutoencoderConfig:
     def __post_init__(self):
         names = (field.name for field in dataclasses.fields(self))
         may_be_zero = ("principal_path", "consistency_n_steps")
-        _require_positive(self, *(name for name in names if name not in may_be_zero))
-        _require(self, "be 0 to 8", lambda value: 0 <= value <= 8, "consistency_n_steps")
+        require_positive(self, *(name for name in names if name not in may_be_zero))
+        require(self, "be 0 to 8", lambda value: 0 <= value <= 8, "consistency_n_steps")
         for name, n_more, rule in (
             ("level2_encoder_widths", 0, "for each of"),
             ("level2_decoder_widths", 1, "more than"),
@@ -175,7 +158,7 @@ class GanConfig:
             )
         choices = ("normalisation", "dense_logit")
         names = (field.name for field in dataclasses.fields(self))
-        _require_positive(self, *(name for name in names if name not in choices))
+        require_positive(self, *(name for name in names if name not in choices))
         for name, length in (
             ("generator_widths", self.seq_len),
             ("latent_discriminator_widths", 2 * self.seq_len),
@@ -222,7 +205,7 @@ class ConditioningConfig:
     max_onsets_per_second: float = 20.0
 
     def __post_init__(self):
-        _require_positive(self, "max_onsets_per_second")
+        require_positive(self, "max_onsets_per_second")
         if len(set(self.names)) != self.n_signals:
             raise ValueError(f"signals {', '.join(self.names)}: each name may stand there once")
         asked = [signal.name for signal in self.asked]
@@ -251,69 +234,6 @@ class ConditioningConfig:
     def asked(self) -> tuple[Signal, ...]:
         """What people give for each signal: `Signal.asked`."""
         return tuple(signal.asked for signal in self.signals)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a system is trained (paper §4.1, §4.2); may differ from run to run."""
-
-    # Pairs of adjacent excerpts (autoencoder) or latent sequences (GAN) a step.
-    batch_size: int = 32
-    # Steps of each phase of the level-1 autoencoder.
-    level1_n_steps: int = 1_000_000
-    # Steps of each phase of the level-2 autoencoder.
-    level2_n_steps: int = 400_000
-    # Steps of the latent GAN.
-    gan_n_steps: int = 1_500_000
-    # Learning rate of Adam, all stages.
-    learning_rate: float = 1e-4
-    # Share of it at the end of a stage: half a cosine leads there; 1 keeps it constant.
-    final_learning_rate_share: float = 0.05
-    # First-moment decay of Adam.
-    adam_beta_1: float = 0.5
-    # Weight of the L1 distance of the waveforms' log magnitudes in phase 2.
-    reconstruction_weight: float = 1.0
-    # Weight of the multi-scale spectral distance in phase 2.
-    multi_scale_weight: float = 4.0
-    # Share of the steps of phase 2 that pass before the discriminator comes in.
-    adversarial_start_share: float = 0.6
-    # Steps from one that trains and heeds the discriminator to the next.
-    adversarial_period: int = 2
-    # γ of the R1 gradient penalty ½·γ·E‖∇D̄‖² of the latent GAN, D̄ the mean logit.
-    r1_gamma: float = 1280.0
-    # Steps from one with the penalty to the next; it counts so many times as much there.
-    r1_period: int = 4
-    # Share of γ to which it may fall while the discriminator is unsure; 1 keeps it constant.
-    r1_gamma_least_share: float = 0.05
-    # Weight of the distance between a generator's conditioning and what the estimator reads in its
-    # latents.
-    conditioning_weight: float = 4.0
-    # Decay of the moving averages of the generator's weights and, in phase 2, of the decoder's.
-    average_decay: float = 0.999
-    # Everything random in a training follows from this number and the step.
-    seed: int = 0
-    # Number format inside the networks: float32, bfloat16 or float16.
-    precision: str = "float32"
-
-    def __post_init__(self):
-        n_steps = ("level1_n_steps", "level2_n_steps", "gan_n_steps")
-        _require_positive(self, "batch_size", *n_steps, "learning_rate")
-        _require_positive(self, "adversarial_period", "r1_period")
-        shares = ("final_learning_rate_share", "adversarial_start_share")
-        _require(self, "be 0 to 1", lambda value: 0 <= value <= 1, *shares)
-        at_most_1 = "be above 0 and at most 1"
-        _require(self, at_most_1, lambda value: 0 < value <= 1, "r1_gamma_least_share")
-        decays = ("adam_beta_1", "average_decay")
-        _require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
-        terms = ("reconstruction", "multi_scale", "conditioning")
-        at_least_0 = (*(f"{term}_weight" for term in terms), "r1_gamma", "seed")
-        _require(self, "not be negative", lambda value: value >= 0, *at_least_0)
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
-
-    def n_steps_of(self, stage: str) -> int:
-        """Length of a stage: level1_phase1, level1_phase2, level2_phase1, level2_phase2 or gan."""
-        return getattr(self, f"{stage.partition('_')[0]}_n_steps")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Sections of a config, which are frozen dataclasses: to and from JSON, and compared."""
+"""Sections of a config, which are frozen dataclasses: to and from JSON, checked, compared."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from musika_tf.config_versions import CONFIG_VERSION, upgraded
@@ -73,6 +74,20 @@ def _value(kind: Any, value: Any) -> Any:
     element = (*typing.get_args(kind), None)[0]
     nested = dataclasses.is_dataclass(element)
     return tuple(section_from_dict(element, v) if nested else v for v in value)
+
+
+def require(section: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
+    """Raises a ValueError for the first field that a rule does not hold for, or that is empty."""
+    for name in names:
+        value = getattr(section, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if not values or not all(map(holds, values)):
+            raise ValueError(f"{name}={value} must {rule}")
+
+
+def require_positive(section: Any, *names: str) -> None:
+    """Raises a ValueError for the first field that is not positive, or empty."""
+    require(section, "be positive", lambda value: value > 0, *names)
 
 
 def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import fcntl
 import os
@@ -28,8 +27,18 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
-from flags import audio, autoencoder, conditioning, gan, note_density, system, training  # noqa: E402
-from musika_tf.config import Config, TrainingConfig  # noqa: E402
+from flags import (  # noqa: E402
+    audio,
+    autoencoder,
+    conditioning,
+    gan,
+    note_density,
+    preset,
+    system,
+    training,
+)
+from musika_tf.config import Config  # noqa: E402
+from musika_tf.training_config import TrainingConfig  # noqa: E402
 
 if TYPE_CHECKING:
     from export.schema import Signature
@@ -37,7 +46,6 @@ if TYPE_CHECKING:
     from musika_tf.networks.codec import FileCodec
     from musika_tf.player import Player
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAG_MODULES = (audio, autoencoder, gan, conditioning, note_density, training)
 
 
@@ -85,7 +93,7 @@ def _seeds():
 
 @pytest.fixture(scope="session")
 def parse_flags() -> Callable[..., flags.FlagValues]:
-    """Parses command-line words with a fresh copy of the config flags, from the project's root."""
+    """Parses command-line words with a fresh copy of the config flags."""
 
     def parse(*words: str) -> flags.FlagValues:
         flag_values = flags.FlagValues()
@@ -95,9 +103,7 @@ def parse_flags() -> Callable[..., flags.FlagValues]:
                 flag = copy.deepcopy(shared)
                 flag.unparse()
                 flags.DEFINE_flag(flag, flag_values, module_name=module.__name__)
-        # Flagfiles name each other relative to the working directory.
-        with contextlib.chdir(ROOT):
-            flag_values(["program", *words])
+        flag_values(["program", *preset.expand(words)])
         return flag_values
 
     return parse
@@ -106,20 +112,20 @@ def parse_flags() -> Callable[..., flags.FlagValues]:
 @pytest.fixture(scope="session")
 def tiny_config(parse_flags) -> Config:
     """The system of flags/presets/tiny.flags."""
-    return system.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
+    return system.config(flag_values=parse_flags("--preset=tiny"))
 
 
 @pytest.fixture(scope="session")
 def conditional_config(parse_flags) -> Config:
     """The tiny system, conditioned on note density and tempo."""
-    words = ("--flagfile=flags/presets/tiny.flags", "--conditioning=note_density,tempo_bpm:110:170")
+    words = ("--preset=tiny", "--conditioning=note_density,tempo_bpm:110:170")
     return system.config(flag_values=parse_flags(*words))
 
 
 @pytest.fixture(scope="session")
 def tiny_training(parse_flags) -> TrainingConfig:
     """The training of flags/presets/tiny.flags."""
-    return training.config(flag_values=parse_flags("--flagfile=flags/presets/tiny.flags"))
+    return training.config(flag_values=parse_flags("--preset=tiny"))
 
 
 # What imports Keras comes in inside of these: tests that do not need it should not pay for it.

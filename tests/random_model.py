@@ -7,12 +7,13 @@ import pathlib
 import keras
 
 from export import saved_model
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks import gan
 from musika_tf.networks.autoencoder import Autoencoder, build_decoder2
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
+from musika_tf.training_config import TrainingConfig
 
 
 def random_autoencoder(config: Config) -> Autoencoder:

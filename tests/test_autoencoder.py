@@ -44,7 +44,7 @@ def noise(n_samples, batch_size=2) -> np.ndarray:
 
 @pytest.mark.parametrize("preset", PARAMETER_COUNTS)
 def test_parameter_counts(preset, parse_flags):
-    config = system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{preset}.flags"))
+    config = system.config(flag_values=parse_flags(f"--preset={preset}"))
     counts = {k: v.count_params() for k, v in Autoencoder(config).networks.items()}
     assert counts == PARAMETER_COUNTS[preset]
     for name, millions in PAPER_MILLIONS.items():

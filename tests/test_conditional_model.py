@@ -68,15 +68,12 @@ def test_all_loaders_give_what_the_live_networks_give(run_dir, tmp_path, capsys)
 
 
 def test_contract(loaded, contract, conditional_config):
-    seq_len = conditional_config.gan.seq_len
-    assert list(contract["serving_default"].inputs) == [
-        "anchors",
-        "style",
-        "conditioning",
-    ]
-    assert list(contract["latents"].inputs) == ["coordinates", "style", "conditioning"]
+    gan = conditional_config.gan
+    assert list(contract["serving_default"].inputs) == ["anchors", "style", "conditioning"]
+    assert list(contract["latents"].inputs) == ["coordinates", "style", "start", "conditioning"]
     assert list(contract["decode"].inputs) == ["latents", "overlap"]
-    for name, n_steps in (("serving_default", 2 * seq_len), ("latents", seq_len)):
+    shortest = gan.coarsest_n_steps + 2 * gan.context_n_steps
+    for name, n_steps in (("serving_default", 2 * gan.seq_len), ("latents", shortest)):
         inputs = contract[name].example(batch_size=3)
         assert inputs["conditioning"].shape == (3, n_steps, 2)
         assert 0 <= inputs["conditioning"][..., 0].min() < inputs["conditioning"][..., 0].max() <= 1
@@ -187,32 +184,36 @@ def parse(model, texts):
 
 def conditioning(model, monkeypatch, texts, n_patches, seed=(0, 0)) -> np.ndarray:
     """Of the first patches of a stream: [n_steps, n_signals]."""
-    seen = []
-    latents = model.latents
+    context, n_steps = model.config.gan.context_n_steps, n_patches * model.config.gan.seq_len
+    seen, latents = np.full((n_steps, 2), np.nan), model.latents
 
-    def listen(patch, style, conditioning):
-        seen.extend(conditioning.numpy())
-        return latents(patch, style, conditioning)
+    def listen(start, conditioning, **inputs):
+        given = conditioning[0, context : len(conditioning[0]) - context][: n_steps - start[0]]
+        seen[start[0] : start[0] + len(given)] = given
+        return latents(start=start, conditioning=conditioning, **inputs)
 
     monkeypatch.setattr(model, "latents", listen)
     n_samples = n_patches * model.config.patch_n_samples
     list(model.stream(seed, 2.0, parse(model, texts), n_samples))
     monkeypatch.undo()
-    return np.concatenate(seen)
+    return seen
 
 
 def test_stream_is_the_waveform_of_one_call(model, loaded):
+    """What lies between anchors that are far from both ends of the call."""
+    gan, interval = model.config.gan, model.config.anchor_hop_size
     controls = parse(model, TEXTS | {"note_density": "random_walk"})
-    chunks = list(model.stream((7, 0), 2.0, controls, 4 * model.config.patch_n_samples))
-    seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
-    gan = model.config.gan
-    conditioning = controls_lib.values(controls, model.config, (7, 0), 0, 4 * gan.seq_len)
+    music = np.concatenate(list(model.stream((7, 0), 2.0, controls, 2 * interval)))
+    seed, truncation, n_steps = tf.constant([[7, 0]]), tf.constant([2.0]), 2 * gan.seq_len
+    given = controls_lib.values(controls, model.config, (7, 0), -n_steps, 4 * n_steps)
     waveform = loaded.signatures["serving_default"](
-        anchors=coordinates.draw_anchors(seed, 0, 3, gan.anchor_depth, truncation),
+        anchors=coordinates.draw_anchors(seed, 0, 5, gan.anchor_depth, truncation),
         style=coordinates.draw_style(seed, gan.style_depth, truncation),
-        conditioning=tf.constant(conditioning[None]),
-    )["waveform"]
-    np.testing.assert_allclose(np.concatenate(chunks), waveform[0], rtol=0, atol=1e-5)
+        conditioning=tf.constant(given[np.newaxis]),
+    )["waveform"][0]
+    begun = model.config.audio.overlap_size
+    expected = waveform[interval + begun : 3 * interval]
+    np.testing.assert_allclose(music[begun:], expected, rtol=0, atol=1e-5)
 
 
 def test_constants_are_given_as_they_are(model, monkeypatch):

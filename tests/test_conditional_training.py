@@ -9,7 +9,7 @@ import pytest
 from random_model import save_networks
 
 from musika_tf import audio
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal, TrainingConfig
+from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
 from musika_tf.data import datasets, encoding
 from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.networks.autoencoder import Autoencoder
@@ -17,6 +17,7 @@ from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
+from musika_tf.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("no_samples")
 

@@ -15,11 +15,11 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
 from musika_tf.player import METADATA_FILE, open_player
 from musika_tf.runs.run import CONFIG_FILE, Run
 from musika_tf.sections import require_equal, section_from_dict
+from musika_tf.training_config import TrainingConfig
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
 ENERGY = Signal("energy", "share", 0.1, 1.0, "step")
@@ -35,6 +35,13 @@ def test_lengths_of_the_piano_system():
     # Paper §3.2: a patch of 11.89 s, anchors 23.78 s apart.
     assert config.patch_n_samples / audio.sample_rate_hz == pytest.approx(11.89, abs=0.01)
     assert config.anchor_hop_size / audio.sample_rate_hz == pytest.approx(23.78, abs=0.01)
+
+
+def test_windows_of_the_generator():
+    sizes = GanConfig()
+    assert (sizes.coarsest_n_steps, sizes.context_n_steps) == (16, 64)
+    in_patches = dataclasses.replace(sizes, normalisation="patch")
+    assert (in_patches.coarsest_n_steps, in_patches.context_n_steps) == (64, 0)
 
 
 def test_windows_of_the_losses():
@@ -58,7 +65,14 @@ def test_windows_of_the_losses():
         (GanConfig, {"generator_widths": (8,), "seq_len": 7}, "latent_discriminator_widths"),
         (TrainingConfig, {"batch_size": 0}, "batch_size=0 must be positive"),
         (TrainingConfig, {"average_decay": 1.0}, "average_decay=1.0 must be at least 0 and below"),
-        (TrainingConfig, {"r1_weight": -1.0}, "r1_weight=-1.0 must not be negative"),
+        (TrainingConfig, {"r1_gamma": -1.0}, "r1_gamma=-1.0 must not be negative"),
+        (TrainingConfig, {"r1_period": 0}, "r1_period=0 must be positive"),
+        (
+            TrainingConfig,
+            {"r1_gamma_least_share": 0.0},
+            "r1_gamma_least_share=0.0 must be above 0 and at most 1",
+        ),
+        (GanConfig, {"normalisation": "batch"}, "normalisation='batch' must be step or patch"),
         (ConditioningConfig, {"max_onsets_per_second": 0.0}, "max_onsets_per_second=0.0 must be"),
         (ConditioningConfig, {"signals": (TEMPO, TEMPO)}, "tempo_bpm, tempo_bpm: each name may"),
         (
@@ -162,7 +176,7 @@ def test_json_brings_the_same_config_back(tiny_config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (edited(version=99), "version 99; this program reads versions 1 and 2: use the release"),
+        (edited(version=99), "version 99; this program reads versions 1 to 3: use the release"),
         (edited(version=None), "version None"),
         (edited(conditioning=None), "this one has audio, autoencoder, gan: use the release"),
         (edited(gan=None), "sections audio, autoencoder, gan, .* has audio, autoencoder, cond.*:"),

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from random_model import save_random_run
 
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.config_versions import CONFIG_VERSION, upgraded
 from musika_tf.data import datasets
 from musika_tf.data.shards import ShardWriter
 from musika_tf.player import open_player
 from musika_tf.runs.run import CONFIG_FILE, TRAINING_FILE, Run
+from musika_tf.training_config import TrainingConfig
 
 # As the first release wrote them, of the tiny system.
 AUDIO = """{
@@ -45,14 +46,26 @@ def first_config(tiny_config) -> Config:
     sizes = dataclasses.replace(
         tiny_config.autoencoder, principal_path=False, consistency_n_steps=0
     )
-    return dataclasses.replace(tiny_config, autoencoder=sizes)
+    gan = dataclasses.replace(tiny_config.gan, normalisation="patch", dense_logit=False)
+    return dataclasses.replace(tiny_config, autoencoder=sizes, gan=gan)
 
 
 def test_what_a_version_1_does_not_say_is_as_it_was(first_config):
     assert Config.from_json(CONFIG) == first_config
-    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 2
+    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 3
     said = CONFIG.replace('"level1_latent_depth"', '"principal_path": true, "level1_latent_depth"')
     assert Config.from_json(said).autoencoder.principal_path
+
+
+def test_what_a_version_2_does_not_say_is_as_it_was(tiny_config):
+    """Of a system that it said everything else of."""
+    gan = dataclasses.replace(tiny_config.gan, normalisation="patch", dense_logit=False)
+    before = dataclasses.replace(tiny_config, gan=gan)
+    values = json.loads(before.to_json()) | {"version": 2}
+    del values["gan"]["normalisation"], values["gan"]["dense_logit"]
+    assert Config.from_json(json.dumps(values)) == before
+    values["version"] = CONFIG_VERSION
+    assert Config.from_json(json.dumps(values)) == tiny_config
 
 
 def test_a_version_1_run_plays(tmp_path, first_config):
@@ -79,7 +92,10 @@ def test_a_version_1_training_goes_on_as_it_began(tmp_path):
         multi_scale_weight=3.0,
         adversarial_start_share=0.0,
         adversarial_period=1,
-        r1_weight=5.0,
+        # 5 of the sum of 8 logits, in every step.
+        r1_gamma=320.0,
+        r1_period=1,
+        r1_gamma_least_share=1.0,
         conditioning_weight=2.5,
         average_decay=0.99,
         seed=3,
@@ -103,8 +119,11 @@ def test_version_1_latents_belong_to_a_version_1_run(tmp_path, tiny_config, firs
 
 
 def test_names_of_an_earlier_version_are_not_those_of_this_one():
-    assert upgraded("TrainingConfig", {"told_weight": 1.0}, 2) == {"told_weight": 1.0}
-    assert upgraded("GanConfig", {"seq_len": 16}, 1) == {"seq_len": 16}
-    for version in (0, 3, None, "2"):
+    assert upgraded("TrainingConfig", {"told_weight": 1.0}, 3) == {"told_weight": 1.0}
+    assert upgraded("AudioConfig", {"hop_size": 16}, 1) == {"hop_size": 16}
+    implied = {"normalisation": "patch", "dense_logit": False}
+    assert upgraded("GanConfig", {"seq_len": 16}, 2) == {"seq_len": 16, **implied}
+    assert upgraded("GanConfig", {"normalisation": "step"}, 2)["normalisation"] == "step"
+    for version in (0, 4, None, "2"):
         with pytest.raises(ValueError, match=f"version {version}; this program reads versions 1 "):
             upgraded("GanConfig", {}, version)

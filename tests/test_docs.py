@@ -57,6 +57,13 @@ def test_every_page_is_reached_from_the_readme():
     assert set(PAGES) <= seen
 
 
+def test_files_to_open_are_there():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to open")[2]
+    names = re.findall(r"`([\w/]+\.py)`", table.partition("\n## ")[0])
+    assert len(names) > 25
+    assert not [n for n in names if not ((ROOT / n).exists() or (ROOT / "musika_tf" / n).exists())]
+
+
 def test_samples_are_small():
     samples = (ROOT / "docs" / "samples").iterdir()
     assert 0 < sum(path.stat().st_size for path in samples) <= 1.5e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import pathlib
 import runpy
 import shutil
@@ -147,6 +148,40 @@ def test_ctrl_c_leaves_a_valid_file(tmp_path, tiny_model, tiny_config):
     (tmp_path / "killed.wav").write_bytes(killed_here)
     killed = read(tmp_path / "killed.wav")
     assert difference(killed, endless[: len(killed)]) == 0
+
+
+def test_own_beats_are_what_a_tempo_has_counted():
+    """In the stream, before it, and in what is made in one call."""
+    clock = {"name": "beats", "rate": "beats", "minimum": 0.0, "maximum": 4.0}
+    metadata = {
+        "context_n_latents": 16,
+        "n_latents_per_anchor": 32,
+        "seconds_per_latent": 0.2,
+        "signals": [clock],
+        "controls": [{"name": "tempo_bpm", "minimum": 40.0, "maximum": 240.0}],
+        "signatures": {
+            "latents": {
+                "inputs": {name: {"shape": ["B", "N", 2]} for name in ("coordinates", "style")}
+            },
+            "serving_default": {"inputs": {name: {"shape": [2]} for name in ("anchors", "style")}},
+        },
+    }
+    stream, call = (
+        runpy.run_path(str(EXAMPLES / name))
+        for name in ("stream_endless.py", "generate_with_tensorflow.py")
+    )
+    blocks = list(itertools.islice(stream["along_time"](metadata, 0, 2.0, {"tempo_bpm": "90"}), 3))
+    found = np.concatenate([block["conditioning"] for block in blocks])
+    expected = np.arange(-16, 64) * 0.2 * 90 / 60 % 4
+    assert found.shape == (80, 1)
+    # Both ends of the bar are the same place.
+    apart = np.abs(found[:, 0] - expected)
+    assert np.minimum(apart, 4 - apart).max() < 1e-5
+    inputs = call["serving_default_inputs"](metadata, 7.0, 0, 2.0, {"tempo_bpm": 90.0})
+    # 35 latents and the 16 that follow.
+    assert inputs["conditioning"].shape == (1, 64, 1)
+    np.testing.assert_allclose(inputs["conditioning"][0, :, 0], expected[16:], atol=1e-5)
+    np.testing.assert_array_equal(inputs["anchors"][0, :1], blocks[0]["coordinates"][:1])
 
 
 def test_conditional_model_is_given_its_signals(here, tmp_path, conditional_model):

@@ -70,9 +70,10 @@ def test_published_shapes(tiny_model, tiny_config):
         },
         ("generate", "waveform"): [-1, -1, 2],
         ("generate_wav", "wav_bytes"): [-1],
-        ("latents", "coordinates"): [-1, gan.seq_len, gan.anchor_depth],
-        ("latents", "style"): [-1, gan.style_depth],
-        ("latents", "latents"): [-1, gan.seq_len, depth],
+        ("latents", "coordinates"): [-1, -1, gan.anchor_depth],
+        ("latents", "style"): [-1, -1, gan.style_depth],
+        ("latents", "start"): [-1],
+        ("latents", "latents"): [-1, -1, depth],
         ("decode", "latents"): [-1, -1, depth],
         ("decode", "overlap"): [-1, tiny_config.audio.overlap_size, 2],
         ("decode", "waveform"): [-1, -1, 2],
@@ -98,6 +99,14 @@ def test_metadata(tiny_model, run_dir, tiny_config):
         "meaning": "latent coordinates, one every 5.944 s",
         "range": "standard normal draws",
     }
+    assert metadata["n_latents_per_anchor"] == metadata["context_n_latents"] == 32
+    # A window is at least a step of the coarsest rate, of 8, with its context, and 600 s are 101
+    # ways from anchor to anchor.
+    limits = {"minimum": 8 + 2 * 32, "maximum": 101 * 32 + 2 * 32, "multiple_of": 8}
+    latents = metadata["signatures"]["latents"]
+    assert latents["inputs"]["coordinates"]["sizes"]["N"] == limits
+    assert latents["inputs"]["start"]["multiple_of"] == 8
+    assert latents["outputs"]["latents"]["shape"] == ["B", "N-64", 32]
     synthesizer = Run(run_dir).synthesizer()
     assert metadata["weights_sha256"] == synthesizer.weights_sha256()
     kernel = synthesizer.networks["decoder2"].weights[0]
@@ -169,4 +178,4 @@ def test_without_the_messages_of_serving_there_are_no_warm_up_requests(
     version = saved_model.export(Run(run_dir), tmp_path, verify=False)
     assert [path.name for path in version.iterdir()] == ["metadata.json"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("pip install 'musika_tf[serving]'")
+    assert line.endswith("pip install '.[serving]'")

@@ -20,8 +20,8 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
+from musika_tf.training_config import TrainingConfig
 
 PRESETS_DIR = pathlib.Path(__file__).resolve().parent.parent / "flags" / "presets"
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.flags"))
@@ -67,14 +67,14 @@ def test_no_flags_give_the_default_config(parse_flags):
 
 
 def test_piano_is_the_default_config(parse_flags):
-    flag_values = parse_flags("--flagfile=flags/presets/piano.flags")
+    flag_values = parse_flags("--preset=piano")
     assert system.config(flag_values=flag_values) == Config()
     assert training.config(flag_values=flag_values) == TrainingConfig()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_builds(preset, parse_flags):
-    flag_values = parse_flags(f"--flagfile=flags/presets/{preset}.flags")
+    flag_values = parse_flags(f"--preset={preset}")
     config = system.config(flag_values=flag_values)
     training.config(flag_values=flag_values)
     assert preset in PAPER_SIZE_R or preset == "tiny", "a new preset needs its r in PAPER_SIZE_R"
@@ -98,8 +98,7 @@ def test_preset_builds(preset, parse_flags):
 )
 def test_conditional_preset_is_its_base_with_a_signal(preset, base, signal, parse_flags):
     ours, theirs = (
-        system.config(flag_values=parse_flags(f"--flagfile=flags/presets/{name}.flags"))
-        for name in (preset, base)
+        system.config(flag_values=parse_flags(f"--preset={name}")) for name in (preset, base)
     )
     assert [str(found) for found in ours.conditioning.signals] == [signal]
     assert dataclasses.replace(ours, conditioning=ConditioningConfig()) == theirs
@@ -111,7 +110,7 @@ def test_preset_says_what_it_is_and_how_to_run_it(preset):
     first = text.splitlines()[0]
     assert first.startswith("# ")
     assert re.search(r"§|project page|not in the paper", first)
-    assert f"--flagfile=flags/presets/{preset}.flags" in text
+    assert f"--preset={preset}" in text
     # absl takes an indented or trailing comment for a value.
     assert not [line for line in text.splitlines() if "#" in line[1:] and line[0] != "#"]
 
@@ -119,9 +118,9 @@ def test_preset_says_what_it_is_and_how_to_run_it(preset):
 @pytest.mark.parametrize(
     ("words", "batch_size"),
     [
-        (["--flagfile=flags/presets/tiny.flags", "--batch_size=3"], 3),
-        (["--batch_size=3", "--flagfile=flags/presets/tiny.flags"], 4),
-        (["--flagfile=flags/presets/tiny.flags"], 4),
+        (["--preset=tiny", "--batch_size=3"], 3),
+        (["--batch_size=3", "--preset=tiny"], 4),
+        (["--preset=tiny"], 4),
     ],
 )
 def test_last_value_wins(words, batch_size, parse_flags):
@@ -222,7 +221,7 @@ def test_flag_set_to_its_default_stands_against_the_saved_config(tiny_config, pa
 
 def test_saved_flags_give_the_same_configs_again(tmp_path, parse_flags):
     words = ("--learning_rate=3e-5", "--conditioning=note_density:0:0.1,a:b c:-1:2:step")
-    flag_values = parse_flags("--flagfile=flags/presets/techno_44khz.flags", *words)
+    flag_values = parse_flags("--preset=techno_44khz", *words)
     path = tmp_path / "saved.flags"
     path.write_text(saving.flags_into_string(flag_values))
     again = parse_flags(f"--flagfile={path}")

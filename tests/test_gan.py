@@ -81,7 +81,7 @@ def _inputs(rng, config, n_steps, n_rows=1):
 )
 def test_parameter_counts(preset, normalisation, n_generator, n_discriminator, parse_flags):
     words = [f"--normalisation={normalisation}", f"--dense_logit={normalisation == 'step'}"]
-    words = [f"--flagfile=flags/presets/{preset}.flags", *words]
+    words = [f"--preset={preset}", *words]
     config = system.config(flag_values=parse_flags(*words))
     assert n_generator == pytest.approx(14e6, rel=0.25)
     assert gan.build_generator(config).count_params() == n_generator

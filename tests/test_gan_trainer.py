@@ -17,12 +17,14 @@ from musika_tf.config import (
     Config,
     GanConfig,
     Signal,
-    TrainingConfig,
 )
-from musika_tf.networks import layers
+from musika_tf.networks import gan, layers
 from musika_tf.player import Player
-from musika_tf.training import losses
+from musika_tf.runs import checkpoint
+from musika_tf.training import gan_draws, losses
 from musika_tf.training.gan_trainer import GanTrainer
+from musika_tf.training.r1_control import R1Control
+from musika_tf.training_config import TrainingConfig
 
 CONFIG = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=2),
@@ -34,11 +36,15 @@ CONFIG = Config(
         latent_discriminator_widths=(8, 8),
     ),
 )
+# As in the paper.
+PATCH_GAN = dataclasses.replace(CONFIG.gan, normalisation="patch", dense_logit=False)
+CONTEXT = 32
 TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, seed=5)
 METRICS = {
     "discriminator/hinge",
     "discriminator/reconstruction",
     "discriminator/r1",
+    "discriminator/r1_gamma",
     "discriminator/real_logit",
     "discriminator/fake_logit",
     "generator/adversarial",
@@ -91,7 +97,7 @@ def trained():
 
 def test_the_trained_system_has_skip_layer_excitation(untrained):
     kinds = [type(layer) for layer in untrained.generator.layers]
-    assert kinds.count(layers.SkipLayerExcitation) == 1
+    assert kinds.count(layers.SkipLayerExcitationAlongTime) == 1
 
 
 def test_average_starts_as_the_generator(untrained):
@@ -106,15 +112,15 @@ def test_step_reports_finite_metrics(trained):
     assert metrics[0] != metrics[1]
 
 
-def test_step_changes_all_networks_but_not_the_mix(trained):
+def test_step_changes_all_networks_but_not_what_is_fixed(trained):
     trainer, before, after, *_ = trained
+    output = ["output_scale/scale", "output_scale/shift"]
+    fixed = {"discriminator": ["mixing/mix"], "generator": output, "generator_average": output}
     for name in trainer.networks:
         trainable = trainer.networks[name].trainable_weights
-        assert len(trainable) == len(before[name]) - (name == "discriminator")
+        assert [w.path for w in trainer.networks[name].non_trainable_weights] == fixed[name]
         changed = [not np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
         assert sum(changed) == len(trainable), name
-    mixes = [w.path for w in trainer.discriminator.non_trainable_weights]
-    assert mixes == ["mixing/mix"]
 
 
 @pytest.mark.parametrize(
@@ -147,48 +153,165 @@ def test_same_seed_same_metrics_other_seed_others():
     assert runs[0][0] != runs[2][0]
 
 
-def test_draws_follow_from_seed_and_step(untrained):
-    draws = [untrained._draw(tf.constant(n, tf.int64), 4) for n in (0, 0, 1)]
-    for first, again, other in zip(*draws, strict=True):
+def _draw(number, n, sizes=CONFIG.gan):
+    return gan_draws.windows(sizes, 5, tf.constant(number, tf.int64), n, is_shared=False)
+
+
+def test_draws_follow_from_seed_and_step():
+    for first, again, other in zip(_draw(0, 4), _draw(0, 4), _draw(1, 4), strict=True):
         np.testing.assert_array_equal(first, again)
         assert np.abs(first - other).max() > 0.1
 
 
-def test_drawn_pairs_are_adjacent_and_share_a_style(untrained):
-    coordinates, style = untrained._draw(tf.constant(0, tf.int64), 64)
-    assert coordinates.shape == (128, 16, 4)
-    np.testing.assert_array_equal(style[:64], style[64:])
-    line = np.concatenate([coordinates[:64], coordinates[64:]], axis=1)
-    # A straight line with at most one corner, at the centre anchor.
-    corners = (np.abs(np.diff(line, n=2, axis=1)).max(axis=-1) > 1e-4).sum(axis=1)
-    assert corners.max() == 1
+@pytest.mark.parametrize(("sizes", "n_starts"), [(CONFIG.gan, 2), (PATCH_GAN, 32)])
+def test_drawn_windows_are_pieces_of_a_line_in_one_style(sizes, n_starts):
+    line, style, start = (x.numpy() for x in _draw(0, 256, sizes))
+    n_steps = 32 + 2 * sizes.context_n_steps
+    assert line.shape == style.shape == (256, n_steps, 4)
+    assert (style == style[:, :1]).all()
+    assert len(set(start)) == n_starts and start.max() < 32
+    # Straight lines, with corners at the anchors alone: every 32 steps.
+    corners = np.abs(np.diff(line, n=2, axis=1)).max(axis=-1) > 1e-4
+    steps = start[:, None] - sizes.context_n_steps + np.arange(1, n_steps - 1)
+    np.testing.assert_array_equal(corners, steps % 32 == 0)
 
 
-def test_generated_pairs_are_the_patches_side_by_side(untrained):
-    number = tf.constant(3, tf.int64)
-    joined = untrained._generate(untrained.generator, number, 4)
-    coordinates, style = untrained._draw(number, 4)
-    for row in range(4):
-        halves = [
-            untrained.generator([coordinates[i : i + 1], style[i : i + 1]])[0]
-            for i in (row, row + 4)
-        ]
-        np.testing.assert_allclose(joined[row], np.concatenate(halves), atol=1e-5)
+def test_half_of_the_examples_have_left_and_right_exchanged():
+    latents = np.random.default_rng(0).normal(size=(512, 3, 4)).astype(np.float32)
+    made = gan_draws.exchanged(tf.constant(latents), 5, tf.constant(0, tf.int64)).numpy()
+    other = np.roll(latents, 2, axis=-1)
+    kept, exchanged = ((made == x).all(axis=(1, 2)) for x in (latents, other))
+    assert (kept ^ exchanged).all()
+    assert 0.4 < exchanged.mean() < 0.6
+    # What was exchanged before is given back: which side is which makes no difference.
+    again = gan_draws.exchanged(tf.constant(other), 5, tf.constant(0, tf.int64))
+    np.testing.assert_array_equal(again, np.roll(made, 2, axis=-1))
+    at_the_next_step = gan_draws.exchanged(tf.constant(latents), 5, tf.constant(1, tf.int64))
+    assert np.abs(at_the_next_step - made).max() > 0.1
 
 
-def test_r1_is_half_the_squared_gradient(untrained):
-    """Against finite differences of the discriminator."""
-    latents, delta = _latents(2), 1e-3
+def test_the_discriminator_sees_real_latents_exchanged(untrained):
+    latents = tf.constant(_latents(4))
+    metrics = untrained.gradients(latents)[1]
+    seen = gan_draws.exchanged(latents, 5, tf.constant(0, tf.int64))
+    assert np.abs(seen - latents).max() > 0.1
+    logit = np.mean(losses.mean_logit(untrained.discriminator(seen)[:2]))
+    assert float(metrics["discriminator/real_logit"]) == pytest.approx(logit, abs=1e-5)
+
+
+def test_generated_pairs_are_the_patches_side_by_side():
+    config = dataclasses.replace(CONDITIONAL, gan=PATCH_GAN)
+    trainer = GanTrainer(config=config, training=TRAINING, held_out=None)
+
+    def show(inputs):
+        """What a generator is given, in place of one, which would magnify rounding."""
+        line, style, conditioning, _ = inputs
+        assert line.shape == (8, 16, 4)
+        return tf.concat([line[..., :1], style[..., :1], conditioning], axis=-1)
+
+    conditioning = tf.constant(_of_windows(_conditioning(4)))
+    joined = trainer._generate(show, tf.constant(3, tf.int64), 4, conditioning)
+    line, style, _ = _draw(3, 4, PATCH_GAN)
+    np.testing.assert_array_equal(
+        joined, np.concatenate([line[..., :1], style[..., :1], conditioning], -1)
+    )
+
+
+# R1
+
+
+def _r1_by_differences(discriminator, latents, *conditioning):
+    """Half the mean squared slope of the mean logit, by finite differences."""
+    delta = 1e-3
     nudges = delta * np.eye(32 * 4, dtype=np.float32).reshape(-1, 1, 32, 4)
 
     def critic(x):
-        logits = untrained.discriminator(x.reshape(-1, 32, 4))[0].numpy()
-        return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
+        given = [tf.reshape(x, [-1, 32, 4]), *(tf.tile(c, [len(x), 1, 1]) for c in conditioning)]
+        local, dense, _ = discriminator(given if conditioning else given[0])
+        parts = [np.mean(logits, axis=1, dtype=np.float64) for logits in (local, dense)]
+        return (0.5 * (parts[0] + parts[1])).reshape(x.shape[:2])
 
     slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
-    expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
-    terms, _ = untrained._discriminator_terms(tf.constant(latents), tf.zeros([2, 16]), None)
-    assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
+    return 0.5 * np.mean(np.sum(slopes**2, axis=0))
+
+
+def test_r1_is_half_the_squared_gradient_of_the_mean_logit(untrained):
+    latents = _latents(2)
+    r1, _ = untrained._r1(tf.constant(latents), None)
+    expected = _r1_by_differences(untrained.discriminator, latents)
+    assert float(r1) == pytest.approx(TRAINING.r1_period * expected, rel=1e-3)
+
+
+def test_r1_moves_the_discriminator_by_gamma_in_every_fourth_step():
+    """R1 is a square of the last layers' kernels: its slope along them is twice itself (Euler)."""
+    trainer = _trainer(r1_gamma=3.0)
+    r1, gradients = trainer._r1(tf.constant(_latents(2)), None)
+    heads = ("logits_conv/kernel", "dense_logit_conv/kernel")
+    pairs = zip(trainer.discriminator.trainable_variables, gradients, strict=True)
+    slope = sum(np.sum(v.numpy() * g.numpy()) for v, g in pairs if v.path in heads)
+    assert slope == pytest.approx(2 * 3.0 * float(r1), rel=1e-4)
+    steps = {}
+    for step in range(9):
+        trainer.state["step"].assign(step)
+        r1, gradients = trainer._r1(tf.constant(_latents(2)), None)
+        steps[step] = float(r1) > 0, any(np.any(g) for g in gradients)
+    assert steps == {step: (step % 4 == 0, step % 4 == 0) for step in range(9)}
+
+
+def test_each_kind_of_logits_counts_half():
+    real = [tf.constant([[0.5, 2.0]]), tf.constant([[-1.0]])]
+    fake = [tf.constant([[0.5, -2.0]]), tf.constant([[0.0]])]
+    # max(0, 1 - D) of real ones: 0.5, 0; 2. max(0, 1 + D) of fakes: 1.5, 0; 1.
+    assert float(losses.hinge_of_parts(real, fake)) == pytest.approx((0.25 + 0.75 + 2 + 1) / 2)
+    np.testing.assert_allclose(losses.mean_logit(real), [(1.25 - 1.0) / 2])
+
+
+def _control_after(hinges):
+    control = R1Control(dataclasses.replace(TRAINING, r1_gamma=100.0, r1_gamma_least_share=0.5))
+    gammas = []
+    for hinge in hinges:
+        control.after_step(tf.constant(hinge), tf.constant(True))
+        gammas.append(float(control.gamma))
+    return control, gammas
+
+
+def test_gamma_falls_while_the_discriminator_is_unsure_and_rises_again():
+    _, gammas = _control_after([2.0] * 1000 + [1.0] * 1000)
+    # 2·(1 - 0.99^n) is above 1.8 from the 230th step on; 0.999^n is a half after 693.
+    assert gammas[:229] == [100.0] * 229
+    np.testing.assert_allclose(gammas[229:900], 100.0 * 0.999 ** np.arange(1, 672), rtol=1e-4)
+    assert gammas[950:1000] == [50.0] * 50
+    # 1 + 0.99^n is below 1.8 after 23 steps.
+    risen = 50.0 / 0.999 ** np.arange(1, 600)
+    np.testing.assert_allclose(gammas[1022:1621], risen, rtol=1e-4)
+    assert gammas[-100:] == [100.0] * 100
+
+
+def test_a_skipped_step_leaves_gamma_as_it_is():
+    control, _ = _control_after([2.0] * 240)
+    before = {name: float(value) for name, value in control.state.items()}
+    control.after_step(tf.constant(float("nan")), tf.constant(False))
+    assert {name: float(value) for name, value in control.state.items()} == before
+
+
+def test_gamma_goes_on_from_a_checkpoint(tmp_path):
+    """Exactly; from one of an earlier release, which has none, as it begins."""
+    trainer, other = _trainer(), _trainer()
+    trainer.state["r1_gamma"].assign(123.456)
+    trainer.state["hinge_average"].assign(1.2345)
+    variables = trainer.named_variables()
+    path = checkpoint.save(tmp_path, variables, 1)
+    checkpoint.restore(path, other.named_variables())
+    for name in ("r1_gamma", "hinge_average"):
+        assert float(other.state[name]) == float(trainer.state[name])
+    added = ("state/r1_gamma", "state/hinge_average")
+    earlier = {name: variable for name, variable in variables.items() if name not in added}
+    fresh = _trainer()
+    checkpoint.restore(checkpoint.save(tmp_path, earlier, 2), fresh.named_variables())
+    assert float(fresh.state["r1_gamma"]) == TRAINING.r1_gamma
+    with pytest.raises(ValueError, match="missing state/step"):
+        del earlier["state/step"]
+        checkpoint.restore(checkpoint.save(tmp_path, earlier, 3), fresh.named_variables())
 
 
 def test_r1_penalty_of_given_gradients():
@@ -240,11 +363,12 @@ def test_samples_are_the_same_pieces_every_time():
 def _player(trainer, seen):
     """The networks of a trainer in place of an exported model; latents go to `seen`."""
 
-    def latents(coordinates, style, **conditioning):
-        seen.append(trainer.generator_average([coordinates, style, *conditioning.values()]))
-        return {"latents": seen[-1]}
+    def latents(coordinates, style, start, conditioning=None):
+        given = coordinates, style, conditioning, start
+        return {"latents": gan.latents(trainer.config, trainer.generator_average, *given)}
 
     def decode(latents, overlap):
+        seen.append(latents)
         return {"waveform": latents[..., :2], "overlap": overlap}
 
     return Player(pathlib.Path("trainer"), trainer.config, {}, latents, decode)
@@ -256,7 +380,7 @@ def test_samples_are_the_beginning_of_generated_ones(untrained, piece):
     player = _player(untrained, seen)
     # Two patches: a sample a latent.
     list(player.stream((request.seed, piece), request.truncation, n_samples=32))
-    expected = tf.concat(tf.unstack(seen[0]), axis=0)[tf.newaxis]
+    expected = tf.concat(seen, axis=1)[:, :32]
     np.testing.assert_allclose(untrained._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
 
@@ -312,9 +436,14 @@ CONDITIONAL = dataclasses.replace(
 
 
 def _conditioning(n, seed=0):
+    """Of windows and their context, in which their ends are held."""
     values = np.random.default_rng(seed).uniform((0, 110), (1, 170), (n, 32, 2))
     values[..., 1] = values[:, :1, 1]
-    return values.astype(np.float32)
+    return np.pad(values, [(0, 0), (CONTEXT, CONTEXT), (0, 0)], mode="edge").astype(np.float32)
+
+
+def _of_windows(conditioning):
+    return conditioning[:, CONTEXT:-CONTEXT]
 
 
 def _conditional_trainer(held_out_conditioning, **arguments):
@@ -348,24 +477,15 @@ def test_conditional_step_changes_all_networks():
         assert changed == (2 if name == "estimator" else len(network.trainable_weights)), name
 
 
-def test_fakes_are_conditioned_patch_by_patch(conditional):
-    def show(inputs):
-        """What a generator is given, in place of one, which would magnify rounding."""
-        coordinates, style, conditioning = inputs
-        return tf.concat([coordinates, tf.repeat(style[:, None], 16, axis=1), conditioning], -1)
-
+def test_fakes_are_conditioned_with_their_context(conditional):
+    """And what judges them is given the conditioning of the window alone."""
     number, conditioning = tf.constant(3, tf.int64), tf.constant(_conditioning(4))
-    joined = conditional._generate(show, number, 4, conditioning)
-    coordinates, style = conditional._draw(number, 4)
-    for row in range(4):
-        halves = [
-            show([coordinates[i : i + 1], style[i : i + 1], half])[0]
-            for i, half in (
-                (row, conditioning[row : row + 1, :16]),
-                (row + 4, conditioning[row : row + 1, 16:]),
-            )
-        ]
-        np.testing.assert_array_equal(joined[row], np.concatenate(halves))
+    line, style, start = _draw(3, 4)
+    made = conditional._generate(conditional.generator, number, 4, conditioning)
+    expected = conditional.generator([line, style, conditioning, start])
+    np.testing.assert_array_equal(made, expected)
+    within = conditional._without_context(conditioning)
+    np.testing.assert_array_equal(within, _of_windows(conditioning))
 
 
 def test_conditioning_reaches_both_losses(conditional):
@@ -382,8 +502,10 @@ def test_conditioning_reaches_both_losses(conditional):
 def _labelled_latents(n, seed=0):
     """Latents of which one channel is the density, another the tempo, in model units."""
     latents, conditioning = _latents(n, seed), _conditioning(n, seed)
-    latents[..., 0] = 2.0 * conditioning[..., 0] - 1.0
-    latents[..., 1] = (conditioning[..., 1] - 140.0) / 30.0
+    latents[..., 0] = 2.0 * _of_windows(conditioning)[..., 0] - 1.0
+    latents[..., 1] = (_of_windows(conditioning)[..., 1] - 140.0) / 30.0
+    # The same left and right: both are learnt from.
+    latents[..., 2:] = latents[..., :2]
     return latents, conditioning
 
 
@@ -411,8 +533,10 @@ def test_weight_of_the_conditioning(weight):
     with tf.GradientTape(persistent=True) as tape:
         number = tf.constant(0, tf.int64)
         fake = trainer._generate(trainer.generator, number, 4, conditioning)
-        adversarial = -tf.reduce_mean(trainer.discriminator([fake, conditioning])[0])
-        scaled = (conditioning - [0.0, 110.0]) / [0.5, 30.0] - 1.0
+        beside = _of_windows(conditioning)
+        local, dense, _ = trainer.discriminator([fake, beside])
+        adversarial = -0.5 * (tf.reduce_mean(local) + tf.reduce_mean(dense))
+        scaled = (beside - [0.0, 110.0]) / [0.5, 30.0] - 1.0
         errors = tf.reduce_mean(tf.abs(trainer.estimator(fake) - scaled))
         total = adversarial + weight * errors
         real_errors = tf.reduce_mean(tf.abs(trainer.estimator(latents) - scaled))
@@ -423,21 +547,11 @@ def test_weight_of_the_conditioning(weight):
 
 
 def test_r1_is_of_the_latents_alone(conditional):
-    """Against finite differences of the discriminator, whose conditioning stays the same."""
-    latents, conditioning, delta = _latents(2), tf.constant(_conditioning(2)), 1e-3
-    nudges = delta * np.eye(32 * 4, dtype=np.float32).reshape(-1, 1, 32, 4)
-
-    def critic(x):
-        tiled = tf.tile(conditioning, [len(x), 1, 1])
-        logits = conditional.discriminator([tf.reshape(x, [-1, 32, 4]), tiled])[0].numpy()
-        return logits.astype(np.float64).sum(axis=1).reshape(x.shape[:2])
-
-    slopes = (critic(latents + nudges) - critic(latents - nudges)) / (2 * delta)
-    expected = 0.5 * np.mean(np.sum(slopes**2, axis=0))
-    terms, _ = conditional._discriminator_terms(
-        tf.constant(latents), tf.zeros([2, 16]), conditioning
-    )
-    assert float(terms["r1"]) == pytest.approx(expected, rel=1e-3)
+    """The conditioning stays the same."""
+    latents, conditioning = _latents(2), tf.constant(_of_windows(_conditioning(2)))
+    r1, _ = conditional._r1(tf.constant(latents), conditioning)
+    expected = _r1_by_differences(conditional.discriminator, latents, conditioning)
+    assert float(r1) == pytest.approx(TRAINING.r1_period * expected, rel=1e-3)
 
 
 def test_validation_tells_whether_the_conditioning_counts(conditional):
@@ -451,14 +565,15 @@ def test_validation_tells_whether_the_conditioning_counts(conditional):
     assert alike["held_out/mismatched_logit"] == pytest.approx(alike["held_out/real_logit"])
     assert set(metrics) == {*alike}
     # The untrained estimator says zero, the middle of every range.
-    expected = np.abs((_conditioning(8, seed=1) - [0.5, 140.0]) / [0.5, 30.0]).mean()
+    given = _of_windows(_conditioning(8, seed=1))
+    expected = np.abs((given - [0.5, 140.0]) / [0.5, 30.0]).mean()
     assert metrics["held_out/real_conditioning_error"] == pytest.approx(expected, rel=1e-5)
     assert metrics["held_out/fake_conditioning_error"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("piece", [0, 1])
 def test_conditional_samples_have_the_conditioning_that_is_held_out(conditional, piece):
-    conditioning = _conditioning(8, seed=1)[4 * piece]
+    conditioning = _of_windows(_conditioning(8, seed=1))[4 * piece]
     times = centres_seconds(CONDITIONAL, 0, 32)
     controls = [
         controls_lib.Curve(tuple(times), tuple(conditioning[:, 0].tolist())),
@@ -467,7 +582,7 @@ def test_conditional_samples_have_the_conditioning_that_is_held_out(conditional,
     seen = []
     player = _player(conditional, seen)
     list(player.stream((0, piece), 2.0, controls, n_samples=32))
-    expected = tf.concat(tf.unstack(seen[0]), axis=0)[tf.newaxis]
+    expected = tf.concat(seen, axis=1)[:, :32]
     np.testing.assert_allclose(conditional._piece_latents(piece), expected, rtol=0, atol=1e-5)
 
 
@@ -483,5 +598,5 @@ def test_conditional_samples_need_something_to_tell():
     "found", [None, _conditioning(7), _conditioning(8)[:, :16], _conditioning(8)[..., :1]]
 )
 def test_wrong_held_out_conditioning_is_named(found):
-    with pytest.raises(ValueError, match=r"held_out_conditioning has .*must be \[8, 32, 2\]"):
+    with pytest.raises(ValueError, match=r"held_out_conditioning has .*must be \[8, 96, 2\]"):
         _conditional_trainer(found)

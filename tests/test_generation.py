@@ -47,6 +47,37 @@ def test_longer_piece_begins_with_the_shorter(model, tmp_path):
     np.testing.assert_array_equal(short, long[: len(short)])
 
 
+def test_a_piece_can_be_begun_anywhere(model, tmp_path):
+    write(model, tmp_path / "long.wav", seconds=6.0, seed=4)
+    write(model, tmp_path / "end.wav", seconds=2.0, seed=4, start_seconds=4.0)
+    long, end = (soundfile.read(tmp_path / name)[0] for name in ("long.wav", "end.wav"))
+    # What is rounded to 16 bits differs by one step at most.
+    np.testing.assert_allclose(end, long[4 * RATE_HZ :], rtol=0, atol=2.0**-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("90.5", 90.5),
+        ("1:30", 90),
+        ("100:00", 6000),
+        ("1:00:00", 3600),
+        ("1:2:3.5", 3723.5),
+    ],
+)
+def test_time_in_words(text, seconds):
+    assert generation.parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1:60", "1:60:00", "1:00:00:00", "an hour", "1e3", "nan"]
+)
+def test_no_time(text):
+    with pytest.raises(ValueError, match=f"start={text} must be seconds, like 90.5, or a time"):
+        generation.parse_time(text)
+
+
 def test_samples_and_seeds_differ_and_do_not_depend_on_how_many(model, tmp_path):
     reports = write(model, tmp_path / "a.wav", seconds=1.0, seed=4, n_samples=2)
     assert [report.path.name for report in reports] == ["a-0.wav", "a-1.wav"]
@@ -107,6 +138,7 @@ def test_report_in_words():
         ({"seconds": -1.0}, "seconds=-1.0"),
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"seconds": float("inf")}, "seconds=inf"),
+        ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 1e"),
         ({"truncation": 0.0}, "truncation=0.0 must be above 0"),
         ({"truncation": float("nan")}, "truncation=nan"),
         ({"seed": -1}, "seed=-1"),
@@ -130,9 +162,11 @@ def test_unknown_suffix(model, tmp_path):
 def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_path):
     out = tmp_path / "program.wav"
     words = (f"--model_dir={tiny_model.parent}", "--seconds=6.5", "--seed=11", "--truncation=1.5")
+    words += ("--start=1:00:00",)
     done = processes.run_plain("generate", *words, f"--out={out}")
     assert done.stdout.startswith(f"{out}: 6.50 s, ")
-    write(model, tmp_path / "here.wav", seconds=6.5, seed=11, truncation=1.5)
+    same = {"seconds": 6.5, "seed": 11, "truncation": 1.5, "start_seconds": 3600.0}
+    write(model, tmp_path / "here.wav", **same)
     assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
 
 

@@ -20,11 +20,11 @@ PAGES = [str(p.relative_to(ROOT)) for f in FOLDERS for p in sorted(ROOT.glob(f"{
 # A flag of each module that the program takes flags from.
 TRAINING_FLAGS = ("--run_dir", "--sample_n_steps", "--learning_rate", "--hop_size", "--seq_len")
 EXPECTED_FLAGS = {
-    "prepare": ("--audio_dir", "--hop_size", "--level1_latent_depth", "--seq_len", "--batch_size"),
+    "prepare": ("--audio_dir", "--preset", "--level1_latent_depth", "--seq_len", "--batch_size"),
     "train_autoencoder": ("--data_dir", "--xla", "--level2_strides", *TRAINING_FLAGS),
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
-    "lower": ("--run_dir", "--stage", "--lowered_dir", "--learning_rate", "--level2_strides"),
+    "lower": ("--stage", "--lowered_dir", "--autoencoder", "--preset", *TRAINING_FLAGS[2:]),
     "export": ("--run_dir", "--model_dir", "--[no]verify"),
     "release": ("--run_dir", "--weights_dir", "--card", "--[no]overwrite"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),

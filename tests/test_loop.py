@@ -12,12 +12,12 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from musika_tf.config import TrainingConfig
 from musika_tf.data.batches import ArraySpec
 from musika_tf.runs import checkpoint
 from musika_tf.training import devices
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.trainer import Samples, Trainer
+from musika_tf.training_config import TrainingConfig
 
 
 class LineTrainer(Trainer):

@@ -38,11 +38,11 @@ def make_trainer(stage, config, training):
 def make_batch(stage, config, training) -> list[tf.Tensor]:
     shapes = [(training.batch_size, config.audio.pair_n_samples)]
     if stage.endswith("gan"):
-        shape = (training.batch_size, 2 * config.gan.seq_len)
-        depths = [config.stereo_latent_depth]
+        n_steps = 2 * config.gan.seq_len
+        shapes = [(training.batch_size, n_steps, config.stereo_latent_depth)]
         if stage == "conditional_gan":
-            depths.append(config.conditioning.n_signals)
-        shapes = [(*shape, depth) for depth in depths]
+            n_steps += 2 * config.gan.context_n_steps
+            shapes.append((training.batch_size, n_steps, config.conditioning.n_signals))
     rng = np.random.default_rng(0)
     return [tf.constant(rng.normal(size=shape) * 0.1, tf.float32) for shape in shapes]
 

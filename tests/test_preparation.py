@@ -402,7 +402,7 @@ def test_a_single_file_is_cut_with_its_labels(tmp_path):
 
 def test_the_program_prepares_piano(tmp_path):
     places = (f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}")
-    words = ("--flagfile=flags/presets/piano.flags", "--sample_rate_hz=11025")
+    words = ("--preset=piano", "--sample_rate_hz=11025")
     result = processes.run("prepare", *places, *words)
     assert "train              3     0.067" in result.stdout
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())

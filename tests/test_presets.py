@@ -11,10 +11,11 @@ from test_flags import PRESETS
 
 from export import saved_model
 from flags import system
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
+from musika_tf.training_config import TrainingConfig
 
 TRAINING = TrainingConfig(batch_size=1)
 _WIDTH = 8
@@ -50,7 +51,7 @@ def done() -> dict[Config, str]:
     [pytest.param(name, marks=[pytest.mark.large] * (name not in BY_DEFAULT)) for name in PRESETS],
 )
 def test_preset_trains_and_plays(preset, done, parse_flags, tmp_path):
-    flag_values = parse_flags(f"--flagfile=flags/presets/{preset}.flags")
+    flag_values = parse_flags(f"--preset={preset}")
     config = at_toy_widths(system.config(flag_values=flag_values))
     if config in done:
         return
@@ -82,7 +83,8 @@ def step_gan(config):
     trainer = GanTrainer(config=config, training=TRAINING, held_out=None)
     shape = (1, 2 * config.gan.seq_len, config.stereo_latent_depth)
     latents = tf.constant(rng().uniform(-1, 1, shape), tf.float32)
-    require_finite(trainer.step(latents, *conditioning(config, shape[1])))
+    n_steps = shape[1] + 2 * config.gan.context_n_steps
+    require_finite(trainer.step(latents, *conditioning(config, n_steps)))
     return trainer.generator_average
 
 

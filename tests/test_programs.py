@@ -14,7 +14,7 @@ from musika_tf import audio
 from musika_tf.data.shards import Shards
 from musika_tf.runs import checkpoint
 
-PRESET = "--flagfile=flags/presets/tiny.flags"
+PRESET = "--preset=tiny"
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
 
 
@@ -91,10 +91,13 @@ def test_a_finished_stage_is_not_trained_again_and_more_steps_go_on(home):
     assert checkpoint.latest(home / "run" / "gan").name == "checkpoint-00000006.safetensors"
 
 
-@pytest.mark.parametrize(("stage", "data"), [("level2_phase1", "data"), ("gan", "latents")])
-def test_a_stage_is_lowered_where_it_stands(home, stage, data):
+@pytest.mark.parametrize(
+    ("stage", "data", "shards"),
+    [("level2_phase1", "data_dir", "data"), ("gan", "latent_dir", "latents")],
+)
+def test_a_stage_is_lowered_where_it_stands(home, stage, data, shards):
     folder = home / f"lowered_{stage}"
-    words = (f"--run_dir={home}/run", f"--data_dir={home}/{data}", f"--lowered_dir={folder}")
+    words = (f"--run_dir={home}/run", f"--{data}={home}/{shards}", f"--lowered_dir={folder}")
     processes.run("lower", PRESET, f"--stage={stage}", *words)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["stage"] == stage

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from random_model import save_networks, save_random_run
 
-from musika_tf.config import TrainingConfig
 from musika_tf.networks import gan
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
+from musika_tf.training_config import TrainingConfig
 
 
 def test_load_takes_averaged_generator_and_decoders(tmp_path, tiny_config):

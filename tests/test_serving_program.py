@@ -119,5 +119,5 @@ def test_without_the_extra_one_line_says_what_to_install(model_dir):
     assert stdout == ""
     lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
-    assert lines[0].endswith("pip install 'musika_tf[serving]'")
+    assert lines[0].endswith("pip install '.[serving]'")
     assert "Traceback" not in stderr

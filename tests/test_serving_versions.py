@@ -125,8 +125,8 @@ def test_last_version_serves_on_when_its_folder_is_gone(versions, model_dir, sav
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "is no folder"),
-        (lambda path: (path / "1").mkdir(parents=True), "holds no version"),
+        (lambda path: None, "is no folder: `musika-export --run_dir=RUN"),
+        (lambda path: (path / "1").mkdir(parents=True), "holds no version.* `musika-export"),
     ],
 )
 def test_nothing_to_serve(tmp_path, make, message):

@@ -142,18 +142,20 @@ def test_chunks_are_the_waveform_of_one_call(loaded, tiny_config, ten_minutes, n
 
 @pytest.fixture(scope="module")
 def ten_minutes(loaded, tiny_config):
-    """Latents by `latents`, patch after patch, and the waveform in one call."""
-    rng = np.random.default_rng(0)
-    anchors = rng.normal(size=(1, 102, tiny_config.gan.anchor_depth)).astype(np.float32)
-    style = rng.normal(size=(1, tiny_config.gan.style_depth)).astype(np.float32)
-    seq_len = tiny_config.gan.seq_len
-    line = checks._coordinates(anchors, 2 * seq_len)
-    latents = [
-        loaded.signatures["latents"](
-            coordinates=tf.constant(line[:, start : start + seq_len]), style=tf.constant(style)
-        )["latents"]
-        for start in range(0, line.shape[1], seq_len)
-    ]
+    """Latents by `latents`, window after window, and the waveform in one call."""
+    gan, rng = tiny_config.gan, np.random.default_rng(0)
+    anchors = rng.normal(size=(1, 102, gan.anchor_depth)).astype(np.float32)
+    style = rng.normal(size=(1, gan.style_depth)).astype(np.float32)
+    held = np.concatenate([anchors[:, :1], anchors, anchors[:, -1:]], axis=1)
+    # The context is as long as the way from anchor to anchor.
+    assert gan.context_n_steps == 2 * gan.seq_len
+    line = checks._coordinates(held, 2 * gan.seq_len)
+    n_steps, latents = 101 * 2 * gan.seq_len, []
+    for start in range(0, n_steps, 200):
+        steps = slice(start, min(start + 200, n_steps) + 2 * gan.context_n_steps)
+        window = {"coordinates": line[:, steps], "start": np.array([start], np.int32)}
+        window["style"] = np.repeat(style[:, np.newaxis], window["coordinates"].shape[1], axis=1)
+        latents.append(loaded.signatures["latents"](**tensors(window))["latents"])
     inputs = tensors({"anchors": anchors, "style": style})
     waveform = loaded.signatures["serving_default"](**inputs)["waveform"]
     return tf.concat(latents, axis=1), waveform.numpy()
@@ -164,7 +166,7 @@ def ten_minutes(loaded, tiny_config):
 
 def changed(signature, name, change):
     inputs = signature.example()
-    return {**inputs, name: np.asarray(change(inputs[name]), np.float32)}
+    return {**inputs, name: np.asarray(change(inputs[name]), inputs[name].dtype)}
 
 
 def with_first(value):
@@ -188,6 +190,9 @@ BAD_INPUTS = {
     "no row": ("latents", "coordinates", lambda x: x[:0], "B from 1 to 32"),
     "coordinates, length": ("latents", "coordinates", lambda x: x[:, 1:], "must have shape"),
     "coordinates, rank": ("latents", "coordinates", lambda x: x[None], "must have shape"),
+    "coordinates, longer": ("latents", "style", lambda x: x[:, 1:], "must have N steps"),
+    "start, between": ("latents", "start", lambda x: x + 1, "must be a multiple of 8, not"),
+    "start, rows": ("latents", "start", lambda x: x[:1], "as many rows as `coordinates`"),
     "half an excerpt": ("decode", "latents", lambda x: x[:, ::2], "k a multiple of 4"),
     "no excerpt": ("decode", "latents", lambda x: x[:, :0], "k a multiple of 4"),
     "latents, NaN": ("decode", "latents", with_first(np.nan), "NaN"),

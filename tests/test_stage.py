@@ -8,7 +8,7 @@ import pytest
 
 from musika_tf import audio
 from musika_tf.data import datasets, encoding
-from musika_tf.data.shards import ShardWriter
+from musika_tf.data.shards import Shards, ShardWriter
 from musika_tf.runs import checkpoint, release
 from musika_tf.runs.run import ENCODER_FILE, Run
 from musika_tf.training import stage
@@ -194,6 +194,20 @@ def test_a_gan_is_not_mixed_with_other_encoders(
     encoding.encode_shards(Run(trained), data_dir, tmp_path / "latents", overwrite=True)
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
         train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, n_steps=2)
+
+
+def test_a_gan_begins_with_the_spread_of_its_latents(tmp_path, trained, tiny_config, tiny_training):
+    args = trained, tmp_path / "latents", tiny_config, tiny_training
+    train_gan(*args)
+    rows = [s.rows(x) for s in [Shards.open(tmp_path / "latents")] for x in s.split("train")]
+    # Of both channels together: which is left and which is right makes no difference.
+    mono = np.concatenate(rows).astype(np.float64).reshape(-1, 16)
+    before = np.arctanh(np.clip(mono, -0.995, 0.995))
+    found = networks_of(Run(trained).checkpoint("gan"))
+    for generator in ("generator", "generator_average"):
+        for name, expected in (("scale", before.std(axis=0)), ("shift", before.mean(axis=0))):
+            value = found[f"networks/{generator}/output_scale/{name}"]
+            np.testing.assert_allclose(value, np.tile(expected, 2), rtol=1e-4, atol=1e-5)
 
 
 def networks_of(path):

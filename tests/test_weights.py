@@ -44,9 +44,10 @@ def test_all_are_known():
 def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
     files = list((WEIGHTS / name).rglob("*.safetensors"))
     assert 0 < sum(path.stat().st_size for path in files) <= MAX_BYTES
-    flag_values = parse_flags(f"--flagfile=flags/presets/{PRESETS[name]}.flags")
+    flag_values = parse_flags(f"--preset={PRESETS[name]}")
     preset = system.config(flag_values=flag_values)
-    # They were trained before there were principal paths, with a wider decoder 1.
+    # They were trained before there were principal paths and lines, with a wider decoder 1.
+    gan = dataclasses.replace(preset.gan, normalisation="patch", dense_logit=False)
     sizes = dataclasses.replace(
         preset.autoencoder,
         principal_path=False,
@@ -54,7 +55,7 @@ def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
         level1_decoder_widths=(256, 256, 256),
         level1_decoder_head_width=384,
     )
-    assert Run(WEIGHTS / name).config == dataclasses.replace(preset, autoencoder=sizes)
+    assert Run(WEIGHTS / name).config == dataclasses.replace(preset, autoencoder=sizes, gan=gan)
     assert checkpoint.step_of(Run(WEIGHTS / name).autoencoder_checkpoint) > 0
 
 

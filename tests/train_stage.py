@@ -13,7 +13,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from musika_tf.config import INT16_SCALE, Config, TrainingConfig
+from musika_tf.config import INT16_SCALE, Config
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
 from musika_tf.training import devices, lowering
@@ -21,6 +21,7 @@ from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.trainer import Samples
+from musika_tf.training_config import TrainingConfig
 
 # The discriminator takes part in every other step.
 TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, adversarial_start_share=0.0)

@@ -138,11 +138,15 @@ class Versions:
         return set()
 
     def _what_is_wrong(self) -> str:
-        if not self._model_dir.is_dir():
-            return "is no folder"
         if (self._model_dir / "saved_model.pb").is_file():
             return f"is one version: give the folder it is in, {self._model_dir.resolve().parent}"
-        return "holds no version, a SavedModel in a folder named by a number"
+        missing = "holds no version, a SavedModel in a folder named by a number"
+        if not self._model_dir.is_dir():
+            missing = "is no folder"
+        return (
+            f"{missing}: `musika-export --run_dir=RUN --model_dir=models/NAME` makes what can be "
+            "served of a run or of released weights"
+        )
 
 
 def _files(version_dir: pathlib.Path) -> _Files:

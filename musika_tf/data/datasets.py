@@ -14,7 +14,7 @@ from musika_tf.data.latent_labels import METADATA_KEY
 from musika_tf.data.shards import Shards
 from musika_tf.sections import require_equal, section_from_dict
 
-# Excerpts of 0.76 s in each waveform that a validation hears, where the material has them.
+# Excerpts of 0.74 s in each waveform that a validation hears, where the material has them.
 HELD_OUT_N_EXCERPTS = 8
 
 WAVEFORM_KIND = "waveform"

@@ -6,11 +6,11 @@ With s = seq_len, an anchor stands at every multiple of 2·s and coordinates lie
 line between neighbours. A piece is an endless line of steps that begins at step 0; what makes music
 of it takes windows [start, start + n) of it.
 
-    step      -2s        -s         0         s        2s        3s        4s        5s        6s
-    anchors    w_0 ─────────────── w_1 ─────────────── w_2 ─────────────── w_3 ─────────────── w_4
-    training         ┄┄┄┄┄┄┄┄┄┄┄┄┄ ├── one of ─────────┤ ┄┄┄┄┄┄┄┄┄┄┄┄┄
-                               ┄┄┄┄┄┄┄┄┄┄┄┄┄ ├─ these windows ───┤ ┄┄┄┄┄┄┄┄┄┄┄┄┄
-    inference                  ┄┄┄ ├─ any ─┼─ whole number of coarsest steps ┄┄┄
+    step      -2s       -s        0         s         2s        3s        4s        5s        6s
+    anchors   w_0 ──────────────── w_1 ─────────────── w_2 ─────────────── w_3 ─────────────── w_4
+    training            ┄┄┄┄┄┄┄┄┄┄├───────────────────┤┄┄┄┄┄┄┄┄┄┄
+                        or        ┄┄┄┄┄┄┄┄┄┄├───────────────────┤┄┄┄┄┄┄┄┄┄┄
+    inference             ┄┄┄┄┄┄┄┄┄┄├────┤┄┄┄┄┄┄┄┄┄┄        any whole number of coarsest steps
 
 Dotted is the context that a generator reads beside its window. One that is normalised over patches
 reads none, is trained on windows that start anywhere, and makes whole patches of s steps.

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, flags
 
 from flags import saving
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(
+    main: Callable[[list[str]], None], expand: Callable[[Sequence[str]], list[str]] = list
+) -> None:
     """Runs a program; mistakes of the user end it with one line and exit status 1.
 
     They are ValueError and OSError. MUSIKA_TRACEBACK=1 in the environment shows where they come
     from.
+
+    Args:
+      main: the program, given its name and what is left of the command line without the flags.
+      expand: what is done to the command line before flags are read: `preset.expand` of those
+        programs that take presets.
     """
+    _show_all_flags(main)
+    with _mistakes_in_one_line():
+        words = expand(sys.argv[1:])
 
     def guarded(argv: list[str]) -> None:
-        try:
+        with _mistakes_in_one_line():
             main(argv)
-        except (ValueError, OSError) as error:
-            if os.environ.get("MUSIKA_TRACEBACK"):
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
 
-    _show_all_flags(main)
-    app.run(guarded)
+    app.run(guarded, [sys.argv[0], *words])
+
+
+@contextlib.contextmanager
+def _mistakes_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, flags.Error) as error:
+        if os.environ.get("MUSIKA_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _show_all_flags(main: Callable[[list[str]], None]) -> None:

@@ -5,6 +5,7 @@
     musika-generate --model_dir=weights/piano --out=music/piano.wav
     musika-generate --model_dir=models/piano_note_density --note_density=random_walk \
         --out=music/piano.flac
+    musika-generate --model_dir=models/piano --seed=1 --start=1:00:00 --out=music/second_hour.flac
 
 Ctrl-C ends early and leaves a complete file of what was made so far.
 """

@@ -1,7 +1,7 @@
 """Writes the training step of a stage as a program for XLA, to train where there is no TensorFlow.
 
-    musika-lower --flagfile=flags/presets/small.flags --run_dir=runs/piano --stage=gan \
-        --data_dir=data/piano_latents --lowered_dir=lowered/gan
+    musika-lower --preset=small --run_dir=runs/piano --stage=gan \
+        --latent_dir=data/piano_latents --lowered_dir=lowered/gan
 
 Nothing is trained, but the stage is started as by its training program: docs/elsewhere.md.
 """
@@ -12,7 +12,7 @@ import itertools
 
 from absl import flags
 
-from flags import paths, saving
+from flags import adoption, paths, preset, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
@@ -22,10 +22,8 @@ from musika_tf.runs.stages import STAGES, autoencoder_stage
 from musika_tf.training import lowering, stage
 
 STAGE = flags.DEFINE_enum("stage", None, list(STAGES), "Stage to start.", required=True)
-DATA_DIR = paths.define(
-    "data_dir", "Waveform shards, or for the stage gan latent shards.", required=True
-)
-AUTOENCODER = paths.define("autoencoder", "Of the stage gan: as for musika-train-gan.")
+DATA_DIR = paths.define("data_dir", "Waveform shards, for a stage of the autoencoder.")
+LATENT_DIR = paths.define("latent_dir", "Latent shards, for the stage gan.")
 LOWERED_DIR = paths.define("lowered_dir", "New folder for the program.", required=True)
 
 _LEVELS_AND_PHASES = {
@@ -51,9 +49,13 @@ def _start(run: Run) -> stage.StartedStage:
         "flags_text": saving.flags_into_string(),
     }
     if STAGE.value == "gan":
-        adopted = Run(AUTOENCODER.value) if AUTOENCODER.value else None
-        config = system_flags.config(run.saved_config, adopted=adopted and adopted.config)
-        return stage.start_gan(latent_dir=DATA_DIR.value, config=config, adopted=adopted, **shared)
+        common.require(LATENT_DIR, "what the stage gan learns")
+        adopted = adoption.source()
+        config = adoption.config(run, adopted)
+        return stage.start_gan(
+            latent_dir=LATENT_DIR.value, config=config, adopted=adopted, **shared
+        )
+    common.require(DATA_DIR, f"what the stage {STAGE.value} learns")
     level, phase = _LEVELS_AND_PHASES[STAGE.value]
     return stage.start_autoencoder(
         data_dir=DATA_DIR.value,
@@ -66,7 +68,7 @@ def _start(run: Run) -> stage.StartedStage:
 
 def run() -> None:
     """Console entry point."""
-    common.run(main)
+    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Turns folders of audio files into waveform shards.
 
-    musika-prepare --audio_dir=~/Music/piano --data_dir=data/piano
+    musika-prepare --preset=small --audio_dir=~/Music/piano --data_dir=data/piano
 
 Every readable file becomes 16-bit stereo at --sample_rate_hz. What was used, what was skipped and
 why is printed at the end and kept in DATA_DIR/report.csv.
@@ -18,6 +18,7 @@ from absl import flags
 
 from flags import audio as audio_flags
 from flags import prepare as prepare_flags
+from flags import preset
 
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
@@ -56,7 +57,7 @@ def _share_machine(n_workers: int) -> None:
 
 def run() -> None:
     """Console entry point."""
-    common.run(main)
+    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

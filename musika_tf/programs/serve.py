@@ -1,5 +1,6 @@
 """Serves an exported model by REST and gRPC as TensorFlow Serving does, on this machine.
 
+    musika-export --run_dir=weights/piano --model_dir=models/piano
     musika-serve --model_dir=models/piano
     curl http://127.0.0.1:8501/v1/models/musika/metadata
 
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> None:
     try:
         from export.serving.server import Server
     except ImportError as error:
-        raise ValueError(f"{error}: pip install 'musika_tf[serving]'") from None
+        raise ValueError(f"{error}: in the repository, pip install '.[serving]'") from None
     absl_logging.set_verbosity(absl_logging.INFO)
     # TensorFlow would have the loader that its own server uses replaced by one that leaks.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

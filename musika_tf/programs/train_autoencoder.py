@@ -1,7 +1,7 @@
 """Trains one stage of the audio autoencoder; run again to go on.
 
-    musika-train-autoencoder --flagfile=flags/presets/small.flags --run_dir=runs/piano \
-        --data_dir=data/piano --level=1 --phase=1
+    musika-train-autoencoder --preset=small --run_dir=runs/piano --data_dir=data/piano \
+        --level=1 --phase=1
 
 The stages in their order: level 1 phase 1, level 1 phase 2, level 2 phase 1, level 2 phase 2.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from absl import flags
 
 from flags import loop as loop_flags
-from flags import paths, saving
+from flags import paths, preset, saving
 from flags import run as run_flags
 from flags import system as system_flags
 from flags import training as training_flags
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Console entry point."""
-    common.run(main)
+    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

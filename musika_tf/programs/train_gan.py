@@ -1,26 +1,19 @@
 """Trains the latent GAN of a run on latent shards; run again to go on.
 
-    musika-train-gan --flagfile=flags/presets/small.flags --run_dir=runs/piano \
-        --latent_dir=data/piano_latents
+musika-train-gan --preset=small --run_dir=runs/piano --latent_dir=data/piano_latents
 """
 
 from __future__ import annotations
 
+from flags import adoption, paths, preset, saving
 from flags import loop as loop_flags
-from flags import paths, saving
 from flags import run as run_flags
-from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
 from musika_tf.training import stage
 
 LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
-AUTOENCODER = paths.define(
-    "autoencoder",
-    "Another run, or released weights, whose autoencoder made the latents: it is copied into this "
-    "run, and audio format and autoencoder are as there, whatever the preset says.",
-)
 
 
 def main(argv: list[str]) -> None:
@@ -29,12 +22,12 @@ def main(argv: list[str]) -> None:
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
     settings = loop_flags.settings(training.n_steps_of("gan"))
-    adopted = Run(AUTOENCODER.value) if AUTOENCODER.value else None
+    adopted = adoption.source()
     with loop_flags.strategy().scope():
         started = stage.start_gan(
             run=run,
             latent_dir=LATENT_DIR.value,
-            config=system_flags.config(run.saved_config, adopted=adopted and adopted.config),
+            config=adoption.config(run, adopted),
             training=training,
             n_steps=settings.n_steps,
             adopted=adopted,
@@ -46,7 +39,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Console entry point."""
-    common.run(main)
+    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

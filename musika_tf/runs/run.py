@@ -18,20 +18,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from musika_tf import files, sections
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks import precision as precision_lib
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint
 from musika_tf.runs.stages import STAGES
+from musika_tf.training_config import TrainingConfig
 
 CONFIG_FILE = "config.json"
 # How the run was started to be trained, for flags that a later command leaves out.
 TRAINING_FILE = "training.json"
 ADOPTED_FILE = "adopted_autoencoder.json"
-# In the folder of a stage: the flags of its last run, as a flagfile.
+# In a stage's folder: flags of its last run; in the GAN's: fingerprint of its latents' encoders.
 FLAGS_FILE = "flags.txt"
-# In the folder of the GAN: fingerprint of the encoders whose latents it learns.
 ENCODER_FILE = "encoder.txt"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf import spectral
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks import precision, spectral_norm
 from musika_tf.networks.autoencoder import (
     Autoencoder,
@@ -22,6 +22,7 @@ from musika_tf.networks.autoencoder import (
 from musika_tf.runs import checkpoint
 from musika_tf.training import losses
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
+from musika_tf.training_config import TrainingConfig
 
 # A training example is two adjacent excerpts, so that the discriminator sees where they meet.
 N_EXCERPTS = 2

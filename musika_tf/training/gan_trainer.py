@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
-from musika_tf.config import Config, TrainingConfig
+from musika_tf.config import Config
 from musika_tf.networks import coordinates, gan, precision
 from musika_tf.training import gan_draws, losses, validation
 from musika_tf.training.r1_control import R1Control
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
+from musika_tf.training_config import TrainingConfig
 
 # Pieces to listen to, and the defaults by which `musika-generate` draws.
 _N_SAMPLE_PIECES = 2

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from musika_tf.config import TrainingConfig
 from musika_tf.training import devices
+from musika_tf.training_config import TrainingConfig
 
 # Unsure: the hinge loss is above this on average; 2 is a draw, and what it begins with.
 _UNSURE_HINGE = 1.8

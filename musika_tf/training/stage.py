@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from musika_tf.config import N_CHANNELS, Config, TrainingConfig
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.latent_labels import LatentSignals
@@ -24,6 +24,7 @@ from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 from musika_tf.training.pipeline import Batches
 from musika_tf.training.trainer import Trainer
+from musika_tf.training_config import TrainingConfig
 
 # Held-out waveforms that every validation uses.
 N_HELD_OUT = 8

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.config import TrainingConfig
 from musika_tf.training import devices
+from musika_tf.training_config import TrainingConfig
 
 Gradients = dict[str, list[tf.Tensor]]
 
