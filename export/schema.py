@@ -47,7 +47,8 @@ class Following:
     times: int
 
     def __str__(self) -> str:
-        return f"({self.size}-{self.less})·{self.times}" if self.less else str(self.size)
+        size = f"({self.size}-{self.less})" if self.less else str(self.size)
+        return size if self.times == 1 else f"{size}·{self.times}"
 
     def of(self, size: int | tf.Tensor) -> int | tf.Tensor:
         """The size for a value of that other size."""

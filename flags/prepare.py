@@ -7,8 +7,8 @@ import os
 from absl import flags
 
 from flags import paths
+from musika_tf.conditioning import beats, onsets
 from musika_tf.conditioning import labels as labels_lib
-from musika_tf.conditioning import onsets
 from musika_tf.data import annotation
 
 _AUTO = "auto"
@@ -38,8 +38,9 @@ flags.DEFINE_list(
     "annotate",
     [],
     f"Signals to estimate, of {', '.join(annotation.ANNOTATORS)}: note onsets, whose density can "
-    "condition a GAN, and one tempo a file. They become labels-NAME.csv in --data_dir. What was "
-    "estimated is remembered in DATA_DIR.annotations, so that a run that was stopped goes on.",
+    "condition a GAN, one tempo a file, and positions in beats. They become labels-NAME.csv in "
+    "--data_dir. What was estimated is remembered in DATA_DIR.annotations, so that a run that was "
+    "stopped goes on.",
 )
 flags.DEFINE_enum(
     "onset_detector",
@@ -47,6 +48,14 @@ flags.DEFINE_enum(
     [_AUTO, *onsets.DETECTORS],
     "Who finds note onsets: madmom's network, as in the paper, from the extra madmom "
     "(`pip install '.[madmom]'`); or librosa, a simpler one. auto: madmom where it is installed.",
+)
+flags.DEFINE_enum(
+    "beat_detector",
+    _AUTO,
+    [_AUTO, *beats.DETECTORS],
+    "Who finds beats: a steady clock, near the tempo that Tempo-CNN (the extra 'musika_tf[tempo]') "
+    "or librosa estimates; or madmom's networks (the extra 'musika_tf[madmom]'), which follow "
+    "tempos that change. auto: tempocnn where it is installed, otherwise librosa.",
 )
 flags.DEFINE_multi_string(
     "labels",
@@ -59,8 +68,9 @@ flags.DEFINE_multi_string(
 
 def annotators() -> list[annotation.Annotator]:
     """The annotators that the flags ask for. Raises ValueError for unknown ones."""
-    detector = flags.FLAGS.onset_detector
-    return annotation.annotators(flags.FLAGS.annotate, None if detector == _AUTO else detector)
+    chosen = (flags.FLAGS.onset_detector, flags.FLAGS.beat_detector)
+    detectors = (None if detector == _AUTO else detector for detector in chosen)
+    return annotation.annotators(flags.FLAGS.annotate, *detectors)
 
 
 def labels() -> dict[str, labels_lib.Labels]:

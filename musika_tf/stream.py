@@ -83,7 +83,8 @@ class Stream(Iterator[np.ndarray]):
         self._max_n_excerpts = self._most_excerpts(max_chunk_seconds)
         # There was no other course before the first.
         self._courses = [_Course(-(2**31), seed, truncation, tuple(controls))]
-        self._window = range(0), tf.zeros([1, 0, config.stereo_latent_depth])
+        # Steps, and their latents [1, n, stereo_latent_depth].
+        self._window: tuple[range, tf.Tensor | None] = range(0), None
         self._overlap = tf.zeros([1, config.audio.overlap_size, N_CHANNELS])
         self._lock = threading.Lock()
 
@@ -128,7 +129,7 @@ class Stream(Iterator[np.ndarray]):
             changed = {"style_seed": style_seed, "truncation": truncation, "controls": controls}
             changed = {name: value for name, value in changed.items() if value is not None}
             self._courses.append(dataclasses.replace(now, step=step, **changed))
-            self._window = range(0), self._window[1]
+            self._window = range(0), None
 
     def __next__(self) -> np.ndarray:
         with self._lock:

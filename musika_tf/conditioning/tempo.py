@@ -30,8 +30,8 @@ def require_installed() -> None:
     if not importlib.util.find_spec("tempocnn"):
         raise ValueError(
             "Tempo-CNN, which estimates tempos, is not installed: pip install 'musika_tf[tempo]', "
-            "with Python 3.11, the last that it knows; or label your music yourself "
-            "(--labels=tempo_bpm=FILE.csv)"
+            "with Python 3.11, the last that it knows; for beats librosa's tempo will do "
+            "(--beat_detector=librosa); or label your music yourself (--labels=tempo_bpm=FILE.csv)"
         )
 
 

@@ -19,18 +19,20 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from musika_tf import files
-from musika_tf.conditioning import onsets, tempo
+from musika_tf.conditioning import beats, onsets, tempo
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import INT16_SCALE
 
 NOTE_DENSITY = "note_density"
 TEMPO = "tempo"
-ANNOTATORS = (NOTE_DENSITY, TEMPO)
+BEATS = "beats"
+ANNOTATORS = (NOTE_DENSITY, TEMPO, BEATS)
 
 # A tempo that the network gives less probability than this is worth a look.
 _UNSURE = 0.5
-# Least sure files that a report names.
+# Least sure files, and files without a steady beat, that a report names.
 _MAX_N_NAMED = 5
+_MAX_N_UNSTEADY_NAMED = 50
 
 
 class Annotator(Protocol):
@@ -102,22 +104,58 @@ class TempoAnnotator:
         return lines
 
 
-def annotators(names: Sequence[str], onset_detector: str | None = None) -> list[Annotator]:
+@dataclasses.dataclass(frozen=True)
+class BeatAnnotator:
+    """Positions in beats, the signal `beats`; a file without a steady beat has the value NaN."""
+
+    signal_name: ClassVar[str] = "beats"
+    columns: ClassVar[tuple[str, ...]] = ("time_seconds", "value", "confidence")
+    version: ClassVar[int] = 1
+    method: str
+
+    def rows(self, waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        points, confidence = beats.detect_beats(waveform, sample_rate_hz, self.method)
+        return np.insert(points, 2, confidence, axis=1).round(5)
+
+    def findings(self, tables: Mapping[str, np.ndarray], seconds: float) -> list[str]:
+        steady = {file: rows for file, rows in tables.items() if np.isfinite(rows).all()}
+        # From the first point to the last.
+        spans = [np.ptp(rows[:, :2], axis=0) for rows in steady.values()]
+        tempos_bpm = [60.0 * n_beats / n_seconds for n_seconds, n_beats in spans]
+        lines = [
+            f"{len(steady)} of {len(tables)} files have a steady beat, {min(tempos_bpm):.1f} to "
+            f"{max(tempos_bpm):.1f} BPM, median {np.median(tempos_bpm):.1f}; which beat begins a "
+            "bar is a guess"
+        ]
+        unsteady = [file for file in tables if file not in steady]
+        if unsteady:
+            lines.append(f"{len(unsteady)} files have none; a GAN with a clock leaves them out:")
+        for file in unsteady[:_MAX_N_UNSTEADY_NAMED]:
+            lines.append(f"no steady beat: {file}, confidence {tables[file][0, 2]:.2f}")
+        if len(unsteady) > _MAX_N_UNSTEADY_NAMED:
+            lines.append(f"and {len(unsteady) - _MAX_N_UNSTEADY_NAMED} more, nan in their labels")
+        return lines
+
+
+def annotators(
+    names: Sequence[str], onset_detector: str | None = None, beat_detector: str | None = None
+) -> list[Annotator]:
     """Annotators by their names.
 
     Args:
       names: of `ANNOTATORS`, each at most once.
       onset_detector: of `onsets.DETECTORS`; None: madmom's where it is installed.
+      beat_detector: of `beats.DETECTORS`; None: Tempo-CNN where it is installed.
 
     Raises:
       ValueError: an unknown name or one given twice, or what estimates it is not installed.
     """
     if len(set(names)) < len(names):
         raise ValueError(f"annotators {', '.join(names)}: each may stand there once")
-    return [_annotator(name, onset_detector) for name in names]
+    return [_annotator(name, onset_detector, beat_detector) for name in names]
 
 
-def _annotator(name: str, onset_detector: str | None) -> Annotator:
+def _annotator(name: str, onset_detector: str | None, beat_detector: str | None) -> Annotator:
     if name == NOTE_DENSITY:
         detector = onset_detector or onsets.default_detector()
         onsets.require_installed(detector)
@@ -125,6 +163,10 @@ def _annotator(name: str, onset_detector: str | None) -> Annotator:
     if name == TEMPO:
         tempo.require_installed()
         return TempoAnnotator()
+    if name == BEATS:
+        detector = beat_detector or beats.default_detector()
+        beats.require_installed(detector)
+        return BeatAnnotator(detector)
     raise ValueError(f"annotator {name!r} must be one of {', '.join(ANNOTATORS)}")
 
 
@@ -187,7 +229,7 @@ def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> La
       ValueError: nothing was found in any file.
     """
     tables = {file: annotation.rows for file, annotation in annotations.items()}
-    if not any(len(rows) for rows in tables.values()):
+    if not any(len(rows) and np.isfinite(rows).all() for rows in tables.values()):
         raise ValueError(
             f"{annotator.method} found nothing in any of the {len(tables)} files that could be "
             f"written as {annotator.signal_name}: prepare them without it"
