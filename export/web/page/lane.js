@@ -4,16 +4,19 @@
 import { valueAt } from "./controls.js";
 import { AFTER_SECONDS, BEFORE_SECONDS, placeOf, sized } from "./picture.js";
 
+/** The name of a signal for people: its unit stands beside it. */
+export const titleOf = (name) => name.replace(/_bpm$/, "").replaceAll("_", " ");
+
 export class Lane {
   /** asked: the signal; changed: hears of new points. */
   constructor(parent, asked, changed) {
     Object.assign(this, { asked, changed, points: [[0, (asked.minimum + asked.maximum) / 2]], now: 0 });
     const lane = document.createElement("div"), name = document.createElement("span");
     lane.className = "lane";
-    name.textContent = `${asked.name.replaceAll("_", " ")} (${asked.unit})`;
+    name.textContent = `${titleOf(asked.name)} (${asked.unit})`;
     this.canvas = document.createElement("canvas");
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `Curve of ${asked.name}; the slider sets it too`);
+    this.canvas.setAttribute("aria-label", `Curve of ${titleOf(asked.name)}; the slider sets it too`);
     lane.append(this.canvas, name);
     parent.append(lane);
     this.canvas.onpointerdown = (event) => {

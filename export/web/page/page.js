@@ -1,6 +1,6 @@
 // The page: what people see and touch, and the player behind it.
 
-import { Lane } from "./lane.js";
+import { Lane, titleOf } from "./lane.js";
 import * as link from "./link.js";
 import { Pad } from "./pad.js";
 import { Picture } from "./picture.js";
@@ -155,7 +155,7 @@ function buildSignals(controls) {
     const slider = Object.assign(document.createElement("input"), {
       type: "range", min: minimum, max: maximum, step: (maximum - minimum) / 200, name,
     });
-    label.append(name.replaceAll("_", " "), value, slider);
+    label.append(titleOf(name), value, slider);
     at("sliders").append(label);
     const follow = (points) => {
       state.controls[i] = { ...state.controls[i], points };
@@ -297,6 +297,9 @@ if ("serviceWorker" in navigator) {
     active.postMessage([location.href.split("#")[0], ...own, ...detail]);
   });
 }
+
+// For whoever looks inside, tests too.
+globalThis.musika = { player, state };
 
 begin().catch((error) => say(`This does not work here: ${error.message}`, true));
 requestAnimationFrame(frame);
