@@ -125,7 +125,7 @@ def conditional_config(parse_flags) -> Config:
 @pytest.fixture(scope="session")
 def beats_config(parse_flags) -> Config:
     """The tiny system, conditioned on note density and musical time."""
-    words = ("--flagfile=flags/presets/tiny.flags", "--conditioning=note_density,beats")
+    words = ("--preset=tiny", "--conditioning=note_density,beats")
     return system.config(flag_values=parse_flags(*words))
 
 

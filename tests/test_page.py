@@ -117,7 +117,7 @@ def opened(browser, address) -> Iterator[Callable[..., playwright.Page]]:
 def modules(browser, address) -> Iterator[Callable]:
     """Evaluates what a module of the page exports: `call("draws.js", "uniform", …)`."""
     page = browser.new_page()
-    page.goto(f"{address}LICENSE")
+    page.goto(f"{address}models.json")
 
     def call(module: str, name: str, *arguments):
         code = """async ([module, name, given]) => {
@@ -256,7 +256,7 @@ def rendered(page, address: str, course: dict, start: int, n_samples: int) -> np
 
 def test_half_a_minute_is_the_players(browser, address, player):
     page = browser.new_page()
-    page.goto(f"{address}LICENSE")
+    page.goto(f"{address}models.json")
     n_samples = 30 * RATE_HZ
     found = rendered(page, address, COURSE, 0, n_samples)
     assert difference_db(found, music(player, n_samples)) < MAX_DIFFERENCE_DB
@@ -306,7 +306,7 @@ def test_steering_is_the_players(browser, address, player, beats_config):
     style = [{"seed": [9, 0], "weight": 1}]
     changed = {**COURSE, "style": style, "controls": [{"points": [[0, 0.1]]}, {"points": [[0, 70]]}]}
     page = browser.new_page()
-    page.goto(f"{address}LICENSE")
+    page.goto(f"{address}models.json")
     excerpt = beats_config.audio.excerpt_n_samples
     cut, given = page.evaluate(STEERED, [address, COURSE, changed, excerpt + 1])
     page.close()
@@ -513,7 +513,7 @@ def test_folder_holds_licence_and_card(folder, weights):
     listed = json.loads((folder / "models.json").read_text())
     assert [m["name"] for m in listed] == ["random"]
     assert (folder / listed[0]["card"]).read_text() == (weights / "README.md").read_text()
-    assert "Apache License" in (folder / "LICENSE").read_text()
+    assert "Apache License" in (folder / "LICENSE.txt").read_text()
 
 
 def test_names_and_what_is_no_model(tmp_path, weights):

@@ -4,7 +4,7 @@
     vendor/litert/                what runs the networks, see its README.md
     models.json                   names and sizes of the models
     models/NAME/                  generator.tflite, decoder.tflite, manifest.json, card.md
-    LICENSE
+    LICENSE.txt
 """
 
 from __future__ import annotations
