@@ -38,8 +38,9 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = json.loads((arguments.model / "manifest.json").read_text("utf-8"))
     generate, decode = (
-        Interpreter(str(arguments.model / f"{name}.tflite"), num_threads=arguments.threads)
-        .get_signature_runner(name)
+        Interpreter(
+            str(arguments.model / f"{name}.tflite"), num_threads=arguments.threads
+        ).get_signature_runner(name)
         for name in ("generator", "decoder")
     )
     rate_hz = manifest["sample_rate_hz"]

@@ -1,4 +1,4 @@
-"""The LiteRT graphs: what they compute, what they weigh, what a program without TensorFlow makes."""
+"""The LiteRT graphs: what they compute and weigh, what a program without TensorFlow makes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import wave
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_model import released_random_run
+from random_model import released_random_run, save_random_run
 
 from export import litert
 from musika_tf.conditioning import controls
@@ -71,8 +71,6 @@ def test_weights_are_float16_that_lose_nothing(folder, weights, manifest):
 
 
 def test_trained_weights_of_float32_are_rounded(tmp_path, beats_config):
-    from random_model import save_random_run
-
     save_random_run(tmp_path / "run", beats_config)
     run = Run(tmp_path / "run")
     difference = litert.save(run.synthesizer(), tmp_path / "litert", run.provenance())
@@ -112,6 +110,7 @@ def test_generator_and_decoder_by_the_networks(folder, weights, beats_config):
         np.testing.assert_allclose(parts[part] / scale, expected / scale, atol=1e-4)
 
 
+@pytest.mark.large
 def test_export_with_litert_stands_beside_the_saved_model(tmp_path, weights):
     from export import saved_model
 

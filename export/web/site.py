@@ -1,10 +1,10 @@
 """Models → a static folder that any file host serves: the page, its runtime, the LiteRT graphs.
 
-    index.html, *.js, style.css   the page
-    vendor/litert/                what runs the networks, see its README.md
-    models.json                   names and sizes of the models
-    models/NAME/                  generator.tflite, decoder.tflite, manifest.json, card.md
-    LICENSE.txt
+index.html, *.js, style.css   the page
+vendor/litert/                what runs the networks, see its README.md
+models.json                   names and sizes of the models
+models/NAME/                  generator.tflite, decoder.tflite, manifest.json, card.md
+LICENSE.txt
 """
 
 from __future__ import annotations

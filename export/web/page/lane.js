@@ -38,7 +38,7 @@ export class Lane {
     const [from, to] = [this.before ?? point[0], point[0]].sort((a, b) => a - b);
     // The curve leaves what it was where the drawing begins.
     const kept = this.before === undefined ? [[this.now, valueAt(this.points, this.now)]] : [];
-    const rest = this.points.filter(([t]) => t < from || t > to);
+    const rest = this.points.filter(([t]) => t < from || t > to || t === this.before);
     this.points = [...rest, ...kept, point].sort(([a], [b]) => a - b);
     this.points = this.points.filter(([t], i, all) => i === 0 || t > all[i - 1][0]);
     this.before = point[0];

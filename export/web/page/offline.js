@@ -13,7 +13,9 @@ addEventListener("fetch", (event) => {
 });
 
 // What the page fetched before this was there.
-addEventListener("message", (event) => event.waitUntil(keep(event.data)));
+addEventListener("message", (event) => {
+  event.waitUntil(keep(event.data).then(() => event.source.postMessage("kept")));
+});
 
 async function keep(addresses) {
   const store = await caches.open(STORE);

@@ -120,15 +120,18 @@ function jump(toSeconds) {
   show();
 }
 
-let isSteering = false;
-/** What was changed is heard soon: not more often than ten times a second. */
+let isWaiting = false, isChanged = false;
+/** What was changed is heard soon: at once, but not more often than ten times a second. */
 function steer() {
   show();
-  if (isSteering || !hasBegun) return;
-  isSteering = true;
+  if (!hasBegun) return;
+  isChanged = isWaiting;
+  if (isWaiting) return;
+  player.steer(course());
+  isWaiting = true;
   setTimeout(() => {
-    isSteering = false;
-    if (hasBegun) player.steer(course());
+    isWaiting = false;
+    if (isChanged) steer();
   }, 100);
 }
 
@@ -292,9 +295,15 @@ if ("serviceWorker" in navigator) {
   navigator.serviceWorker.register("offline.js").catch(() => {});
   // What was fetched before there was one.
   player.addEventListener("fetched", async ({ detail }) => {
+    // Play and the links at the bottom fetch these.
+    const later = ["worklet.js", "LICENSE.txt", "vendor/litert/README.md"];
     const own = performance.getEntriesByType("resource").map(({ name }) => name);
     const { active } = await navigator.serviceWorker.ready;
-    active.postMessage([location.href.split("#")[0], ...own, ...detail]);
+    const here = location.href.split("#")[0];
+    active.postMessage([here, ...own, ...detail, ...later.map((path) => new URL(path, here).href)]);
+  });
+  navigator.serviceWorker.addEventListener("message", () => {
+    at("kept").textContent = "It is kept here and plays without a network too.";
   });
 }
 
