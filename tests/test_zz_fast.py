@@ -304,7 +304,11 @@ STEERED = """async ([address, before, after, sample]) => {
 def test_steering_is_the_players(browser, address, player, beats_config):
     """Steered back to the beginning of excerpt 2 after 3 were made; inputs as `Stream` has them."""
     style = [{"seed": [9, 0], "weight": 1}]
-    changed = {**COURSE, "style": style, "controls": [{"points": [[0, 0.1]]}, {"points": [[0, 70]]}]}
+    changed = {
+        **COURSE,
+        "style": style,
+        "controls": [{"points": [[0, 0.1]]}, {"points": [[0, 70]]}],
+    }
     page = browser.new_page()
     page.goto(f"{address}models.json")
     excerpt = beats_config.audio.excerpt_n_samples
@@ -444,7 +448,9 @@ def test_curve_drawn_by_hand(opened):
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.9 * box["height"])
     page.mouse.down()
     for share in (0.75, 0.8, 0.85, 0.9):
-        page.mouse.move(box["x"] + share * box["width"], box["y"] + (3.7 - 4 * share) * box["height"])
+        page.mouse.move(
+            box["x"] + share * box["width"], box["y"] + (3.7 - 4 * share) * box["height"]
+        )
         time.sleep(0.1)
     page.mouse.up()
     time.sleep(0.3)

@@ -13,7 +13,7 @@ const pad = new Pad(at("pad"), () => steer());
 
 // What is asked for; `controls` beside the model's signals.
 const state = { seed: [0, 0], truncation: 2, controls: [], startSample: 0 };
-let models = [], model, picture, lanes = [], isPlaying = false, hasBegun = false, recorded;
+let models = [], model, picture, lanes = [], isPlaying = false, hasBegun = false, recorded, nChanges = 0;
 
 // Loading
 
@@ -199,6 +199,7 @@ function clock(total) {
 
 /** Fields and address say what is asked for. */
 function show() {
+  nChanges += 1;
   at("seed").value = state.seed[1] ? state.seed.join(".") : String(state.seed[0]);
   at("variety").value = state.truncation;
   at("variety-value").textContent = state.truncation.toFixed(2);
@@ -208,16 +209,20 @@ function show() {
 const address = () =>
   link.write(model.name, course(), seconds(), player.manifest.controls);
 
+let drawn = "";
+/** Draws at most thirty times a second, and only what is new: the same cores make the music. */
 function frame() {
-  if (player.manifest && picture) {
-    at("clock").textContent = clock(seconds());
-    picture.draw(seconds());
-    for (const lane of lanes) {
-      lane.draw(seconds());
-      lane.show(seconds());
-    }
+  setTimeout(() => requestAnimationFrame(frame), 1000 / 40);
+  if (!player.manifest || !picture) return;
+  const what = [player.position, picture.known, nChanges, innerWidth, devicePixelRatio].join();
+  if (what === drawn) return;
+  drawn = what;
+  at("clock").textContent = clock(seconds());
+  picture.draw(seconds());
+  for (const lane of lanes) {
+    lane.draw(seconds());
+    lane.show(seconds());
   }
-  requestAnimationFrame(frame);
 }
 
 // What is touched

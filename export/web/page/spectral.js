@@ -105,18 +105,27 @@ export class Synthesis {
     if (this.nSteps > 0) this.makeConsistent(real, imaginary);
     this.overlapAdd(real, imaginary, this.synthesisWindow);
     const waveform = this.sum.map((sum, channel) => {
-      overlap[channel].forEach((x, n) => (sum[n] += x));
-      return Float32Array.from(sum.subarray(0, this.nSamples), (x) => Math.min(Math.max(x, -1), 1));
+      const limited = new Float32Array(this.nSamples), before = overlap[channel];
+      for (let n = 0; n < this.overlapSize; n++) sum[n] += before[n];
+      for (let n = 0; n < this.nSamples; n++) limited[n] = Math.min(Math.max(sum[n], -1), 1);
+      return limited;
     });
     return { waveform, overlap: this.sum.map((sum) => sum.slice(this.nSamples)) };
   }
 
   /** Moves phases towards those of a waveform and keeps the magnitudes (Griffin & Lim 1984). */
   makeConsistent(real, imaginary) {
-    const magnitudes = real.map((x, i) => Math.sqrt(Math.max(x * x + imaginary[i] ** 2, LEAST_POWER)));
+    const { weights, sum: [left, right] } = this, magnitudes = new Float32Array(real.length);
+    for (let i = 0; i < real.length; i++) {
+      const power = real[i] * real[i] + imaginary[i] * imaginary[i];
+      magnitudes[i] = Math.sqrt(Math.max(power, LEAST_POWER));
+    }
     for (let step = 0; step < this.nSteps; step++) {
       this.overlapAdd(real, imaginary, this.window);
-      for (const sum of this.sum) this.weights.forEach((w, n) => (sum[n] /= w));
+      for (let n = 0; n < weights.length; n++) {
+        left[n] /= weights[n];
+        right[n] /= weights[n];
+      }
       this.shortTimeTransform(real, imaginary);
       for (let i = 0; i < real.length; i++) {
         const power = real[i] * real[i] + imaginary[i] * imaginary[i];
