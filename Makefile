@@ -121,7 +121,7 @@ lock:
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet pip-tools && \
 	CUSTOM_COMPILE_COMMAND="make lock" "$$scratch/bin/pip-compile" --quiet --generate-hashes \
-		--allow-unsafe --strip-extras --extra mp3 --extra serving --extra tempo --extra test \
+		--allow-unsafe --strip-extras --extra serving --extra tempo --extra test \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 		--output-file requirements.lock setup.py
 

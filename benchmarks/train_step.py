@@ -31,7 +31,8 @@ from musika_tf import audio
 from musika_tf.config import Config
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.runs.run import STAGES
 from musika_tf.training import devices, pipeline
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer

@@ -25,12 +25,16 @@ MODEL_DIR = paths.define(
     "or released weights. For --adherence.",
 )
 RUN_DIR = paths.define(
-    "run_dir", "Run folder with a trained autoencoder and latent GAN. For --quality."
+    "run_dir",
+    "Run folder with a trained autoencoder and latent GAN. For --quality; --adherence tells what "
+    "its autoencoder leaves of the tempo strength of held-out music.",
 )
 DATA_DIR = paths.define(
     "data_dir",
     "Waveform shards, best those that the run was trained with: the validation split is what music "
-    "should sound like, the training split what must not be copied. For --quality.",
+    "should sound like, the training split what must not be copied. For --quality; --adherence "
+    "tells the tempo strength of held-out music, and how well constants inside the range of the "
+    "training labels are followed.",
 )
 OUT = paths.define("out", "Folder of the tables, numbers, pictures and audio.", required=True)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an evaluation that is there.")
@@ -107,7 +111,12 @@ def require_an_evaluation() -> None:
 
 def request() -> Request:
     """The samples that are asked for; ValueError if a value is out of range."""
-    return Request(SECONDS.value, SEED.value, TRUNCATION.value, NUM_SAMPLES.value)
+    return Request(
+        seconds=SECONDS.value,
+        seed=SEED.value,
+        truncation=TRUNCATION.value,
+        n_samples=NUM_SAMPLES.value,
+    )
 
 
 def adherence_settings() -> Settings:

@@ -10,11 +10,32 @@ from flags import paths
 from musika_tf.conditioning import beats, onsets
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.data import annotation
+from musika_tf.data import recordings as recordings_lib
+from musika_tf.data.audio_folder import Found, find_audio_files
 
 _AUTO = "auto"
 
-paths.define(
-    "audio_dir", "Folder with the audio files; its subfolders are searched too.", required=True
+paths.define("audio_dir", "Folder with the audio files; its subfolders are searched too.")
+flags.DEFINE_multi_enum(
+    "dataset",
+    [],
+    recordings_lib.KINDS,
+    "A known data set in place of --audio_dir, or several, each with its --root: files and splits "
+    "are picked by its own metadata. folder: any folder.",
+)
+flags.DEFINE_multi_string("root", [], "Folder of a --dataset, in the same order.")
+flags.DEFINE_multi_float(
+    "share",
+    [],
+    "Of several --dataset, how much of the training crops each gives, in the same order and any "
+    "unit; without it, as much as it is long.",
+    lower_bound=0,
+)
+flags.DEFINE_list(
+    "tags",
+    [],
+    "Of --dataset=mtg_jamendo: tracks with any of these tags, such as genre---techno; without it, "
+    "all tracks.",
 )
 paths.define(
     "data_dir",
@@ -30,10 +51,22 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "n_workers",
     os.cpu_count() or 1,
-    "Processes that read, resample and annotate at once; fewer take less memory.",
+    "Processes that decode, resample and annotate at once; fewer take less memory.",
     lower_bound=1,
 )
-flags.DEFINE_bool("overwrite", False, "Replace the shards that an earlier run left in --data_dir.")
+flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the shards that an earlier run left in --data_dir. Files that have not changed since "
+    "are not decoded again.",
+)
+flags.DEFINE_bool("strict", False, "Fail if any audio file cannot be used, instead of skipping it.")
+flags.DEFINE_integer(
+    "stuck_after_seconds",
+    60,
+    "A decoder that gives nothing for so long is stopped, and its file skipped; 0: never.",
+    lower_bound=0,
+)
 flags.DEFINE_list(
     "annotate",
     [],
@@ -53,9 +86,9 @@ flags.DEFINE_enum(
     "beat_detector",
     _AUTO,
     [_AUTO, *beats.DETECTORS],
-    "Who finds beats: a steady clock, near the tempo that Tempo-CNN (the extra 'musika_tf[tempo]') "
-    "or librosa estimates; or madmom's networks (the extra 'musika_tf[madmom]'), which follow "
-    "tempos that change. auto: tempocnn where it is installed, otherwise librosa.",
+    "Who finds beats: a steady clock, near the tempo that Tempo-CNN (`pip install '.[tempo]'`) or "
+    "librosa estimates; or madmom's networks (`pip install '.[madmom]'`), which follow tempos that "
+    "change. auto: tempocnn where it is installed, otherwise librosa.",
 )
 flags.DEFINE_multi_string(
     "labels",
@@ -64,6 +97,34 @@ flags.DEFINE_multi_string(
     "file,time_seconds,value for a curve (one row a file is a constant), or file,time_seconds for "
     "events; file is the path below --audio_dir.",
 )
+
+
+def recordings() -> Found:
+    """The files that the flags ask for. Raises ValueError for what does not go together."""
+    kinds, roots = flags.FLAGS.dataset, flags.FLAGS.root
+    if bool(flags.FLAGS.audio_dir) == bool(kinds):
+        raise ValueError("give either --audio_dir or --dataset with --root")
+    if len(roots) != len(kinds):
+        raise ValueError(f"{len(kinds)} times --dataset, but {len(roots)} times --root")
+    if not kinds:
+        return find_audio_files(flags.FLAGS.audio_dir)
+    founds = [
+        recordings_lib.find(kind, os.path.expanduser(root), _tags(kind))
+        for kind, root in zip(kinds, roots, strict=True)
+    ]
+    if len(founds) == 1 and not flags.FLAGS.share:
+        return founds[0]
+    names = [kind if kinds.count(kind) == 1 else f"{kind}{i}" for i, kind in enumerate(kinds)]
+    if flags.FLAGS.share and len(flags.FLAGS.share) != len(kinds):
+        raise ValueError(
+            f"{len(kinds)} times --dataset, but {len(flags.FLAGS.share)} times --share"
+        )
+    shares = dict(zip(names, flags.FLAGS.share, strict=False))
+    return recordings_lib.mix(dict(zip(names, founds, strict=True)), shares)
+
+
+def _tags(kind: str) -> list[str]:
+    return flags.FLAGS.tags if kind == "mtg_jamendo" else []
 
 
 def annotators() -> list[annotation.Annotator]:

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from musika_tf import decoders
 from musika_tf.config import INT16_SCALE
 
 # Suffixes that can be written, with the name that libsndfile has for the format.
@@ -19,7 +20,6 @@ WRITABLE_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 # The size field of a WAV file has 32 bits; a little is left for the header.
 _WAV_MAX_N_BYTES = 2**32 - 2**12
-_BLOCK_N_SAMPLES = 2**20
 _RESAMPLING_QUALITY = "HQ"
 
 
@@ -56,48 +56,48 @@ class Audio:
 
 
 def read(path: str | os.PathLike, sample_rate_hz: int | None = None) -> Audio:
-    """Reads all channels of an audio file: WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF.
+    """Reads all channels of an audio file, of any format that `decoders` names.
 
     It is resampled to `sample_rate_hz` where that is given.
 
     Raises:
-      ValueError: the file cannot be read, or holds NaN or infinite samples.
+      ValueError: the file cannot be read, or not to its end, or holds NaN or infinite samples.
     """
     blocks = list(read_blocks(path, sample_rate_hz))
     return Audio(np.concatenate([b.samples for b in blocks]), blocks[0].sample_rate_hz)
 
 
-def read_blocks(
-    path: str | os.PathLike,
-    sample_rate_hz: int | None = None,
-    block_n_samples: int = _BLOCK_N_SAMPLES,
-) -> Iterator[Audio]:
+def read_blocks(path: str | os.PathLike, sample_rate_hz: int | None = None) -> Iterator[Audio]:
     """Reads like `read`, but in blocks that together are the file: for very long files.
 
-    Yields at least one block, empty if the file is.
+    Yields at least one block, empty if the file is. Of a file that cannot be read to its end all
+    that can be read is yielded before `CutShortError` is raised.
     """
+    with decoders.open_stream(path) as stream:
+        yield from resampled_blocks(path, stream, sample_rate_hz or stream.sample_rate_hz)
+
+
+def resampled_blocks(
+    path: str | os.PathLike, stream: decoders.Stream, sample_rate_hz: int
+) -> Iterator[Audio]:
+    """What `read_blocks` yields of a file that is open."""
+    form = stream.n_channels, "float32", _RESAMPLING_QUALITY
+    # Keeps the filter's state between blocks; durations are kept to a whole sample.
+    resampler = soxr.ResampleStream(stream.sample_rate_hz, sample_rate_hz, *form)
+    cut_short = None
     try:
-        with soundfile.SoundFile(_native_path(path)) as file:
-            rates = file.samplerate, sample_rate_hz or file.samplerate
-            # Keeps the filter's state between blocks; durations are kept to a whole sample.
-            stream = soxr.ResampleStream(*rates, file.channels, "float32", _RESAMPLING_QUALITY)
-            is_last = False
-            while not is_last:
-                samples = file.read(block_n_samples, dtype="float32", always_2d=True)
-                if not np.isfinite(samples).all():
-                    raise ValueError(f"cannot use {path}: it holds NaN or infinite samples")
-                is_last = len(samples) < block_n_samples
-                if rates[0] != rates[1]:
-                    samples = stream.resample_chunk(samples, last=is_last)
-                yield Audio(samples, rates[1])
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error))
-        raise ValueError(f"cannot read {path}: {reason}") from error
-
-
-def _native_path(path: str | os.PathLike) -> str | bytes:
-    """As bytes where the system has them: old collections hold names that are no UTF-8."""
-    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
+        for samples in stream.blocks:
+            if not np.isfinite(samples).all():
+                raise ValueError(f"cannot use {path}: it holds NaN or infinite samples")
+            if stream.sample_rate_hz != sample_rate_hz:
+                samples = resampler.resample_chunk(samples)
+            yield Audio(samples, sample_rate_hz)
+    except decoders.CutShortError as error:
+        cut_short = error
+    rest = np.zeros((0, stream.n_channels), np.float32)
+    yield Audio(resampler.resample_chunk(rest, last=True), sample_rate_hz)
+    if cut_short:
+        raise cut_short
 
 
 def to_stereo(audio: Audio) -> Audio:
@@ -110,8 +110,9 @@ def to_stereo(audio: Audio) -> Audio:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Floats of any shape, full scale [-1, 1] → int16, rounded and limited to its range."""
-    scaled = np.rint(np.asarray(samples, np.float32) * INT16_SCALE)
-    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+    scaled = np.asarray(samples, np.float32) * np.float32(INT16_SCALE)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled).astype(np.int16)
 
 
 def write(path: str | os.PathLike, audio: Audio) -> None:
@@ -174,7 +175,7 @@ class AudioWriter:
         form = self._sample_rate_hz, self._n_channels, "PCM_16"
         with _failures_as_os_error(self._path):
             self._file = soundfile.SoundFile(
-                _native_path(self._partial), "w", *form, format=self._format
+                decoders.native_path(self._partial), "w", *form, format=self._format
             )
         return self
 

@@ -288,6 +288,11 @@ class Config:
         return self.audio.hop_size * self.level2_ratio
 
     @property
+    def second_n_latents(self) -> int:
+        """Latents of about a second, at least one."""
+        return max(1, round(self.audio.sample_rate_hz / self.latent_hop_size))
+
+    @property
     def excerpt_n_latents(self) -> int:
         """Level-2 latents of one excerpt."""
         return self.audio.excerpt_n_frames // self.level2_ratio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -43,7 +44,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         new.write_text(text, encoding="utf-8")
 
 
-def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Removes what killed processes left in a folder that nobody else is writing to."""
-    for hidden in pathlib.Path(folder).glob(f".*{_MARK}*"):
+def remove_unfinished(folder: str | os.PathLike, name: str | None = None) -> None:
+    """Removes what killed processes left in a folder, of one name or of all.
+
+    Nobody else must be writing what has such a name.
+    """
+    pattern = "*" if name is None else glob.escape(name)
+    for hidden in pathlib.Path(folder).glob(f".{pattern}{_MARK}*"):
         shutil.rmtree(hidden)

@@ -13,6 +13,10 @@ Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 N_SHUFFLES = 1000
 # Share of the shuffles below and above the range that is called usual.
 _TAIL = 0.05
+# Of window_frechet: draws, and principal components of the real ones that are compared.
+N_WINDOWS = 2048
+N_COMPONENTS = 64
+_WINDOW_SEED = 0
 # Deviations below this part of a value are rounding.
 _ROUNDING = 1e-9
 
@@ -78,6 +82,40 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
     offset = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
     return float(offset + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * cross)
+
+
+def windows(series: np.ndarray, n_steps: int, hop: int = 1) -> np.ndarray:
+    """A vector a window, every `hop` steps: [n_series, T ≥ n_steps, depth] →
+    [n_windows, n_steps·depth]."""
+    views = np.lib.stride_tricks.sliding_window_view(series, n_steps, axis=1)[:, ::hop]
+    return np.moveaxis(views, -1, 2).reshape(-1, n_steps * series.shape[-1])
+
+
+def window_frechet(real: np.ndarray, other: np.ndarray, n_steps: int) -> float:
+    """Fréchet distance of windows of series, which sees what changes along time.
+
+    A draw is all values of a window side by side. These are many: `N_WINDOWS` windows at random,
+    from a fixed seed, are compared in the `N_COMPONENTS` leading principal components of the real
+    ones. Of what lies outside of these nothing is seen.
+
+    Args:
+      real, other: float [n_series, T, depth], each with its own number and length; n_steps·depth
+        is at least two.
+      n_steps: of a window, at most T.
+    """
+    ours, theirs = (_drawn_windows(series, n_steps) for series in (real, other))
+    # Least first, as eigh gives them.
+    _, components = np.linalg.eigh(np.cov(ours, rowvar=False))
+    leading = components[:, -N_COMPONENTS:]
+    return frechet_distance(ours @ leading, theirs @ leading)
+
+
+def _drawn_windows(series: np.ndarray, n_steps: int) -> np.ndarray:
+    """Float64 [N_WINDOWS, n_steps·depth]."""
+    rng, (n_series, length, _) = np.random.default_rng(_WINDOW_SEED), series.shape
+    rows = rng.integers(n_series, size=(N_WINDOWS, 1))
+    starts = rng.integers(length - n_steps + 1, size=(N_WINDOWS, 1))
+    return series[rows, starts + np.arange(n_steps)].reshape(N_WINDOWS, -1).astype(np.float64)
 
 
 def nearest_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from musika_tf import audio
 from musika_tf.config import Config
 from musika_tf.data import datasets
-from musika_tf.data.shards import ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
 
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
 

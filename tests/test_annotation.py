@@ -7,9 +7,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from musika_tf.conditioning import onsets, tempo
+from musika_tf.conditioning import beats, onsets, tempo
 from musika_tf.data import annotation
-from musika_tf.data.annotation import Annotation, OnsetAnnotator, TempoAnnotator
+from musika_tf.data.annotation import (
+    Annotation,
+    BeatAnnotator,
+    OnsetAnnotator,
+    TempoAnnotator,
+)
 
 
 def noise(n_samples=30_000, seed=0) -> np.ndarray:
@@ -120,22 +125,43 @@ def test_a_tempo_becomes_a_row_with_its_confidence(monkeypatch):
     ]
 
 
-def test_nothing_in_any_file_is_an_error():
+def test_beats_become_a_clock_or_a_name(monkeypatch, tmp_path):
+    clock, none = [[0.0, -0.5], [30.0, 63.5]], [[0.0, np.nan]]
+    answers = iter([(np.array(clock), 0.875), (np.array(none), 0.25)])
+    monkeypatch.setattr(beats, "detect_beats", lambda *_: next(answers))
+    annotator, annotations = BeatAnnotator("librosa"), {}
+    for seed, name in enumerate("ab"):
+        annotation.annotate(noise(seed=seed), 8000, [annotator], tmp_path)
+        again = annotation.annotate(noise(seed=seed), 8000, [annotator], tmp_path)
+        annotations[name] = again["beats"]
+    labels = annotation.labels_of(annotator, annotations)
+    assert labels.to_csv() == (
+        "file,time_seconds,value,confidence\na,0.0,-0.5,0.875\na,30.0,63.5,0.875\nb,0.0,nan,0.25\n"
+    )
+    assert annotation.report(annotator, annotations, 60.0)[1:] == [
+        "    1 of 2 files have a steady beat, 128.0 to 128.0 BPM, median 128.0; which beat begins "
+        "a bar is a guess",
+        "    1 files have none; a GAN with a clock leaves them out:",
+        "    no steady beat: b, confidence 0.25",
+    ]
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, 1)), np.array([[0.0, np.nan]])])
+def test_nothing_in_any_file_is_an_error(rows):
     with pytest.raises(ValueError, match="librosa found nothing in any of the 2 files"):
-        annotation.labels_of(
-            OnsetAnnotator("librosa"), dict.fromkeys("ab", Annotation(np.zeros((0, 1)), 1.0))
-        )
+        annotation.labels_of(OnsetAnnotator("librosa"), dict.fromkeys("ab", Annotation(rows, 1.0)))
 
 
 def test_annotators_by_name(monkeypatch):
-    made = annotation.annotators(["tempo", "note_density"], "librosa")
-    assert made == [TempoAnnotator(), OnsetAnnotator("librosa")]
+    made = annotation.annotators(["tempo", "note_density", "beats"], "librosa", "librosa")
+    assert made == [TempoAnnotator(), OnsetAnnotator("librosa"), BeatAnnotator("librosa")]
     assert annotation.annotators([]) == []
     monkeypatch.setattr(onsets, "default_detector", lambda: "librosa")
     assert annotation.annotators(["note_density"]) == [OnsetAnnotator("librosa")]
+    assert annotation.annotators(["beats"]) == [BeatAnnotator(beats.default_detector())]
     with pytest.raises(ValueError, match="madmom, the onset detector, is not installed: pip inst"):
         annotation.annotators(["note_density"], "madmom")
-    with pytest.raises(ValueError, match="annotator 'key' must be one of note_density, tempo"):
+    with pytest.raises(ValueError, match="annotator 'key' must be one of note_density, tempo, b"):
         annotation.annotators(["tempo", "key"])
     with pytest.raises(ValueError, match="annotators tempo, tempo: each may stand there once"):
         annotation.annotators(["tempo", "tempo"])

@@ -119,7 +119,7 @@ def test_both_levels_learn(make_trainer, batch):
         level2.networks[name].set_weights(network.get_weights())
     before = level2.validate()["held_out/log_magnitude_l1"]
     train(level2, batch, 60)
-    assert level2.validate()["held_out/log_magnitude_l1"] < reached + 0.6 * (before - reached)
+    assert level2.validate()["held_out/log_magnitude_l1"] < 0.6 * before
 
 
 def test_phase_2_brings_the_waveform_closer(make_trainer, batch):
@@ -265,9 +265,12 @@ def test_validation_metrics_by_hand(make_trainer):
     assert pairs.shape == (6, trainer.config.audio.pair_n_samples)
     np.testing.assert_array_equal(pairs[:3], trainer._held_out[:, : pairs.shape[1]])
     log_magnitudes = trainer.autoencoder.log_spectrogram(pairs)
-    latents = trainer.autoencoder.encode2(trainer.autoencoder.encode1(log_magnitudes))
+    level1_latents = trainer.autoencoder.encode1(log_magnitudes)
+    latents = trainer.autoencoder.encode2(level1_latents)
     decoded, _ = trainer.autoencoder.decode1(trainer.autoencoder.decode2(latents))
-    expected = np.abs(log_magnitudes - decoded).mean()
+    # What level 1 alone makes of it is the best that level 2 can do.
+    target, _ = trainer.autoencoder.decode1(level1_latents)
+    expected = np.abs(target - decoded).mean()
     measured = trainer.validate()["held_out/log_magnitude_l1"]
     assert measured == pytest.approx(expected, rel=1e-5)
 

@@ -88,6 +88,7 @@ UNSTEADY = {
         np.cumsum(np.random.default_rng(1).normal(loc=0.5, scale=0.04, size=78))
     ),
     "noise": 0.1 * np.random.default_rng(0).normal(size=SECONDS * RATE_HZ).astype(np.float32),
+    "a constant": np.full(SECONDS * RATE_HZ, 0.5, np.float32),
     "silence": np.zeros(SECONDS * RATE_HZ, np.float32),
     "a second": track(steady(120, 0.5))[:RATE_HZ],
     "nothing": np.zeros(0, np.float32),

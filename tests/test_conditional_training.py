@@ -11,7 +11,8 @@ from random_model import save_networks
 from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
 from musika_tf.data import datasets, encoding
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
@@ -22,7 +23,7 @@ from musika_tf.training_config import TrainingConfig
 pytestmark = pytest.mark.usefixtures("no_samples")
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
-TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0}
+TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0, "free.wav": 120.0}
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,14 @@ def home(tmp_path_factory, tiny_config):
     with ShardWriter(home / "data", 2, np.int16, metadata) as writer:
         for name in TEMPOS_BPM:
             samples = audio.to_int16(rng.normal(size=(200_000, 2)) * 0.1)
-            writer.add(name, samples, name.removesuffix(".wav"))
+            writer.add(name, samples, "validation" if "validation" in name else "train")
         rows = [f"{name},0,{tempo}\n" for name, tempo in TEMPOS_BPM.items()]
         writer.add_text("labels-tempo_bpm.csv", "file,time_seconds,value\n" + "".join(rows))
         times = rng.uniform(0, 9, 100)
         rows = [f"{name},{time:.4f}\n" for name in TEMPOS_BPM for time in times]
+        clocks = "train.wav,0,0\ntrain.wav,60,100\nvalidation.wav,0,1\nvalidation.wav,60,141\n"
+        text = f"file,time_seconds,value\n{clocks}free.wav,0,nan\n"
+        writer.add_text("labels-beats.csv", text)
         writer.add_text("labels-note_density.csv", "file,time_seconds\n" + "".join(rows))
     encoding.encode_shards(Run(home / "run"), home / "data", home / "latents")
     return home
@@ -73,13 +77,18 @@ def test_labelled_audio_to_a_conditional_generator(
         f"{sum(n_latents)} latents, and is limited to that range there"
     ) in capsys.readouterr().out
     assert Run(tmp_path / "run").saved_config == config
-    assert [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs] == [
-        "coordinates",
-        "style",
-        "conditioning",
-    ]
+    inputs = [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs]
+    assert inputs == ["coordinates", "style", "conditioning", "start"]
     with pytest.raises(ValueError, match=r"conditioning\.signals is none in the command line and"):
         train_gan(home, tmp_path / "run", tiny_config, tiny_training)
+
+
+def test_a_clock_is_trained_on_what_has_one(home, tmp_path, tiny_config, tiny_training, capsys):
+    config = conditioned(tiny_config, KNOWN_SIGNALS["beats"], KNOWN_SIGNALS["note_density"])
+    assert train_gan(home, tmp_path / "run", config, tiny_training) == 2
+    said = capsys.readouterr().out
+    assert "1 sources have no value of beats or note_density, and are not used: free.wav" in said
+    assert "beats is labelled outside" not in said
 
 
 def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config, tiny_training):
@@ -94,7 +103,7 @@ def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config
         (
             (Signal("energy", "share", 0.0, 1.0, "step"),),
             {},
-            "no label energy, only note_density, tempo_bpm: .*--labels=energy=FILE.csv",
+            "no label energy, only beats, note_density, tempo_bpm: .*--labels=energy=FILE.csv",
         ),
         (
             (KNOWN_SIGNALS["note_density"],),

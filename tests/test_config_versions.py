@@ -12,7 +12,7 @@ from random_model import save_random_run
 from musika_tf.config import Config
 from musika_tf.config_versions import CONFIG_VERSION, upgraded
 from musika_tf.data import datasets
-from musika_tf.data.shards import ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.player import open_player
 from musika_tf.runs.run import CONFIG_FILE, TRAINING_FILE, Run
 from musika_tf.training_config import TrainingConfig

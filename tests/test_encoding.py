@@ -9,7 +9,8 @@ from scipy import stats
 from musika_tf import audio
 from musika_tf.conditioning.note_density import MIN_BANDWIDTH_SECONDS
 from musika_tf.data import datasets, encoding
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training_config import TrainingConfig

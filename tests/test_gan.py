@@ -14,7 +14,7 @@ from musika_tf.config import (
     GanConfig,
     Signal,
 )
-from musika_tf.networks import coordinates, gan
+from musika_tf.networks import coordinates, critics, gan
 
 TINY = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=3),
@@ -50,7 +50,7 @@ def patch_generator():
 
 @pytest.fixture(scope="module")
 def discriminator():
-    return gan.build_discriminator(TINY)
+    return critics.build_discriminator(TINY)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_parameter_counts(preset, normalisation, n_generator, n_discriminator, p
     config = system.config(flag_values=parse_flags(*words))
     assert n_generator == pytest.approx(14e6, rel=0.25)
     assert gan.build_generator(config).count_params() == n_generator
-    assert gan.build_discriminator(config).count_params() == n_discriminator
+    assert critics.build_discriminator(config).count_params() == n_discriminator
 
 
 @pytest.mark.parametrize("config", [TINY, PATCH], ids=["step", "patch"])
@@ -295,7 +295,7 @@ def test_the_dense_logit_sees_all_steps_at_once(discriminator, rng):
 
 def test_the_paper_has_local_logits_alone(rng):
     latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
-    logits, reconstruction = gan.build_discriminator(PATCH)(latents)
+    logits, reconstruction = critics.build_discriminator(PATCH)(latents)
     assert logits.shape == (3, 8)
     assert reconstruction.shape == latents.shape
 
@@ -309,7 +309,10 @@ def test_half_precision_networks_speak_single():
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
-        generator, discriminator = gan.build_generator(TINY), gan.build_discriminator(TINY)
+        generator, discriminator = (
+            gan.build_generator(TINY),
+            critics.build_discriminator(TINY),
+        )
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     outputs = [*generator.outputs, *discriminator.outputs]
@@ -329,7 +332,7 @@ def conditional_generator():
 @pytest.fixture(scope="module")
 def conditional_discriminator():
     keras.utils.set_random_seed(0)
-    return gan.build_discriminator(CONDITIONAL)
+    return critics.build_discriminator(CONDITIONAL)
 
 
 def _conditioning(n, n_steps, density=0.3, tempo_bpm=128.0):
@@ -406,8 +409,8 @@ def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
 
 def test_the_estimator_has_a_column_for_each_feature():
     clock = dataclasses.replace(TINY, conditioning=ConditioningConfig((KNOWN_SIGNALS["beats"],)))
-    assert gan.build_estimator(clock).output_shape == (None, 64, 6)
-    assert gan.build_estimator(CONDITIONAL).output_shape == (None, 64, 2)
+    assert critics.build_estimator(clock).output_shape == (None, 64, 6)
+    assert critics.build_estimator(CONDITIONAL).output_shape == (None, 64, 2)
 
 
 def test_half_precision_networks_are_conditioned_in_single():
@@ -421,3 +424,16 @@ def test_half_precision_networks_are_conditioned_in_single():
     model = keras.Model(generator.inputs[2], units.output)
     conditioning = _conditioning(1, 32, tempo_bpm=127.8)
     assert float(model(conditioning)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)
+
+
+def test_what_the_discriminator_sees_has_unit_variance(tiny_config):
+    rng, depth = np.random.default_rng(0), tiny_config.stereo_latent_depth
+    scale, shift = np.geomspace(0.3, 0.01, depth), rng.normal(0.0, 0.1, depth)
+    before = shift + scale * rng.standard_normal((4, 2000, depth))
+    generator = gan.build_generator(tiny_config)
+    gan.set_output_scale(generator, scale, shift)
+    seen = critics.standardised(tiny_config, generator, tf.constant(np.tanh(before), tf.float32))
+    assert np.mean(np.square(seen)) == pytest.approx(1.0, rel=0.03)
+    # Between equal spreads and those of the latents: the root of them.
+    spreads = np.std(seen, axis=(0, 1))
+    np.testing.assert_allclose(spreads / spreads[0], np.sqrt(scale / scale[0]), rtol=0.05)

@@ -18,7 +18,7 @@ from musika_tf.config import (
     GanConfig,
     Signal,
 )
-from musika_tf.networks import gan, layers
+from musika_tf.networks import critics, gan, layers
 from musika_tf.player import Player
 from musika_tf.runs import checkpoint
 from musika_tf.training import gan_draws, losses
@@ -195,7 +195,8 @@ def test_the_discriminator_sees_real_latents_exchanged(untrained):
     metrics = untrained.gradients(latents)[1]
     seen = gan_draws.exchanged(latents, 5, tf.constant(0, tf.int64))
     assert np.abs(seen - latents).max() > 0.1
-    logit = np.mean(losses.mean_logit(untrained.discriminator(seen)[:2]))
+    standardised = critics.standardised(CONFIG, untrained.generator, seen)
+    logit = np.mean(losses.mean_logit(untrained.discriminator(standardised)[:2]))
     assert float(metrics["discriminator/real_logit"]) == pytest.approx(logit, abs=1e-5)
 
 
@@ -534,12 +535,16 @@ def test_weight_of_the_conditioning(weight):
         number = tf.constant(0, tf.int64)
         fake = trainer._generate(trainer.generator, number, 4, conditioning)
         beside = _of_windows(conditioning)
-        local, dense, _ = trainer.discriminator([fake, beside])
+        exchanged = gan_draws.exchanged(latents, TRAINING.seed, number)
+        seen, fake_seen = (
+            critics.standardised(CONDITIONAL, trainer.generator, x) for x in (exchanged, fake)
+        )
+        local, dense, _ = trainer.discriminator([fake_seen, beside])
         adversarial = -0.5 * (tf.reduce_mean(local) + tf.reduce_mean(dense))
         scaled = (beside - [0.0, 110.0]) / [0.5, 30.0] - 1.0
-        errors = tf.reduce_mean(tf.abs(trainer.estimator(fake) - scaled))
+        errors = tf.reduce_mean(tf.abs(trainer.estimator(fake_seen) - scaled))
         total = adversarial + weight * errors
-        real_errors = tf.reduce_mean(tf.abs(trainer.estimator(latents) - scaled))
+        real_errors = tf.reduce_mean(tf.abs(trainer.estimator(seen) - scaled))
     for name, loss in (("generator", total), ("estimator", real_errors)):
         expected = tape.gradient(loss, trainer.trained[name])
         for a, b in zip(gradients[name], expected, strict=True):

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from musika_tf.conditioning.units import to_model_units
+from musika_tf.config import KNOWN_SIGNALS
 from musika_tf.networks import coordinates, layers
 
 
@@ -13,6 +15,15 @@ def rng():
 
 def _randomise(layer, rng):
     layer.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in layer.weights])
+
+
+def test_model_units_have_the_features_of_the_signals():
+    signals = KNOWN_SIGNALS["beats"], KNOWN_SIGNALS["note_density"]
+    conditioning = keras.Input((5, 2))
+    model = keras.Model(conditioning, layers.ModelUnits(signals)(conditioning))
+    assert model.output_shape == (None, 5, 7)
+    values = np.linspace(0.0, 1.0, 30, dtype=np.float32).reshape(3, 5, 2)
+    np.testing.assert_allclose(model(values), to_model_units(values, signals), atol=1e-6)
 
 
 def test_sa_adain_equals_the_formula(rng):

@@ -36,8 +36,10 @@ def test_a_lowered_step_names_its_parameters(tmp_path, tiny_config):
     # Every variable that the step changes is the parameter of an alias.
     changed = [manifest["parameters"][index].get("state") for index in manifest["aliases"].values()]
     assert len(set(changed)) == len(changed)
-    frozen = {"loop/best_metric", "networks/discriminator/mixing/mix"}
-    assert set(state) - set(changed) == frozen
+    frozen = {"discriminator/mixing/mix", "generator/output_scale/scale"}
+    frozen |= {"generator/output_scale/shift"}
+    wanted = {"loop/best_metric", *(f"networks/{name}" for name in frozen)}
+    assert set(state) - set(changed) == wanted
     # The batches that it describes are those of the training.
     (batch,) = batches_lib.from_dict(manifest["batches"], tmp_path / "latents")(3)
     assert [{"shape": list(batch.shape), "dtype": batch.dtype.name}] == manifest["batch"]

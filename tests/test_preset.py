@@ -53,7 +53,7 @@ def test_what_is_no_preset_is_refused(words):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--preset=small_techno", "error: nowhere is no folder"),
+        ("--preset=small_techno", "nowhere is no folder"),
         ("--preset=smal", "error: --preset=smal must be one of"),
         ("--flagfile=smal.flags", "smal.flags"),
     ],

@@ -8,7 +8,8 @@ import pytest
 from musika_tf import audio
 from musika_tf.config import INT16_SCALE
 from musika_tf.data import datasets
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.networks import principal
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.training import principal_fit

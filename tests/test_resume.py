@@ -11,7 +11,8 @@ from musika_tf import audio
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 
 N_ROWS = {"a": 300, "b": 40, "c": 700, "d": 250, "e": 999}
 

@@ -8,7 +8,8 @@ import pytest
 
 from musika_tf import audio
 from musika_tf.data import datasets, encoding
-from musika_tf.data.shards import Shards, ShardWriter
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.runs import checkpoint, release
 from musika_tf.runs.run import ENCODER_FILE, Run
 from musika_tf.training import stage

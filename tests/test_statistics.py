@@ -102,6 +102,40 @@ def test_frechet_distance_of_correlated_normals():
     assert statistics.frechet_distance(a, 3.0 * a) == pytest.approx(wanted)
 
 
+def test_windows_of_series():
+    series = np.random.default_rng(0).normal(size=(2, 7, 3))
+    windows = statistics.windows(series, 3)
+    assert windows.shape == (10, 9)
+    np.testing.assert_array_equal(windows[5 + 4], series[1, 4:7].ravel())
+    np.testing.assert_array_equal(statistics.windows(series, 3, hop=3)[3], series[1, 3:6].ravel())
+
+
+def test_window_frechet_of_noise_is_that_of_each_of_its_values():
+    noise = np.random.default_rng(0).normal(size=(40, 500, 2))
+    assert statistics.window_frechet(noise, noise, 3) == pytest.approx(0.0, abs=1e-6)
+    found = statistics.window_frechet(noise, 3.0 * noise + 0.5, 3)
+    assert found == pytest.approx(6 * (0.25 + 4.0), rel=0.05)
+
+
+def test_window_frechet_sees_time():
+    """Steps that go up and down, against those that go as they like: of two steps the covariances
+    are [[1, -1], [-1, 1]] and the identity."""
+    sign = np.random.default_rng(0).choice([-1.0, 1.0], (400, 100, 1))
+    real = sign[:, :1] * np.where(np.arange(100) % 2, -1.0, 1.0)[:, None]
+    assert statistics.window_frechet(real, sign, 2) == pytest.approx(4 - 2 * np.sqrt(2), abs=0.1)
+    found = statistics.window_frechet(np.repeat(real, 2, axis=2), np.repeat(sign, 2, axis=2), 1)
+    assert found == pytest.approx(0.0, abs=0.01)
+
+
+def test_window_frechet_is_of_what_is_strongest_in_real_windows():
+    """70 values of which six are weak, and these differ."""
+    scale = np.where(np.arange(70) < 64, 1.0, 0.01)
+    real = np.random.default_rng(0).normal(size=(5000, 1, 70)) * scale
+    other = real * np.where(np.arange(70) < 64, 1.0, 10.0)
+    assert statistics.window_frechet(real, other, 1) == pytest.approx(0.0, abs=1e-3)
+    assert statistics.frechet_distance(real, other) == pytest.approx(6 * 0.09**2, rel=0.05)
+
+
 def test_nearest_distances_are_those_of_all_pairs():
     rng = np.random.default_rng(0)
     queries, references = rng.normal(size=(600, 5)), rng.normal(size=(40, 5))

@@ -1,26 +1,30 @@
-"""Folders of audio files to waveform shards and labels, with a report that accounts for each."""
+"""Audio files to waveform shards and labels, with a report that accounts for each."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from musika_tf import files as files_lib
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import N_CHANNELS, AudioConfig
 from musika_tf.data import annotation, datasets
 from musika_tf.data.annotation import Annotation, Annotator
-from musika_tf.data.audio_folder import Loaded, Loader, find_audio_files
+from musika_tf.data.annotation_task import AnnotationTask, Waveform
+from musika_tf.data.audio_folder import Found, find_audio_files
+from musika_tf.data.decoding import AudioFile, Content, Decoded, Decoder
+from musika_tf.data.earlier_shards import REPORT_NAME, EarlierShards
 from musika_tf.data.preparation_report import FileReport, Report
-from musika_tf.data.shards import ShardWriter
-
-REPORT_NAME = "report.csv"
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.stored_rows import StoredRows
+from musika_tf.data.workers import LocalWorkers, Workers
 
 # Share of its length that a single file gives for validation.
 _SINGLE_FILE_SHARE = 0.1
@@ -28,66 +32,80 @@ _SINGLE_FILE_SHARE = 0.1
 _BOTH_SPLITS = "train+validation"
 _END_NAME = "{} (end)"
 
+ONE_WORKER = LocalWorkers()
+
 
 def prepare(
-    audio_dir: str | os.PathLike,
+    recordings: str | os.PathLike | Found,
     data_dir: str | os.PathLike,
     config: AudioConfig,
     *,
     validation_share: float = 0.05,
-    n_workers: int = 1,
+    workers: Workers = ONE_WORKER,
     overwrite: bool = False,
+    strict: bool = False,
+    stuck_after_seconds: int = 60,
     annotators: Sequence[Annotator] = (),
     labels: Mapping[str, Labels] | None = None,
 ) -> Report:
-    """Writes all usable audio below a folder as one folder of waveform shards.
+    """Writes all usable audio below a folder, or of a data set, as one folder of waveform shards.
 
-    Memory holds about two files a worker at a time, as 16-bit samples. The shards do not depend on
-    `n_workers`. What annotators find is remembered in the folder `data_dir`.annotations, which may
-    be deleted.
+    Files are decoded in processes of their own and kept in the folder `data_dir`.decoded until the
+    shards are complete, so that a run that was stopped goes on where it was; unchanged files of
+    earlier shards in `data_dir` are copied from there. Memory does not grow with the length or
+    number of files, and the shards do not depend on `workers`. What annotators find is remembered
+    in the folder `data_dir`.annotations, which may be deleted.
 
-    Whether a file is held out follows from its own relative path: it is if the hash of that path
-    lies in the first `validation_share` of all hashes. So files that are added later leave the
-    others in their split. Two exceptions make sure that both splits have something: the used file
-    of the lowest hash is always held out, and that of the highest hash always trained on. A single
-    used file is cut, and its end held out.
+    Where no data set tells whether a file is held out, that follows from its own relative path: it
+    is if the hash of that path lies in the first `validation_share` of all hashes. So files that
+    are added later leave the others in their split. Two exceptions make sure that both splits have
+    something: if no file is held out, that of the lowest hash is, and if all are, that of the
+    highest is not. A single file is cut, and its end held out. Of files with the same audio the
+    first by name is used.
 
     Args:
-      audio_dir: folder to search, with its subfolders.
+      recordings: folder to search, with its subfolders; or what `recordings.find` or `mix` found.
       data_dir: shard folder to make; `report.csv` lies there too.
       config: gives the sample rate, and the length below which a file is too short.
       validation_share: share of the files to hold out, above 0 and at most 0.5; of few files it
         can be more or less.
-      n_workers: processes that read; 1 reads in this process.
+      workers: processes that read, of this machine or of several.
       overwrite: replace earlier shards in `data_dir`.
+      strict: do not skip files, but fail.
+      stuck_after_seconds: a decoder that gives nothing for so long is stopped; 0: none is.
       annotators: each writes the labels of one signal, labels-NAME.csv, beside the shards.
       labels: more labels to lie there, by signal name; of them, what belongs to files in the
         shards.
 
     Raises:
-      ValueError: no audio file, none usable, a bad share, something lies in `data_dir` already, or
-        labels that do not belong to these files.
+      ValueError: no audio file, none usable, one not usable and `strict`, a bad share, something
+        lies in `data_dir` already, or labels that do not belong to these files.
     """
     labels = labels or {}
     if not 0 < validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must be above 0 and at most 0.5")
-    names, other_suffixes = find_audio_files(audio_dir)
-    _require_labels(labels, annotators, names)
-    names.sort(key=hash_position)
-    paths = [pathlib.Path(audio_dir, name) for name in names]
-    loader = Loader(config, tuple(annotators), f"{os.path.abspath(data_dir)}.annotations")
+    found = recordings if isinstance(recordings, Found) else find_audio_files(recordings)
+    _require_labels(labels, annotators, [file.name for file in found.files])
     metadata = datasets.waveform_metadata(config)
-    files: list[FileReport] = []
-    annotations: dict[str, dict[str, Annotation]] = {}
-    with ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite) as writer:
-        all_loaded = zip(names, loader.load_all(paths, n_workers), strict=True)
-        for name, loaded, split in _with_splits(all_loaded, validation_share):
-            files.append(_write(writer, name, loaded, split, config))
-            annotations[name] = loaded.annotations
-        report = Report(tuple(sorted(files, key=lambda file: file.file)), other_suffixes)
-        _require_used(report, audio_dir)
+    writer = ShardWriter(data_dir, N_CHANNELS, np.int16, metadata, overwrite=overwrite)
+    base = os.path.abspath(data_dir)
+    decoder = Decoder(config.sample_rate_hz, f"{base}.decoded", stuck_after_seconds)
+    contents, n_remembered = _decode_all(
+        found.files, decoder, EarlierShards(data_dir, config), config, workers
+    )
+    reports = _reports(found, contents, config, validation_share)
+    report = Report(tuple(reports), found.others, n_remembered)
+    _require_used(report, strict, pathlib.Path(decoder.kept_dir, REPORT_NAME))
+    waveforms = [Waveform(file.file, contents[file.file].rows) for file in report.used]
+    task = AnnotationTask(tuple(annotators), config.sample_rate_hz, f"{base}.annotations")
+    annotations = _annotate_all(waveforms, task, workers)
+    weights = _weights(found, report)
+    with writer:
+        for file in sorted(report.used, key=lambda file: hash_position(file.file)):
+            _write(writer, file, contents[file.file].rows, config, weights.get(file.file, 1.0))
         lines = _add_labels(writer, report, annotators, annotations, labels)
         writer.add_text(REPORT_NAME, report.to_csv())
+    shutil.rmtree(decoder.kept_dir, ignore_errors=True)
     return dataclasses.replace(report, labels=tuple(lines))
 
 
@@ -97,41 +115,87 @@ def hash_position(name: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _with_splits(
-    all_loaded: Iterable[tuple[str, Loaded]], validation_share: float
-) -> Iterator[tuple[str, Loaded, str]]:
-    """Gives files, in the order of their hash positions, their split; '' to those to skip."""
-    # One file waits for the next, because the first and the last are special.
-    waiting, is_first = None, True
-    for name, loaded in all_loaded:
-        if loaded.skipped_because:
-            yield name, loaded, ""
-            continue
-        if waiting:
-            is_held_out = is_first or hash_position(waiting[0]) < validation_share
-            yield *waiting, "validation" if is_held_out else "train"
-            is_first = False
-        waiting = name, loaded
-    if waiting:
-        yield *waiting, _BOTH_SPLITS if is_first else "train"
+def _decode_all(
+    files: Sequence[AudioFile],
+    decoder: Decoder,
+    earlier: EarlierShards,
+    config: AudioConfig,
+    workers: Workers,
+) -> tuple[dict[str, Content], int]:
+    """Contents by file name; and of how many of them an earlier run knew."""
+    contents, unknown = {}, []
+    for file in files:
+        content = earlier.find(file)
+        # It may have been too short until now.
+        if content and (content.rows or _unusable_because(content.decoded, config)):
+            contents[file.name] = content
+        elif kept := decoder.kept(file):
+            contents[file.name] = decoder.content(file, kept)
+        else:
+            unknown.append(file)
+    results = workers.map(decoder, unknown, "reading") if unknown else ()
+    for file, decoded in zip(unknown, results, strict=True):
+        contents[file.name] = decoder.content(file, decoded)
+    return contents, len(files) - len(unknown)
 
 
-def _write(
-    writer: ShardWriter, name: str, loaded: Loaded, split: str, config: AudioConfig
-) -> FileReport:
-    """Writes one file, or its two parts; of a skipped one nothing."""
-    n_samples, rate = len(loaded.waveform), config.sample_rate_hz
-    n_train = {"train": n_samples}.get(split, 0)
-    end_name = name
+def _unusable_because(decoded: Decoded, config: AudioConfig) -> str:
+    """Why what was decoded cannot be used, or ''."""
+    needed, rate = config.pair_n_samples, config.sample_rate_hz
+    if decoded.unusable_because or decoded.n_samples >= needed:
+        return decoded.unusable_because
+    seconds = decoded.n_samples / rate
+    return f"too short: {seconds:.2f} s, a training pair takes {needed / rate:.2f} s"
+
+
+def _reports(
+    found: Found, contents: Mapping[str, Content], config: AudioConfig, validation_share: float
+) -> list[FileReport]:
+    """What becomes of each file, sorted by name."""
+    reasons, first_names = {}, {}
+    for file in found.files:
+        decoded = contents[file.name].decoded
+        reason = _unusable_because(decoded, config)
+        first_name = first_names.setdefault(decoded.digest, file.name) if not reason else file.name
+        if first_name != file.name:
+            reason = f"duplicate: the same audio as {first_name}"
+        reasons[file.name] = reason
+    used = [file for file in found.files if not reasons[file.name]]
+    splits = _splits(used, validation_share)
+    reports = [
+        FileReport(name, "", 0.0, 0.0, f"folder that cannot be entered: {reason}", Decoded())
+        for name, reason in found.closed.items()
+    ]
+    for name, reason in reasons.items():
+        decoded, split = contents[name].decoded, splits.get(name, "")
+        n_train = _train_n_samples(name, decoded.n_samples, split, config)
+        n_held_out = decoded.n_samples - n_train if split else 0
+        seconds = n_train / config.sample_rate_hz, n_held_out / config.sample_rate_hz
+        reports.append(FileReport(name, split, *seconds, reason, decoded))
+    return sorted(reports, key=lambda report: report.file)
+
+
+def _splits(files: Sequence[AudioFile], validation_share: float) -> dict[str, str]:
+    """The split of each file that is used."""
+    files = sorted(files, key=lambda file: hash_position(file.name))
+    splits = {file.name: file.split or _split(file.name, validation_share) for file in files}
+    free = [file.name for file in files if not file.split]
+    if len(files) == len(free) == 1:
+        return {free[0]: _BOTH_SPLITS}
+    for name, split in ((free[0], "validation"), (free[-1], "train")) if free else ():
+        if split not in splits.values():
+            splits[name] = split
+    return splits
+
+
+def _split(name: str, validation_share: float) -> str:
+    return "validation" if hash_position(name) < validation_share else "train"
+
+
+def _train_n_samples(name: str, n_samples: int, split: str, config: AudioConfig) -> int:
     if split == _BOTH_SPLITS:
-        n_train = n_samples - _end_n_samples(name, n_samples, config)
-        end_name = _END_NAME.format(name)
-    if n_train:
-        writer.add(name, loaded.waveform[:n_train], "train")
-    if n_train < n_samples:
-        writer.add(end_name, loaded.waveform[n_train:], "validation")
-    seconds = n_train / rate, (n_samples - n_train) / rate
-    return FileReport(name, split, *seconds, loaded.n_limited_samples, loaded.skipped_because)
+        return n_samples - _end_n_samples(name, n_samples, config)
+    return n_samples if split == "train" else 0
 
 
 def _end_n_samples(name: str, n_samples: int, config: AudioConfig) -> int:
@@ -152,15 +216,59 @@ def _end_n_samples(name: str, n_samples: int, config: AudioConfig) -> int:
     return n_held_out
 
 
-def _require_used(report: Report, audio_dir: str | os.PathLike) -> None:
-    """Raises ValueError with the reasons, counted, if no file could be used."""
+def _require_used(report: Report, strict: bool, report_path: pathlib.Path) -> None:
+    """Raises ValueError if no file, or where that is asked for not every file, can be used."""
+    n_files, skipped = len(report.files), report.skipped
+    if report.used and not (strict and skipped):
+        return
+    files_lib.write_text(report_path, report.to_csv())
+    how_many = f"strict: {len(skipped)} of the {n_files} audio files cannot"
     if not report.used:
-        kinds = collections.Counter(f.skipped_because.split(":")[0] for f in report.skipped)
-        listed = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-        raise ValueError(
-            f"none of the {len(report.files)} audio files in {audio_dir} can be used: {listed} "
-            f"(such as {report.skipped[0].file}, {report.skipped[0].skipped_because})"
-        )
+        how_many = f"none of the {n_files} audio files can"
+    raise ValueError(
+        f"{how_many} be used: {report.skipped_kinds} (such as {skipped[0].file}, "
+        f"{skipped[0].skipped_because}); {report_path} names all"
+    )
+
+
+def _annotate_all(
+    waveforms: Sequence[Waveform], task: AnnotationTask, workers: Workers
+) -> dict[str, dict[str, Annotation]]:
+    """Annotations by file and signal."""
+    if not task.annotators:
+        return {}
+    results = workers.map(task, waveforms, "annotating")
+    return {waveform.name: found for waveform, found in zip(waveforms, results, strict=True)}
+
+
+def _weights(found: Found, report: Report) -> dict[str, float]:
+    """Of a mixture, how often each file is drawn, so that the parts have their shares.
+
+    Raises:
+      ValueError: a part has nothing to train on.
+    """
+    parts = {file.name: file.part for file in found.files}
+    seconds = dict.fromkeys(found.shares, 0.0)
+    for file in report.used if seconds else ():
+        seconds[parts[file.file]] += file.train_seconds
+    empty = [part for part, n_seconds in seconds.items() if not n_seconds]
+    if empty:
+        raise ValueError(f"{empty[0]}, a part of the mixture, has no file to train on")
+    scale = sum(seconds.values()) / max(sum(found.shares.values()), 1e-9)
+    weights = {part: found.shares[part] * scale / seconds[part] for part in seconds}
+    return {name: weights[part] for name, part in parts.items() if part in weights}
+
+
+def _write(
+    writer: ShardWriter, file: FileReport, rows: StoredRows, config: AudioConfig, weight: float
+) -> None:
+    """Writes one file, or its two parts."""
+    if file.split != _BOTH_SPLITS:
+        writer.add(file.file, rows, file.split, weight=weight)
+        return
+    begin, end = rows.cut(_train_n_samples(file.file, rows.n_rows, file.split, config))
+    writer.add(file.file, begin, "train")
+    writer.add(_END_NAME.format(file.file), end, "validation")
 
 
 def _require_labels(

@@ -15,7 +15,6 @@ is a pure function of the seed and n: resuming is exact and nothing needs a shuf
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -26,155 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf import files
 from musika_tf.data.positions import Position, Positions, Source
+from musika_tf.data.stored_rows import StoredRows
 
 SHARDS_VERSION = 1
 SPLITS = ("train", "validation")
 
-_MANIFEST_NAME = "manifest.json"
-# A shard is closed when it holds this many bytes: few files, yet each easy to copy.
-_DEFAULT_SHARD_N_BYTES = 256 * 2**20
-
-
-class ShardWriter:
-    """Writes a shard folder source by source; use it in a `with` statement.
-
-    Shards go to disk as they get full, in a hidden folder that gets its name when the block ends;
-    an exception removes it.
-    """
-
-    def __init__(
-        self,
-        folder: str | os.PathLike,
-        n_channels: int,
-        dtype: Any,
-        metadata: dict[str, Any],
-        max_shard_rows: int | None = None,
-        overwrite: bool = False,
-        label_names: Sequence[str] = (),
-    ):
-        """Checks the request; nothing is written before the `with` block begins.
-
-        Args:
-          folder: the shard folder to make.
-          n_channels: columns of every source.
-          dtype: int16 (waveforms), float16 or float32 (latents).
-          metadata: JSON values that describe the rows.
-          max_shard_rows: which only a single longer source exceeds; None: 256 MiB of them.
-          overwrite: replace an earlier shard folder.
-          label_names: unique names of the labels that every row has.
-
-        Raises:
-          ValueError: `folder` holds something already.
-        """
-        self._folder = pathlib.Path(os.path.abspath(folder))
-        self._dtype = np.dtype(dtype)
-        row_n_bytes = n_channels * self._dtype.itemsize
-        self._max_shard_rows = max_shard_rows or _DEFAULT_SHARD_N_BYTES // row_n_bytes
-        self._n_channels = n_channels
-        self._metadata = metadata
-        self._label_names = tuple(label_names)
-        self._sources: dict[str, Source] = {}
-        self._shard_n_rows: dict[str, int] = {}
-        # Of the newest shard, a source each: its rows, and their labels if there are any.
-        self._waiting: list[list[np.ndarray]] = []
-        _require_replaceable(self._folder, overwrite)
-
-    def __enter__(self) -> ShardWriter:
-        self._aside = contextlib.ExitStack()
-        self._partial = self._aside.enter_context(files.written_aside(self._folder))
-        self._partial.mkdir()
-        return self
-
-    def __exit__(self, exception_type, exception, traceback) -> None:
-        with self._aside:
-            if exception is not None:
-                raise exception
-            self._finish()
-
-    def add(
-        self, name: str, rows: np.ndarray, split: str, labels: np.ndarray | None = None
-    ) -> None:
-        """Appends one source, under a unique name, to the split 'train' or 'validation'.
-
-        Rows are [n_rows, n_channels] of the writer's dtype, at least one, finite; labels, where the
-        writer has names of some, float32 [n_rows, n_labels], NaN where unknown. Both are kept, and
-        so not to be changed, until their shard is written.
-
-        Raises:
-          ValueError: rows or labels of another shape or dtype, an unknown split, or a name given
-            twice.
-        """
-        if name in self._sources:
-            raise ValueError(f"source {name!r} is there already: names must be unique")
-        _require_split(split)
-        self._require_rows(name, rows)
-        if self._label_names:
-            self._require_labels(name, labels, len(rows))
-        shard = next(reversed(self._shard_n_rows), None)
-        if shard is None or self._shard_n_rows[shard] + len(rows) > self._max_shard_rows:
-            self._write_shard()
-            shard = f"shard-{len(self._shard_n_rows):05d}.npy"
-            self._shard_n_rows[shard] = 0
-        self._waiting.append([rows, labels] if self._label_names else [rows])
-        self._sources[name] = Source(name, shard, self._shard_n_rows[shard], len(rows), split)
-        self._shard_n_rows[shard] += len(rows)
-
-    def add_text(self, file_name: str, text: str) -> None:
-        """Puts a small .csv or .json file beside the shards; it appears together with them."""
-        if pathlib.Path(file_name).name != file_name or not _is_own_file(file_name):
-            raise ValueError(f"file name {file_name!r} must end in .csv or .json, without a folder")
-        path = self._partial / file_name
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-    def _require_rows(self, name: str, rows: np.ndarray) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self._n_channels or not len(rows):
-            raise ValueError(
-                f"source {name!r} has shape {rows.shape}; it must be [n_rows, {self._n_channels}] "
-                "with at least one row"
-            )
-        if rows.dtype != self._dtype:
-            raise ValueError(
-                f"source {name!r} is {rows.dtype.name}; these shards hold {self._dtype.name}: "
-                "convert it first"
-            )
-        if self._dtype.kind == "f" and not np.isfinite(rows).all():
-            raise ValueError(f"source {name!r} holds NaN or infinite values")
-
-    def _require_labels(self, name: str, labels: np.ndarray | None, n_rows: int) -> None:
-        shape = (n_rows, len(self._label_names))
-        if labels is None or labels.shape != shape or labels.dtype != np.float32:
-            found = "none" if labels is None else f"{labels.dtype.name} {list(labels.shape)}"
-            raise ValueError(
-                f"source {name!r} has {found} labels; its {n_rows} rows need float32 {list(shape)}"
-            )
-        if np.isinf(labels).any():
-            raise ValueError(f"the labels of source {name!r} hold infinite values")
-
-    def _write_shard(self) -> None:
-        """Writes the newest shard, if there is one."""
-        shard = next(reversed(self._shard_n_rows), "")
-        columns = zip(*self._waiting, strict=True)
-        for name, arrays in zip((shard, _labels_file(shard)), columns, strict=False):
-            np.save(self._partial / name, np.concatenate(arrays), allow_pickle=False)
-        self._waiting = []
-
-    def _finish(self) -> None:
-        if not self._sources:
-            raise ValueError(f"no source was added: {self._folder} is not written")
-        self._write_shard()
-        manifest = {
-            "version": SHARDS_VERSION,
-            "n_channels": self._n_channels,
-            "dtype": self._dtype.name,
-            "labels": self._label_names,
-            "metadata": self._metadata,
-            "shards": self._shard_n_rows,
-            "sources": [dataclasses.asdict(source) for source in self._sources.values()],
-        }
-        text = json.dumps(manifest, indent=1)
-        (self._partial / _MANIFEST_NAME).write_text(text, encoding="utf-8")
+MANIFEST_NAME = "manifest.json"
 
 
 class Shards:
@@ -209,7 +66,7 @@ class Shards:
         for name, n_rows in manifest["shards"].items():
             arrays[name] = _open_array(folder / name, (n_rows, n_channels), manifest["dtype"])
             if n_labels:
-                name = _labels_file(name)
+                name = labels_file(name)
                 arrays[name] = _open_array(folder / name, (n_rows, n_labels), "float32")
         return cls(manifest, arrays)
 
@@ -220,7 +77,7 @@ class Shards:
 
     def split(self, name: str) -> list[Source]:
         """Sources of a split, 'train' or 'validation'."""
-        _require_split(name)
+        require_split(name)
         return [source for source in self.sources if source.split == name]
 
     def longest(self, split: str) -> Source:
@@ -243,11 +100,18 @@ class Shards:
         """All rows of one source: [n_rows, n_channels], a read-only view of the file."""
         return self._arrays[source.shard][source.first_row : source.first_row + source.n_rows]
 
+    def stored(self, source: Source) -> StoredRows:
+        """The same, named instead of loaded."""
+        array = self._arrays[source.shard]
+        first_byte = array.offset + source.first_row * array.strides[0]
+        form = source.n_rows, self.n_channels, self.dtype.name
+        return StoredRows(os.path.abspath(array.filename), first_byte, *form)
+
     def labels(self, source: Source) -> np.ndarray:
         """The labels of one source's rows: float32 [n_rows, n_labels], read-only."""
         if not self.label_names:
             return np.zeros((source.n_rows, 0), np.float32)
-        return self.rows(dataclasses.replace(source, shard=_labels_file(source.shard)))
+        return self.rows(dataclasses.replace(source, shard=labels_file(source.shard)))
 
     def crops(self, positions: Sequence[Position], crop_n_rows: int) -> np.ndarray:
         """Reads crops at given positions: [len(positions), crop_n_rows, n_channels]."""
@@ -256,15 +120,14 @@ class Shards:
     def random_positions(
         self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
     ) -> list[Position]:
-        """Draws positions of crops with replacement, every one of the split equally likely.
+        """Draws positions of crops with replacement, all of the split by their sources' weights.
 
         A crop lies inside one source; sources shorter than a crop are left out.
 
         Raises:
           ValueError: no source of the split is long enough.
         """
-        table = self._positions(crop_n_rows, split)
-        return table.locate(rng.integers(table.n_positions, size=n_crops))
+        return self._positions(crop_n_rows, split).draw(rng, n_crops)
 
     def fixed_positions(
         self, n_crops: int, crop_n_rows: int, split: str = "validation"
@@ -287,41 +150,24 @@ class Shards:
         return Positions(self._of(split), crop_n_rows)
 
 
-def _require_split(split: str) -> None:
+def require_split(split: str) -> None:
     if split not in SPLITS:
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
 
 
-def _is_own_file(name: str) -> bool:
+def is_own_file(name: str) -> bool:
     return name.endswith((".json", ".csv")) or (name.startswith("shard-") and name.endswith(".npy"))
 
 
-def _labels_file(shard: str) -> str:
+def labels_file(shard: str) -> str:
     return f"{shard.removesuffix('.npy')}.labels.npy"
 
 
-def _require_replaceable(folder: pathlib.Path, overwrite: bool) -> None:
-    """Raises ValueError if making `folder` would destroy what nobody asked to replace."""
-    there = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name]
-    if not folder.exists() or not there:
-        return
-    foreign = [name for name in there if not (folder.is_dir() and _is_own_file(name))]
-    if foreign or _MANIFEST_NAME not in there:
-        named = f" (such as {foreign[0]})" if foreign else ""
-        raise ValueError(
-            f"{folder} holds other things than shards{named}: choose a new or empty folder"
-        )
-    if not overwrite:
-        raise ValueError(
-            f"{folder} holds finished shards already: ask to overwrite them, or choose a new folder"
-        )
-
-
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-    path = folder / _MANIFEST_NAME
+    path = folder / MANIFEST_NAME
     if not path.is_file():
         raise ValueError(
-            f"{folder} is no shard folder, it holds no {_MANIFEST_NAME}: make one with "
+            f"{folder} is no shard folder, it holds no {MANIFEST_NAME}: make one with "
             "musika-prepare (waveforms) or musika-encode (latents)"
         )
     manifest = json.loads(path.read_text(encoding="utf-8"))

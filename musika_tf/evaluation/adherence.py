@@ -33,6 +33,7 @@ from musika_tf.conditioning import note_density, onsets, tempo
 from musika_tf.conditioning.controls import RANDOM_WALK, Constant, Control, Lines, RandomWalk
 from musika_tf.conditioning.timeline import centres_seconds
 from musika_tf.config import Config, Signal
+from musika_tf.evaluation import music
 from musika_tf.generation import Request
 from musika_tf.player import Player
 
@@ -115,7 +116,8 @@ class Sample:
 
     Attributes:
       times_seconds, requested, measured, steps: of each step, [n].
-      details: `onsets_per_second` of note density, `confidence` (0 to 1) of tempo.
+      details: `onsets_per_second` of note density, `confidence` (0 to 1) and `tempo_strength` of
+        tempo.
     """
 
     task: Task
@@ -267,11 +269,13 @@ def hear_note_density(mono: np.ndarray, config: Config, detector: str) -> Heard:
 
 
 def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
-    """The tempo in BPM of a generated waveform, float32 [n_samples], the same at all steps, and the
-    `confidence` of the estimate."""
-    tempo_bpm, confidence = tempo.estimate_tempo(mono, config.audio.sample_rate_hz)
+    """The tempo in BPM of a generated waveform, float32 [n_samples], the same at all steps; the
+    `confidence` of the estimate, and `tempo_strength`, see `music.waveform_metrics`."""
+    rate_hz = config.audio.sample_rate_hz
+    tempo_bpm, confidence = tempo.estimate_tempo(mono, rate_hz)
     steps = np.arange(math.ceil(len(mono) / config.latent_hop_size))
-    return Heard(steps, np.full(len(steps), tempo_bpm), {"confidence": confidence})
+    details = {"confidence": confidence, "tempo_strength": music.tempo_strength(mono, rate_hz)}
+    return Heard(steps, np.full(len(steps), tempo_bpm), details)
 
 
 # What it says

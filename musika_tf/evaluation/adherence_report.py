@@ -16,7 +16,9 @@ from musika_tf import statistics
 from musika_tf.conditioning import note_density, tempo
 from musika_tf.config import Signal
 from musika_tf.evaluation import adherence, adherence_pictures, report_files
+from musika_tf.evaluation import references as references_lib
 from musika_tf.evaluation.adherence import Result, Sample, Settings, Task
+from musika_tf.evaluation.references import References
 from musika_tf.player import Player
 
 NAME = "adherence"
@@ -39,11 +41,12 @@ def evaluate(
     player: Player,
     settings: Settings,
     out: str | os.PathLike,
+    references: References | None = None,
     keep_audio: bool = False,
     overwrite: bool = False,
 ) -> str:
     """Measures the adherence of a model and writes what is found, with `keep_audio` also all
-    samples as 16-bit WAV; returns the tables.
+    samples as 16-bit WAV; returns the tables. References, if any, stand beside what they are of.
 
     Raises:
       ValueError: as `adherence.plan`, or `out` holds an earlier evaluation and not `overwrite`.
@@ -66,7 +69,7 @@ def evaluate(
         for result in results:
             path = folder / f"{_scatter_name(result)}.png"
             adherence_pictures.scatter(result).savefig(path, dpi=100)
-        values = numbers(player, settings, results)
+        values = numbers(player, settings, results, references)
         return report_files.markdown(_paragraphs(values, settings, results)), values
 
     return report_files.write(out, NAME, fill)
@@ -104,6 +107,7 @@ def _paragraphs(
             yield f"Not asked, as out of the model's range: {', '.join(left_out)}."
         yield from _constants_tables(values, result)
         yield _metrics_table("all constants", result.metrics, result.chance)
+        yield from _beside(values, result.signal)
         if result.walks:
             yield _walks_table(result)
             yield _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
@@ -123,6 +127,21 @@ def _constants_tables(values: Mapping[str, Any], result: Result) -> Iterator[str
         maximum = values["max_onsets_per_second"]
         yield f"Onsets by {values['onset_detector']}; density 1 is {maximum:g} onsets a second."
         yield _density_table(rows, maximum)
+
+
+def _beside(values: Mapping[str, Any], signal: Signal) -> Iterator[str]:
+    """What the references say."""
+    strengths, inside = values["real_tempo_strength"], values["signals"][signal.name]["in_data"]
+    if _is_tempo(signal) and strengths:
+        told = ", ".join(f"{kind} {strength:.2f}" for kind, strength in strengths.items())
+        yield f"Tempo strength of held-out music: {told}."
+    if inside:
+        found = ", ".join(f"{_TITLES[name]} {inside[name]:.3f}" for name in ("pearson_r", "slope"))
+        share = 100 * (1 - 2 * references_lib.TAIL)
+        yield (
+            f"Constants from {inside['low']:.3g} to {inside['high']:.3g}, where {share:g} % of the "
+            f"training data lie: {found}."
+        )
 
 
 def _is_tempo(signal: Signal) -> bool:
@@ -147,6 +166,7 @@ def _tempo_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "estimates": ("estimates", ""),
         **{name: (_TITLES[name], ".2f") for name in ("share_within", "share_within_octaves")},
         "confidence": ("confidence", ".2f"),
+        "tempo_strength": ("tempo strength", ".2f"),
     }
     return report_files.table(columns, map(_with_estimates, rows))
 
@@ -186,8 +206,14 @@ def _walks_table(result: Result) -> str:
 # Numbers
 
 
-def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> dict[str, Any]:
+def numbers(
+    player: Player,
+    settings: Settings,
+    results: Sequence[Result],
+    references: References | None = None,
+) -> dict[str, Any]:
     """Everything as JSON takes it. All but `created_utc` is the same when it is done again."""
+    references = references or References({}, {})
     names, metadata = [s.name for s in player.config.conditioning.asked], player.metadata
     model = {
         "name": "/".join(player.path.resolve().parts[-2:]),
@@ -201,7 +227,11 @@ def numbers(player: Player, settings: Settings, results: Sequence[Result]) -> di
         "onset_detector": settings.onset_detector,
         "max_onsets_per_second": player.config.conditioning.max_onsets_per_second,
         "skipped_signals": [name for name in names if name not in adherence.MEASURABLE],
-        "signals": {result.signal.name: _signal_numbers(result) for result in results},
+        "real_tempo_strength": dict(references.tempo_strength),
+        "signals": {
+            result.signal.name: _signal_numbers(result) | {"in_data": references.metrics(result)}
+            for result in results
+        },
     }
 
 

@@ -116,8 +116,7 @@ def _band_metrics(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
 
 def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     found = onsets.detect_onsets(mono, sample_rate_hz, ONSET_DETECTOR)
-    hop_size = round(sample_rate_hz / _ENVELOPE_RATE_HZ)
-    envelope = librosa.onset.onset_strength(y=mono, sr=sample_rate_hz, hop_length=hop_size)
+    envelope, hop_size = _onset_envelope(mono, sample_rate_hz)
     tempo_bpm = 0.0
     if envelope.any():
         (tempo_bpm,) = librosa.feature.tempo(
@@ -126,11 +125,23 @@ def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
     return {
         "onsets_per_second": len(found) * sample_rate_hz / len(mono),
         "tempo_bpm": float(tempo_bpm),
-        "tempo_strength": _tempo_strength(envelope, sample_rate_hz / hop_size),
+        "tempo_strength": _strength(envelope, sample_rate_hz / hop_size),
     }
 
 
-def _tempo_strength(envelope: np.ndarray, rate_hz: float) -> float:
+def tempo_strength(mono: np.ndarray, sample_rate_hz: int) -> float:
+    """That of `waveform_metrics`, of the mean of both channels, float32 [n_samples]."""
+    envelope, hop_size = _onset_envelope(mono, sample_rate_hz)
+    return _strength(envelope, sample_rate_hz / hop_size)
+
+
+def _onset_envelope(mono: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, int]:
+    """How much begins in each frame, and samples from one to the next."""
+    hop_size = round(sample_rate_hz / _ENVELOPE_RATE_HZ)
+    return librosa.onset.onset_strength(y=mono, sr=sample_rate_hz, hop_length=hop_size), hop_size
+
+
+def _strength(envelope: np.ndarray, rate_hz: float) -> float:
     """Largest normalised autocorrelation of an onset envelope [n_frames] at lags of a beat; 0 for
     one that never changes, or is shorter than the shortest lag."""
     first, last = (round(60.0 * rate_hz / bpm) for bpm in (FASTEST_BPM, SLOWEST_BPM))
@@ -141,11 +152,6 @@ def _tempo_strength(envelope: np.ndarray, rate_hz: float) -> float:
 # Latents
 
 
-def window_n_latents(config: Config, seconds: float) -> int:
-    """Latents in a window of about so many seconds, at least one."""
-    return max(1, round(seconds * config.audio.sample_rate_hz / config.latent_hop_size))
-
-
 def window_means(latents: np.ndarray, n_latents: int) -> np.ndarray:
     """Means over whole windows that do not overlap: [n_pieces, n_steps, depth] →
     [n_pieces·(n_steps // n_latents), depth]."""
@@ -153,13 +159,6 @@ def window_means(latents: np.ndarray, n_latents: int) -> np.ndarray:
     n_windows = n_steps // n_latents
     whole = latents[:, : n_windows * n_latents]
     return whole.reshape(n_pieces * n_windows, n_latents, depth).mean(axis=1)
-
-
-def windows(latents: np.ndarray, n_latents: int, hop: int = 1) -> np.ndarray:
-    """A vector a window, every `hop` steps: [n_pieces, n_steps ≥ n_latents, depth] →
-    [n_windows, n_latents·depth]."""
-    views = np.lib.stride_tricks.sliding_window_view(latents, n_latents, axis=1)[:, ::hop]
-    return np.moveaxis(views, -1, 2).reshape(-1, n_latents * latents.shape[-1])
 
 
 # Seams

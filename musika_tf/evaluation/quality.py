@@ -27,7 +27,7 @@ from musika_tf.config import INT16_SCALE, Config
 from musika_tf.data import datasets
 from musika_tf.data.encoding import FileCodec
 from musika_tf.data.shards import Position, Shards
-from musika_tf.evaluation import music, reconstruction
+from musika_tf.evaluation import diagnostics, music, reconstruction
 from musika_tf.evaluation.reconstruction import Distances
 from musika_tf.generation import Request
 from musika_tf.networks.autoencoder import join_channels
@@ -45,14 +45,14 @@ _N_LATENT_PIECES_AT_ONCE = 8
 # as is generated, because few latents make Fréchet distances larger.
 MAX_ENCODED_SECONDS = 20 * 60.0
 ENCODED_CROP_SECONDS = 30.0
-# Of the windows in which latents are averaged or compared with each other.
-WINDOW_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class System:
     """A run ready to be measured; `load` makes it."""
 
+    run: Run
+    data_dir: str | os.PathLike
     request: Request
     trained: Synthesizer
     untrained: Synthesizer  # the same networks with random weights
@@ -86,10 +86,14 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class LatentFrechet:
-    """Fréchet distances of latents to the held-out ones; lower is better."""
+    """Fréchet distances of latents to the held-out ones; lower is better.
 
-    single_steps: float  # a latent step a draw, as the training of the GAN tells it
+    Those of windows are of a second: they see what changes, or only what is there on average.
+    """
+
+    windows: float  # by `statistics.window_frechet`
     window_means: float  # a mean over a window a draw
+    single_steps: float  # a latent step a draw
     n_windows: int
 
 
@@ -111,6 +115,7 @@ class Result:
       pieces: by kind, means over its pieces of `music.waveform_metrics`.
       waveform_seams, latent_seams: by kind, ratios of `music.Grid.ratios`.
       frechet: by whose latents were compared with the held-out ones.
+      diagnostics: of `diagnostics.measure`.
       nearest: by whose windows were compared with those of training.
       encoded_seconds: by split, how much real music was encoded.
       window_n_latents: length of the windows.
@@ -121,6 +126,7 @@ class Result:
     waveform_seams: Mapping[str, Mapping[str, float | None]]
     latent_seams: Mapping[str, Mapping[str, float | None]]
     frechet: Mapping[str, LatentFrechet]
+    diagnostics: Mapping[str, float] | None
     nearest: Mapping[str, Nearest]
     encoded_seconds: Mapping[str, float]
     window_n_latents: int
@@ -145,10 +151,10 @@ def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
     # The only way to Keras' random weights; nothing else here draws from it.
     keras.utils.set_random_seed(request.seed)
     codec = FileCodec(trained.autoencoder)
-    system = System(request, trained, Synthesizer(config), codec, shards)
+    system = System(run, data_dir, request, trained, Synthesizer(config), codec, shards)
     shards.fixed_positions(request.n_samples, system.n_samples)
     # What of it is encoded must hold a window.
-    window_size = music.window_n_latents(config, WINDOW_SECONDS) * config.latent_hop_size
+    window_size = config.second_n_latents * config.latent_hop_size
     n_excerpts = -(-window_size // config.audio.excerpt_n_samples)
     shards.fixed_positions(1, datasets.held_out_n_samples(config.audio, n_excerpts), "train")
     return system
@@ -160,7 +166,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
     ways = reconstruction.measure(trained.autoencoder, untrained.autoencoder, system.shards)
     metrics, seams = _measure_pieces(system, pieces)
     latents = _latents(system)
-    n_latents = music.window_n_latents(config, WINDOW_SECONDS)
+    n_latents = config.second_n_latents
     step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
     return Result(
         reconstruction=ways,
@@ -168,6 +174,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
         waveform_seams=seams,
         latent_seams=_latent_seams(config, latents),
         frechet=_frechet(latents, n_latents),
+        diagnostics=_diagnostics(system, latents[HELD_OUT]),
         nearest=_nearest(latents, n_latents),
         encoded_seconds={
             name: latents[name][..., 0].size * step_seconds for name in (TRAINING, HELD_OUT)
@@ -184,7 +191,7 @@ def make_pieces(system: System) -> Iterator[Piece]:
     request = system.request
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
     for index, position in enumerate(_progress(positions, "music", " samples")):
-        real = _crop(system.shards, position, system.n_samples)
+        real = crop(system.shards, position, system.n_samples)
         yield Piece(GENERATED, index, _generate(system.trained, request, index))
         decoded = system.codec.decode(system.codec.encode(real), len(real))
         yield Piece(RECONSTRUCTED, index, decoded)
@@ -192,8 +199,8 @@ def make_pieces(system: System) -> Iterator[Piece]:
         yield Piece(UNTRAINED, index, _generate(system.untrained, request, index))
 
 
-def _crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
-    """float32 [n_samples, 2]."""
+def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
+    """A part of a waveform: float32 [n_samples, 2] in [-1, 1]."""
     return shards.crops([position], n_samples)[0].astype(np.float32) / INT16_SCALE
 
 
@@ -265,6 +272,18 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
 
 def _encoded(system: System, split: str) -> np.ndarray:
     """Latents of evenly spaced crops of a split: of all that may be encoded."""
+    positions, n_samples = _encoded_positions(system, split)
+    latents = [
+        join_channels(
+            system.trained.autoencoder.encode(crop(system.shards, position, n_samples).T)[None]
+        )
+        for position in _progress(positions, f"encoding the {split} split", " crops")
+    ]
+    return np.concatenate(latents)
+
+
+def _encoded_positions(system: System, split: str) -> tuple[list[Position], int]:
+    """Where the crops of a split that are encoded begin, and their length in samples."""
     audio, shards = system.config.audio, system.shards
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
     # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
@@ -272,12 +291,12 @@ def _encoded(system: System, split: str) -> np.ndarray:
     n_samples = datasets.held_out_n_samples(audio, n_excerpts)
     n_all = sum(source.n_rows for source in shards.split(split))
     n_crops = min(n_all, round(MAX_ENCODED_SECONDS * audio.sample_rate_hz)) // n_samples
-    positions = shards.fixed_positions(max(1, n_crops), n_samples, split)
-    latents = [
-        join_channels(system.trained.autoencoder.encode(_crop(shards, position, n_samples).T)[None])
-        for position in _progress(positions, f"encoding the {split} split", " crops")
-    ]
-    return np.concatenate(latents)
+    return shards.fixed_positions(max(1, n_crops), n_samples, split), n_samples
+
+
+def _diagnostics(system: System, held_out: np.ndarray) -> dict[str, float] | None:
+    positions, _ = _encoded_positions(system, "validation")
+    return diagnostics.measure(system.run, system.data_dir, positions, held_out)
 
 
 def _progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
@@ -295,12 +314,13 @@ def _latent_seams(
 
 
 def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, LatentFrechet]:
-    windows = {name: music.window_means(values, n_latents) for name, values in latents.items()}
+    means = {name: music.window_means(values, n_latents) for name, values in latents.items()}
     return {
         name: LatentFrechet(
-            statistics.frechet_distance(latents[name], latents[HELD_OUT]),
-            statistics.frechet_distance(windows[name], windows[HELD_OUT]),
-            len(windows[name]),
+            windows=statistics.window_frechet(latents[HELD_OUT], latents[name], n_latents),
+            window_means=statistics.frechet_distance(means[name], means[HELD_OUT]),
+            single_steps=statistics.frechet_distance(latents[name], latents[HELD_OUT]),
+            n_windows=len(means[name]),
         )
         for name in (GENERATED, TRAINING, UNTRAINED)
     }
@@ -308,10 +328,10 @@ def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, Lat
 
 def _nearest(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, Nearest]:
     # At every step of training: what is copied may begin at any of them.
-    references = music.windows(latents[TRAINING], n_latents)
+    references = statistics.windows(latents[TRAINING], n_latents)
     found = {}
     for name in (GENERATED, HELD_OUT, UNTRAINED):
-        windows = music.windows(latents[name], n_latents, hop=n_latents)
+        windows = statistics.windows(latents[name], n_latents, hop=n_latents)
         distances = statistics.nearest_distances(windows, references)
         found[name] = Nearest(float(distances.mean()), float(distances.min()), len(distances))
     return found

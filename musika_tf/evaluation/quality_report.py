@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from musika_tf import audio as audio_io
-from musika_tf import pictures
+from musika_tf import pictures, statistics
 from musika_tf.evaluation import music, quality, reconstruction, report_files
 from musika_tf.evaluation.quality import Piece, Result, System
 from musika_tf.generation import Request
 from musika_tf.runs.run import Run
+from musika_tf.training import validation
 
 NAME = "quality"
+
+# What the discriminator is shown.
+_JUDGED = ("real", "spliced", "shuffled", "fake")
 
 # Metrics of pieces in two tables: title and format by name.
 _PIECE_COLUMNS = {
@@ -53,7 +57,7 @@ def evaluate(
     system = quality.load(run, data_dir, request)
 
     def fill(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
-        values = numbers(run, data_dir, system, quality.measure(system, _kept(system, folder)))
+        values = numbers(system, quality.measure(system, _kept(system, folder)))
         return report_files.markdown(_paragraphs(values, system)), values
 
     return report_files.write(out, NAME, fill)
@@ -85,6 +89,7 @@ def _paragraphs(values: Mapping[str, Any], system: System) -> Iterator[str]:
     yield from _music(values)
     yield from _seams(values)
     yield from _latents(values)
+    yield from _diagnostics(values)
     yield "## Pictures"
     yield from report_files.pictures(NAME, _kept_names(system))
 
@@ -159,24 +164,60 @@ def _latents(values: Mapping[str, Any]) -> Iterator[str]:
         f"{minutes[quality.HELD_OUT]:.1f} minutes of the validation split, "
         f"{minutes[quality.TRAINING]:.1f} of the training split (at most "
         f"{quality.MAX_ENCODED_SECONDS / 60:g} of each, in evenly spaced crops). Windows are "
-        f"{values['window_n_latents']} latents, about {quality.WINDOW_SECONDS:g} s."
+        f"{values['window_n_latents']} latents, about 1 s."
     )
     yield (
-        "Fréchet distance to held-out latents. That of training latents is what other pieces of "
-        "the same kind leave between them."
+        f"Fréchet distance to held-out latents. Of windows {statistics.N_COMPONENTS} principal "
+        "components are compared, which see what changes inside them; their means, and single "
+        "steps, see only what is there. That of training latents is what other pieces of the same "
+        "kind leave between them: generated ones are as near when they come to 1 of it."
     )
     columns = {
-        "single_steps": ("single steps", ".3f"),
+        "windows": ("windows", ".3f"),
         "window_means": ("means of windows", ".3f"),
+        "single_steps": ("single steps", ".3f"),
         "n_windows": ("windows", ""),
     }
-    yield _table("latents", columns, values["frechet"])
+    ratios = {"generated / training": values["frechet_ratios"]}
+    yield _table("latents", columns, values["frechet"] | ratios)
     yield (
         "RMS distance of a window to the nearest one of training. Far less for generated than for "
         "held-out music would mean copying."
     )
     columns = {"mean": ("mean", ".3f"), "least": ("least", ".3f"), "n_windows": ("windows", "")}
     yield _table("windows of", columns, values["nearest"])
+
+
+def _diagnostics(values: Mapping[str, Any]) -> Iterator[str]:
+    """What networks say of held-out latents."""
+    yield "## Time"
+    found = values["diagnostics"]
+    if found is None:
+        yield (
+            "Not told: held-out crops are shorter than two patches, or nothing labels the signals "
+            "of the system in them."
+        )
+        return
+    yield (
+        "Mean logits of the discriminator, of what it has not seen. Spliced: a patch of one piece "
+        "and the next patch of another. Shuffled: blocks of "
+        f"{validation.SHUFFLED_N_STEPS} latents in another order. Distance: how far below real "
+        "music, where generated music has 1; a discriminator that hears time puts both far below."
+    )
+    logits = {name: found[f"held_out/{name}_logit"] for name in _JUDGED}
+    span = logits["real"] - logits["fake"]
+    rows = {
+        name: {"logit": logit, "distance": (logits["real"] - logit) / span if span else None}
+        for name, logit in logits.items()
+    }
+    columns = {"logit": ("logit", ".3f"), "distance": ("distance", ".2f")}
+    yield _table("latents", columns, rows)
+    yield (
+        "Generated music when its coordinates are shifted along time: its mean difference from the "
+        "music shifted as far is "
+        f"{found['held_out/shift_ratio']:.3g} of that from the music left in place; 0: music moves "
+        "with its coordinates, 1 or more: it does not."
+    )
 
 
 def _table(
@@ -192,21 +233,30 @@ def _table(
 # Numbers
 
 
-def numbers(
-    run: Run, data_dir: str | os.PathLike, system: System, result: Result
-) -> dict[str, Any]:
+def numbers(system: System, result: Result) -> dict[str, Any]:
     """Everything as JSON takes it; of folders only the last part."""
+    run = system.run
     about = {
         "run": {
             "name": run.folder.resolve().name,
             "encoder_fingerprint": run.encoder_fingerprint(),
             "steps": {stage: known["step"] for stage, known in run.provenance().items()},
         },
-        "data": pathlib.Path(data_dir).resolve().name,
+        "data": pathlib.Path(system.data_dir).resolve().name,
     }
     asked = system.config.conditioning.asked
     return {
         **report_files.numbers(about, system.request),
         "conditioning": {signal.name: signal.middle for signal in asked},
         **dataclasses.asdict(result),
+        "frechet_ratios": _ratios(result.frechet),
     }
+
+
+def _ratios(frechet: Mapping[str, quality.LatentFrechet]) -> dict[str, float]:
+    """Generated over training latents, by distance."""
+    generated, training = (
+        dataclasses.asdict(frechet[name]) for name in (quality.GENERATED, quality.TRAINING)
+    )
+    names = ("windows", "window_means", "single_steps")
+    return {name: generated[name] / training[name] for name in names}

@@ -1,8 +1,7 @@
-"""The latent GAN: FastGAN in one dimension with SA-AdaIN (paper §3.2, §4.2, §5).
+"""The generator: FastGAN in one dimension with SA-AdaIN (paper §3.2, §4.2, §5).
 
-Both networks of a conditional system have one more input: the signals along time, in user units.
-Layers carry explicit names, which checkpoints use: `steps16_…` works on 16 steps a patch (in the
-generator) or a pair of patches (in the discriminator).
+That of a conditional system has one more input: the signals along time, in user units. Layers carry
+explicit names, which checkpoints use: `steps16_…` works on 16 steps a patch.
 
 A generator that is normalised over steps is one computation along an endless line, of which it
 makes windows. Its convolutions are not padded: each takes a step of context away on either side.
@@ -19,7 +18,7 @@ side, each with its context, are the same as one that is as long as all of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -31,20 +30,6 @@ from musika_tf.networks import layers
 # Stages between the features that excite and those excited. FastGAN skips four doublings of an
 # image's side; a patch has four to five doublings in all, so three, or there would be one skip.
 _EXCITATION_N_STAGES = 3
-
-# The rotation of channels before the discriminator.
-_MIXING_SEED = 0
-
-_LEAKY_SLOPE = 0.2
-
-# Of the estimator: with kernels of 3 they see 61 steps beside the 5 of its first layer.
-_ESTIMATOR_DILATIONS = (2, 4, 8, 16)
-
-# The decoder behind the discriminator is a regulariser: a quarter of its widths is enough.
-_DECODER_WIDTH_DIVISOR = 4
-
-# All steps at once are looked at by half as many features.
-_DENSE_WIDTH_DIVISOR = 2
 
 
 # Mean square of features after a gated linear unit at first; excitation halves them.
@@ -128,6 +113,12 @@ def latents(
     return tf.reshape(made, [shape[0], shape[1], config.stereo_latent_depth])
 
 
+def without_context(config: Config, conditioning: Any) -> Any:
+    """Of [B, 2·seq_len + 2·context_n_steps, …] what belongs to the window; of None, None."""
+    first = config.gan.context_n_steps
+    return None if conditioning is None else conditioning[:, first : first + 2 * config.gan.seq_len]
+
+
 def set_output_scale(generator: keras.Model, scale: np.ndarray, shift: np.ndarray) -> None:
     """Sets what the output of a generator that is normalised over steps is scaled by.
 
@@ -146,7 +137,7 @@ def _generator_inputs(
     n_steps = gan.seq_len if is_patch else None
     coordinates = keras.Input((n_steps, gan.anchor_depth), name="coordinates")
     style = keras.Input((n_steps, gan.style_depth), name="style")
-    conditioning, in_model_units = _conditioning(config, n_steps)
+    conditioning, in_model_units = layers.conditioning_inputs(config, n_steps)
     start = keras.Input((), dtype="int32", name="start")
     inputs = [coordinates, style, *conditioning, start]
     if is_patch:
@@ -154,19 +145,6 @@ def _generator_inputs(
         return inputs, [coordinates, *in_model_units, style]
     position = layers.PositionFeatures(gan.seq_len, gan.context_n_steps, name="position")
     return inputs, [coordinates, *in_model_units, style, position(start, coordinates)]
-
-
-def _conditioning(
-    config: Config, n_steps: int | None
-) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
-    """The input `conditioning` and the same in model units; nothing of an unconditional system."""
-    signals = config.conditioning.signals
-    if not signals:
-        return [], []
-    # Not in the precision of the networks: see the layer.
-    conditioning = keras.Input((n_steps, len(signals)), dtype="float32", name="conditioning")
-    in_model_units = layers.ModelUnits(signals, name="conditioning_in_model_units")(conditioning)
-    return [conditioning], [in_model_units]
 
 
 def _rates(config: Config, along_time: list[keras.KerasTensor]) -> list[_Rate]:
@@ -239,100 +217,3 @@ def _output(config: Config, x, finest: _Rate):
         name="output_conv",
     )
     return layers.OutputScale(name="output_scale")(convolution(x))
-
-
-def build_discriminator(config: Config, name: str = "discriminator") -> keras.Model:
-    """The discriminator with the light decoder that rebuilds its input (paper §4.2).
-
-    Channels are mixed first, and the conditioning is put beside them. Then the rate is halved stage
-    by stage, each time as FastGAN does: the mean of a convolved path and of an average-pooled one.
-    No normalisation.
-
-    Returns:
-      Model of `latents` [B, 2·seq_len, stereo_latent_depth], two adjacent patches, and, if the
-      system is conditional, `conditioning` [B, 2·seq_len, n_signals] in user units, giving
-      `logits` float32 [B, T'], positive for real ones, with a dense logit also `dense_logit`
-      [B, 1], which sees all steps, and `reconstruction` of the latents, float32 in (-1, 1).
-    """
-    widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
-    latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
-    conditioning, in_model_units = _conditioning(config, n_steps)
-    x = layers.CrossChannelMixing(seed=_MIXING_SEED, name="mixing")(latents)
-    if in_model_units:
-        x = keras.layers.Concatenate(name="mixed_and_conditioning")([x, *in_model_units])
-    x = _leaky_conv(x, widths[0], 3, name="input")
-    for width in widths[1:]:
-        x = _down_block(x, width)
-    hidden = _leaky_conv(x, widths[-1], 3, name="logits_hidden")
-    logits = keras.layers.Conv1D(1, 1, dtype="float32", name="logits_conv")(hidden)
-    logits = [keras.layers.Flatten(dtype="float32", name="logits")(logits)]
-    if config.gan.dense_logit:
-        logits.append(_dense_logit(x))
-    reconstruction = _decoder(x, widths, config.stereo_latent_depth)
-    inputs = [latents, *conditioning] if conditioning else latents
-    return keras.Model(inputs, [*logits, reconstruction], name=name)
-
-
-def _dense_logit(x):
-    """A logit of all steps together: whether the parts belong to each other."""
-    width = max(1, x.shape[-1] // _DENSE_WIDTH_DIVISOR)
-    hidden = _leaky_conv(x, width, x.shape[1], name="dense_hidden", padding="valid")
-    logit = keras.layers.Conv1D(1, 1, dtype="float32", name="dense_logit_conv")(hidden)
-    return keras.layers.Flatten(dtype="float32", name="dense_logit")(logit)
-
-
-def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
-    """Reads in latents what belongs to them: the conditioning, in model units.
-
-    The paper has no such network (ours): learning from real latents, it finds what the signals mean
-    long before the discriminator minds them, and tells the generator where it does not follow
-    (auxiliary classifier GAN, Odena et al. 2017, with estimates in place of classes). Dilated
-    convolutions see 65 steps: 12 s of piano, 6 s of techno.
-
-    Returns:
-      Model of `latents` [B, T, stereo_latent_depth], T static, giving float32 [B, T, n_features].
-    """
-    latents = keras.Input((2 * config.gan.seq_len, config.stereo_latent_depth), name="latents")
-    width = max(1, config.gan.latent_discriminator_widths[0])
-    x = _leaky_conv(latents, width, 5, name="input")
-    for dilation in _ESTIMATOR_DILATIONS:
-        y = _leaky_conv(x, width, 3, name=f"dilated{dilation}", dilation_rate=dilation)
-        x = keras.layers.Add(name=f"dilated{dilation}_sum")([x, y])
-    # Estimates are zero at first: the generator hears of nothing that was not learnt.
-    estimate = keras.layers.Conv1D(
-        config.conditioning.n_features,
-        1,
-        kernel_initializer="zeros",
-        dtype="float32",
-        name="conditioning",
-    )
-    return keras.Model(latents, estimate(x), name=name)
-
-
-def _leaky_conv(x, width: int, kernel_size: int, name: str, **options):
-    convolution = keras.layers.Conv1D(
-        width,
-        kernel_size,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-        **{"padding": "same"} | options,
-    )
-    return keras.layers.LeakyReLU(_LEAKY_SLOPE, name=f"{name}_leaky")(convolution(x))
-
-
-def _down_block(x, width: int):
-    stage = f"steps{x.shape[1] // 2}"
-    main = _leaky_conv(x, width, 4, strides=2, name=f"{stage}_first")
-    main = _leaky_conv(main, width, 3, name=f"{stage}_second")
-    direct = keras.layers.AveragePooling1D(2, name=f"{stage}_pool")(x)
-    direct = _leaky_conv(direct, width, 1, name=f"{stage}_direct")
-    return keras.layers.Average(name=f"{stage}_mean")([main, direct])
-
-
-def _decoder(x, widths: tuple[int, ...], depth: int):
-    for width in widths[-2::-1]:
-        stage = f"decoder_steps{2 * x.shape[1]}"
-        x = keras.layers.UpSampling1D(2, name=f"{stage}_upsample")(x)
-        x = _leaky_conv(x, max(1, width // _DECODER_WIDTH_DIVISOR), 3, name=stage)
-    x = keras.layers.Conv1D(depth, 3, padding="same", name="decoder_output_conv")(x)
-    return keras.layers.Activation("tanh", dtype="float32", name="reconstruction")(x)

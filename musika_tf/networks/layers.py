@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
-from musika_tf.config import Signal
+from musika_tf.config import Config, Signal
 from musika_tf.networks import coordinates
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.
@@ -309,3 +309,16 @@ def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:
         first, end = i * n_inputs // n_outputs, -(-(i + 1) * n_inputs // n_outputs)
         weights[i, first:end] = 1.0 / (end - first)
     return weights
+
+
+def conditioning_inputs(
+    config: Config, n_steps: int | None
+) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
+    """The input `conditioning` and the same in model units; nothing of an unconditional system."""
+    signals = config.conditioning.signals
+    if not signals:
+        return [], []
+    # Not in the precision of the networks: see the layer.
+    conditioning = keras.Input((n_steps, len(signals)), dtype="float32", name="conditioning")
+    in_model_units = ModelUnits(signals, name="conditioning_in_model_units")(conditioning)
+    return [conditioning], [in_model_units]

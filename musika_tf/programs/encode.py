@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from flags import note_density, paths
+from flags import note_density, paths, workers
 from musika_tf.data import encoding
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
@@ -34,7 +34,12 @@ def main(argv: list[str]) -> None:
         common.require(DATA_DIR, "the waveform shards to encode")
         max_onsets_per_second = scale.value if scale.present else None
         encoding.encode_shards(
-            Run(run_dir), DATA_DIR.value, latent_dir, OVERWRITE.value, max_onsets_per_second
+            Run(run_dir),
+            DATA_DIR.value,
+            latent_dir,
+            OVERWRITE.value,
+            max_onsets_per_second,
+            workers.workers(encoding.THIS_PROCESS),
         )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from flags import evaluate as evaluate_flags
-from musika_tf.evaluation import adherence_report, quality_report
+from musika_tf.evaluation import adherence_report, quality_report, references
 from musika_tf.player import open_player
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
@@ -36,10 +36,17 @@ def main(argv: list[str]) -> None:
 
 def _adherence() -> str:
     settings = evaluate_flags.adherence_settings()
+    player = open_player(evaluate_flags.MODEL_DIR.value)
+    data_dir, run_dir = evaluate_flags.DATA_DIR.value, evaluate_flags.RUN_DIR.value
+    found = None
+    if data_dir:
+        autoencoder = Run(run_dir).autoencoder() if run_dir else None
+        found = references.measure(player.config, settings.request.seconds, data_dir, autoencoder)
     return adherence_report.evaluate(
-        open_player(evaluate_flags.MODEL_DIR.value),
+        player,
         settings,
         evaluate_flags.OUT.value,
+        references=found,
         keep_audio=evaluate_flags.KEEP_AUDIO.value,
         overwrite=evaluate_flags.OVERWRITE.value,
     )

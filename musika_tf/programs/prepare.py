@@ -3,7 +3,14 @@
     musika-prepare --preset=small --audio_dir=~/Music/piano --data_dir=data/piano
 
 Every readable file becomes 16-bit stereo at --sample_rate_hz. What was used, what was skipped and
-why is printed at the end and kept in DATA_DIR/report.csv.
+why is printed at the end and kept in DATA_DIR/report.csv. A run that was stopped goes on when it is
+started again; DATA_DIR.decoded holds what it had done.
+
+    musika-prepare --dataset=maestro --root=~/maestro-v3.0.0 --data_dir=data/maestro
+    musika-prepare --dataset=maestro --root=~/maestro-v3.0.0 --share=3 \\
+        --dataset=libritts --root=~/LibriTTS --share=1 --data_dir=data/mixed
+
+Known data sets pick files and splits by their own metadata; several are mixed.
 
     musika-prepare ... --annotate=note_density,tempo --labels=brightness=my_labels.csv
 
@@ -23,7 +30,9 @@ from flags import preset
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
+from flags import workers as worker_flags
 from musika_tf.data import preparation
+from musika_tf.data.workers import LocalWorkers
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
@@ -34,12 +43,14 @@ def main(argv: list[str]) -> None:
     common.reject_arguments(argv)
     _share_machine(FLAGS.n_workers)
     report = preparation.prepare(
-        FLAGS.audio_dir,
+        prepare_flags.recordings(),
         FLAGS.data_dir,
         audio_flags.config(),
         validation_share=FLAGS.validation_share,
-        n_workers=FLAGS.n_workers,
+        workers=worker_flags.workers(LocalWorkers(FLAGS.n_workers)),
         overwrite=FLAGS.overwrite,
+        strict=FLAGS.strict,
+        stuck_after_seconds=FLAGS.stuck_after_seconds,
         annotators=prepare_flags.annotators(),
         labels=prepare_flags.labels(),
     )

@@ -37,6 +37,7 @@ _HELD_OUT = {
     "held_out/log_magnitude_l1": "log-magnitude L1",
     "held_out/multi_scale": "multi-scale distance",
     "held_out/waveform_log_magnitude_l1": "log-magnitude L1 of the waveform",
+    "held_out/window_frechet": "Fréchet distance of windows of latents",
     "held_out/frechet": "latent Fréchet distance",
 }
 _Curves = dict[str, dict[str, curves.Curve]]  # by stage and name

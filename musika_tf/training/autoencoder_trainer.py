@@ -194,9 +194,7 @@ class AutoencoderTrainer(Trainer):
         return self._waveform_gradients(waveforms, log_magnitudes)
 
     def _magnitude_gradients(self, log_magnitudes: tf.Tensor):
-        target = log_magnitudes
-        if self.level == 2:
-            target, _ = self.autoencoder.decode1(self.autoencoder.encode1(log_magnitudes))
+        target = self._target_magnitudes(log_magnitudes)
         with tf.GradientTape() as tape:
             level1_latents = self.autoencoder.encode1(log_magnitudes)
             decoded, _ = self._decode(self.autoencoder, level1_latents, self.level)
@@ -204,6 +202,16 @@ class AutoencoderTrainer(Trainer):
             scaled = self.target(loss)
         gradients = {"decoder": tape.gradient(scaled, self.trained["decoder"])}
         return gradients, {"decoder/audible_l1": loss}
+
+    def _target_magnitudes(self, log_magnitudes: tf.Tensor) -> tf.Tensor:
+        """What the magnitudes of decoder 1 are compared with.
+
+        At level 2 that is what it makes of true level-1 latents: after its phase 2 it is off the
+        truth on purpose, because its frames cancel each other in part.
+        """
+        if self.level == 1:
+            return log_magnitudes
+        return self.autoencoder.decode1(self.autoencoder.encode1(log_magnitudes))[0]
 
     def _waveform_gradients(self, waveforms: tf.Tensor, log_magnitudes: tf.Tensor):
         level1_latents = self.autoencoder.encode1(log_magnitudes)
@@ -284,7 +292,8 @@ class AutoencoderTrainer(Trainer):
         log_magnitudes = self.autoencoder.log_spectrogram(waveforms)
         level1_latents = self.autoencoder.encode1(log_magnitudes)
         decoded, directions = self._decode(self.autoencoder, level1_latents, self.level)
-        metrics = {"held_out/log_magnitude_l1": losses.l1(log_magnitudes, decoded)}
+        target = self._target_magnitudes(log_magnitudes)
+        metrics = {"held_out/log_magnitude_l1": losses.l1(target, decoded)}
         if self.phase == 2:
             real, fake = self._complete(waveforms), self._waveform(decoded, directions)
             metrics["held_out/multi_scale"] = losses.multi_scale_spectral_distance(
@@ -299,7 +308,8 @@ class AutoencoderTrainer(Trainer):
         """Metrics on the held-out pairs; lower is better for all of them.
 
         Returns:
-          held_out/log_magnitude_l1: of what decoder 1 gives, before phases.
+          held_out/log_magnitude_l1: of what decoder 1 gives, before phases, see
+            `_target_magnitudes`.
           held_out/multi_scale: in phase 2, of the waveform.
           held_out/waveform_log_magnitude_l1: in phase 2, the L1 once more, but of the waveform's
             own spectrogram: where frames cancel each other in part, the decoder learns to ask for

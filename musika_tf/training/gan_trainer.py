@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
 from musika_tf.config import Config
-from musika_tf.networks import coordinates, gan, precision
+from musika_tf.networks import coordinates, critics, gan, precision
 from musika_tf.training import gan_draws, losses, validation
 from musika_tf.training.r1_control import R1Control
 from musika_tf.training.trainer import Gradients, Samples, Trainer, won_diagnosis
@@ -22,9 +21,6 @@ from musika_tf.training_config import TrainingConfig
 _N_SAMPLE_PIECES = 2
 _SAMPLE_SEED = 0
 _SAMPLE_TRUNCATION = 2.0
-
-# Stands where training has the step, which never is negative.
-_HELD_OUT_DRAW = -1
 
 _HELD_OUT_LOGIT = "held_out/real_logit"
 
@@ -62,7 +58,7 @@ class GanTrainer(Trainer):
         missing.
     """
 
-    best_metric = "held_out/frechet"
+    best_metric = "held_out/window_frechet"
 
     def __init__(
         self,
@@ -79,8 +75,10 @@ class GanTrainer(Trainer):
         with precision.networks_of(training.precision):
             self.generator = gan.build_generator(config)
             self.generator_average = gan.build_generator(config, name="generator_average")
-            self.discriminator = gan.build_discriminator(config)
-            self.estimator = gan.build_estimator(config) if config.conditioning.signals else None
+            self.discriminator = critics.build_discriminator(config)
+            self.estimator = (
+                critics.build_estimator(config) if config.conditioning.signals else None
+            )
         self.generator_average.set_weights(self.generator.get_weights())
         trained = {"generator": self.generator, "discriminator": self.discriminator}
         if self.estimator:
@@ -144,22 +142,8 @@ class GanTrainer(Trainer):
         )
         return gan.latents(self.config, generator, windows, style, conditioning, start)
 
-    def _without_context(self, conditioning: Any) -> Any:
-        """Of [B, 2·seq_len + 2·context_n_steps, …] what belongs to the window; of None, None."""
-        first = self.config.gan.context_n_steps
-        last = first + 2 * self.config.gan.seq_len
-        return None if conditioning is None else conditioning[:, first:last]
-
-    def _judge(
-        self, latents: tf.Tensor, conditioning: tf.Tensor | None
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Logits, [B, n] of each kind, and reconstruction."""
-        given = latents if conditioning is None else [latents, conditioning]
-        *logits, reconstruction = self.discriminator(given)
-        return logits, reconstruction
-
     def _mean_logit(self, latents: tf.Tensor, conditioning: tf.Tensor | None) -> tf.Tensor:
-        return losses.mean_logit(self._judge(latents, conditioning)[0])
+        return losses.mean_logit(critics.judged(self.discriminator, latents, conditioning)[0])
 
     # Training
 
@@ -182,24 +166,27 @@ class GanTrainer(Trainer):
         """
         number = self.state["step"].read_value()
         latents = gan_draws.exchanged(latents, self.training.seed, number)
-        beside = self._without_context(conditioning)
+        beside = gan.without_context(self.config, conditioning)
         # One forward pass of each network serves all losses but R1.
         with tf.GradientTape(persistent=True) as tape:
             fake = self._generate(
                 self.generator, number, latents.shape[0], conditioning, is_shared=True
             )
+            seen, fake_seen = (
+                critics.standardised(self.config, self.generator, x) for x in (latents, fake)
+            )
             # The reconstruction of fakes is not used, and so not computed.
-            fake_logits, _ = self._judge(fake, beside)
-            real_logits, reconstruction = self._judge(latents, beside)
+            fake_logits, _ = critics.judged(self.discriminator, fake_seen, beside)
+            real_logits, reconstruction = critics.judged(self.discriminator, seen, beside)
             fake_logit = tf.reduce_mean(losses.mean_logit(fake_logits))
             terms = {
                 "hinge": losses.hinge_of_parts(real_logits, fake_logits),
-                "reconstruction": losses.l1(latents, reconstruction),
+                "reconstruction": losses.l1(seen, reconstruction),
             }
             objectives = {"generator": -fake_logit, "discriminator": sum(terms.values())}
             errors = {}
             if conditioning is not None:
-                errors = self._estimator_errors(latents, fake, beside)
+                errors = self._estimator_errors(seen, fake_seen, beside)
                 weighted = self.training.conditioning_weight * errors["estimator/fake_error"]
                 objectives["estimator"] = errors["estimator/real_error"]
                 objectives["generator"] += weighted
@@ -207,7 +194,7 @@ class GanTrainer(Trainer):
         gradients = {
             name: tape.gradient(target, self.trained[name]) for name, target in targets.items()
         }
-        terms["r1"], of_r1 = self._r1(latents, beside)
+        terms["r1"], of_r1 = self._r1(seen, beside)
         gradients["discriminator"] = list(map(tf.add, gradients["discriminator"], of_r1))
         metrics = {f"discriminator/{name}": value for name, value in terms.items()} | {
             "discriminator/r1_gamma": self._r1_control.gamma,
@@ -266,34 +253,15 @@ class GanTrainer(Trainer):
     def _held_out_outputs(
         self, real: tf.Tensor, conditioning: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        number = tf.constant(_HELD_OUT_DRAW, tf.int64)
-        fake = self._generate(self.generator_average, number, real.shape[0], conditioning)
-        beside = self._without_context(conditioning)
-        outputs = {
-            "fake": fake,
-            "real_logits": self._mean_logit(real, beside),
-            "fake_logits": self._mean_logit(fake, beside),
-        }
-        if conditioning is not None:
-            # Of examples far away: neighbours may come from one piece.
-            of_others = tf.roll(conditioning, max(1, real.shape[0] // 2), axis=0)
-            outputs["mismatched_logits"] = self._mean_logit(real, self._without_context(of_others))
-            outputs["real_estimate"] = self.estimator(real)
-            outputs["fake_estimate"] = self.estimator(fake)
-            outputs["fake_of_others"] = self._generate(
-                self.generator_average, number, real.shape[0], of_others
-            )
-        return outputs
+        networks = validation.Networks(self.generator_average, self.discriminator, self.estimator)
+        return validation.outputs(self.config, networks, self.training.seed, real, conditioning)
 
     def validate(self) -> dict[str, float]:
         """The averaged generator, at fixed seeds, against held-out latents: `validation.gan`."""
         if not self._held_out:
             return {}
         outputs = {name: x.numpy() for name, x in self._predict(*self._held_out).items()}
-        signals = self.config.conditioning.signals
-        given = self._without_context(self._held_out[1]) if signals else None
-        wanted = to_model_units(given, signals) if signals else None
-        return validation.gan(self._held_out[0], outputs, wanted)
+        return validation.gan(self.config, outputs, *self._held_out)
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
         """Tells of a discriminator that wins, or that knows its examples by heart."""
