@@ -23,7 +23,7 @@ NEWEST_TESTS := $(addprefix tests/test_,spectral.py losses.py coordinates.py aut
 	gan.py gan_trainer.py::test_step_changes_all_networks_but_not_the_mix \
 	lowering.py::test_step_lowers_to_one_program[gan] player.py serving_grpc.py weights.py)
 
-.PHONY: help setup test test-newest test-large lint format play demo lock clean
+.PHONY: help setup test test-newest test-large lint format play page demo lock clean
 
 help:
 	@echo "make setup       install everything into $(VENV)"
@@ -34,6 +34,7 @@ help:
 	@echo "make format      correct style and formatting"
 	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
 	@echo "make play        only play the trained models"
+	@echo "make page        play and steer them in the browser; Ctrl-C ends it"
 	@echo "make lock        renew requirements.lock from setup.py"
 	@echo "make clean       remove $(VENV), $(NEWEST_VENV) and caches; data and runs stay"
 
@@ -86,6 +87,9 @@ play: setup
 	@echo "$(DEMO)/piano.wav, $(DEMO)/techno.wav    60 s of new music by the trained models in weights/;"
 	@echo "                                 $(DEMO)/*.png show it"
 	@echo
+
+page: setup
+	$(BIN)/musika-play
 
 # The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
 # not how good it gets. Running it again goes on where it stopped.

@@ -13,6 +13,8 @@ _PROGRAMS = (
     "generate",
     "evaluate",
     "serve",
+    "web",
+    "play",
 )
 
 setup(
@@ -35,8 +37,12 @@ setup(
         "export",
         "export.serving",
         "export.verification",
+        "export.web",
     ],
-    package_data={"flags": ["presets/*.flags"]},
+    package_data={
+        "flags": ["presets/*.flags"],
+        "export.web": ["page/*", "page/vendor/litert/*"],
+    },
     python_requires=">=3.11,<3.14",
     # Wide, so that pip finds versions that go together; `make setup` takes those of the lock.
     install_requires=[
@@ -74,8 +80,12 @@ setup(
         # Tempo-CNN. Python 3.11 and TensorFlow 2.17 alone.
         "tempo": ["tempocnn==0.0.8"],
         "test": [
+            # What examples/generate_with_litert.py runs on.
+            "ai-edge-litert>=2.1,<3",
             "hypothesis>=6.100,<7",
             "import-linter>=2.3,<3",
+            # The page in a browser; Chromium itself is a package of the system.
+            "playwright>=1.50,<2",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             # Formatting changes between minor versions: both the lint and the lock name one.

@@ -7,8 +7,6 @@ model server that watches `model_dir` never sees half a model, or one that does 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -18,22 +16,20 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import warmup
+from export import litert, warmup
+from export.metadata import describe
 from export.schema import Signature
 from export.signatures import Limits
 from export.signatures import contract as build_contract
 from export.verification import verify as verify_lib
 from export.verification.checks import Cases
 from musika_tf import files
-from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.player import METADATA_FILE, METADATA_FORMAT_VERSION
 from musika_tf.runs.run import Run
 
 # What exported decoders can compute in.
 PRECISIONS = ("float32", "bfloat16")
-
-_PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
 def export(
@@ -43,6 +39,7 @@ def export(
     with_best: bool = False,
     limits: Limits | None = None,
     precision: str = "float32",
+    with_litert: bool = False,
 ) -> pathlib.Path:
     """Writes the next version of a model.
 
@@ -54,6 +51,7 @@ def export(
       with_best: take the GAN of the best held-out metric instead of the newest.
       limits: what one request may ask for; by default those of `Limits`.
       precision: what the decoders compute in and their weights are kept in, of `PRECISIONS`.
+      with_litert: put the networks for LiteRT beside it too, see `litert`.
 
     Returns:
       Folder of the new version, `model_dir/<integer>`.
@@ -70,6 +68,9 @@ def export(
         description = metadata(synthesizer, contract, limits, run.provenance(with_best))
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (unfinished / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
+        if with_litert:
+            in_float32 = run.synthesizer(with_best)
+            litert.save(in_float32, unfinished / litert.FOLDER, run.provenance(with_best))
         if verify:
             print(verify_lib.verify(unfinished, cases(contract)), end="")
     return version
@@ -127,45 +128,12 @@ def metadata(
     limits: Limits,
     training: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What metadata.json says: everything that a user of the model needs to know about it."""
-    config = synthesizer.config
-    now = datetime.datetime.now(datetime.UTC)
+    """What metadata.json says."""
     return {
         "format_version": METADATA_FORMAT_VERSION,
-        "created_utc": now.isoformat(timespec="seconds"),
-        "weights_sha256": synthesizer.weights_sha256(),
         "precision": synthesizer.precision,
-        "sample_rate_hz": config.audio.sample_rate_hz,
-        "n_channels": N_CHANNELS,
-        **_durations(config),
-        "n_latents_per_anchor": 2 * config.gan.seq_len,
-        # What `latents` reads on each side of its window.
-        "context_n_latents": config.gan.context_n_steps,
+        **describe(synthesizer, training),
         **dataclasses.asdict(limits),
-        "max_anchors": limits.max_anchors(config),
-        # What conditions the model, in the order of the last axis of `conditioning`.
-        "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
-        # What `generate` takes for each of them: for a clock its tempo.
-        "controls": [dataclasses.asdict(asked) for asked in config.conditioning.asked],
+        "max_anchors": limits.max_anchors(synthesizer.config),
         "signatures": {name: signature.as_dict() for name, signature in contract.items()},
-        "config": json.loads(config.to_json()),
-        "training": training,
-        "packages": {name: _version_of(name) for name in _PACKAGES},
     }
-
-
-def _durations(config: Config) -> dict[str, float]:
-    n_samples = {
-        "seconds_per_anchor": config.anchor_hop_size,
-        "seconds_per_patch": config.patch_n_samples,
-        "seconds_per_latent": config.latent_hop_size,
-        "seconds_per_excerpt": config.audio.excerpt_n_samples,
-    }
-    return {name: n / config.audio.sample_rate_hz for name, n in n_samples.items()}
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
-        return None

@@ -35,6 +35,12 @@ PRECISION = flags.DEFINE_enum(
     "Number format of the exported decoders and their weights. bfloat16 makes smaller files and is "
     "faster on processors that compute in it; see docs/speed.md.",
 )
+LITERT = flags.DEFINE_bool(
+    "litert",
+    False,
+    "Also write the networks as LiteRT (TensorFlow Lite) graphs with float16 weights, for browsers "
+    "and small devices: VERSION/litert/; see docs/page.md.",
+)
 
 limits = _sections.define(
     Limits,

@@ -25,9 +25,17 @@ class _PathParser(flags.ArgumentParser):
         return "path"
 
 
-def define(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder:
-    """Defines a flag that takes the path of a file or folder, None where it is not given."""
+def define(
+    name: str, help_text: str, *, required: bool = False, default: str | None = None
+) -> flags.FlagHolder:
+    """Defines a flag that takes the path of a file or folder; None where it has no default."""
     serializer = flags.ArgumentSerializer()
     return flags.DEFINE(
-        _PathParser(), name, None, help_text, serializer=serializer, required=required
+        _PathParser(), name, default, help_text, serializer=serializer, required=required
     )
+
+
+def define_multi(name: str, help_text: str) -> flags.FlagHolder:
+    """Defines a flag that takes a path and may be given several times; the default is none."""
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE_multi(_PathParser(), serializer, name, [], help_text)

@@ -123,6 +123,13 @@ def conditional_config(parse_flags) -> Config:
 
 
 @pytest.fixture(scope="session")
+def beats_config(parse_flags) -> Config:
+    """The tiny system, conditioned on note density and musical time."""
+    words = ("--preset=tiny", "--conditioning=note_density,beats")
+    return system.config(flag_values=parse_flags(*words))
+
+
+@pytest.fixture(scope="session")
 def tiny_training(parse_flags) -> TrainingConfig:
     """The training of flags/presets/tiny.flags."""
     return training.config(flag_values=parse_flags("--preset=tiny"))

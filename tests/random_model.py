@@ -11,7 +11,7 @@ from musika_tf.config import Config
 from musika_tf.networks import gan
 from musika_tf.networks.autoencoder import Autoencoder, build_decoder2
 from musika_tf.networks.synthesizer import Synthesizer
-from musika_tf.runs import checkpoint
+from musika_tf.runs import checkpoint, release
 from musika_tf.runs.run import Run
 from musika_tf.training_config import TrainingConfig
 
@@ -60,3 +60,11 @@ def export_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
     text = "# gan\n--seed=3\n--latent_dir=/home/me/latents\n"
     (folder / "run" / "gan" / "flags.txt").write_text(text)
     return saved_model.export(Run(folder / "run"), folder / "model", verify=False)
+
+
+def released_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
+    """Saves a run to `folder`/run and releases its weights, which are float16 then."""
+    keras.utils.set_random_seed(0)
+    save_random_run(folder / "run", config)
+    (folder / "card.md").write_text("# Random\n\nNoise, free for all.\n")
+    return release.release(Run(folder / "run"), folder / "random", card=folder / "card.md")

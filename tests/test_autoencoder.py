@@ -13,10 +13,10 @@ from musika_tf.networks.autoencoder import (
     Autoencoder,
     build_discriminator,
     by_excerpt,
-    direction_to_spectrum,
     join_channels,
     split_channels,
 )
+from musika_tf.networks.phases import direction_to_spectrum
 
 # Measured once; in millions, of the paper: encoder 1 2, decoder 1 7.4, encoder 2 3, decoder 2 6.7.
 # The constants of the principal paths count too.
@@ -129,7 +129,8 @@ def test_phases_are_made_consistent_inside_each_excerpt(autoencoder, tiny_config
     found = autoencoder.spectrum(log_magnitudes, directions)
     assert tiny_config.autoencoder.consistency_n_steps > 0
     n_steps = tiny_config.autoencoder.consistency_n_steps
-    asked = direction_to_spectrum(log_magnitudes, directions, spectral.carrier(1024, 256))
+    parts = direction_to_spectrum(log_magnitudes, directions, spectral.carrier(1024, 256))
+    asked = tf.complex(*parts)
     for part in (slice(0, 64), slice(64, 128)):
         expected = spectral.consistent(asked[:, part], 1024, 256, n_steps)
         np.testing.assert_allclose(found[:, part], expected, atol=1e-4)
@@ -155,7 +156,8 @@ def test_direction_by_formula():
     a, b = rng.normal(size=(2, 1, 8, 513)).astype(np.float32)
     directions = np.concatenate([a, b], axis=-1)
     carrier = spectral.carrier(1024, 256)
-    spectrum = direction_to_spectrum(tf.zeros((1, 8, 513)), directions, carrier).numpy()
+    parts = direction_to_spectrum(tf.zeros((1, 8, 513)), directions, carrier)
+    spectrum = tf.complex(*parts).numpy()
     frames, bins = np.arange(8)[:, None], np.arange(513)
     phases = np.arctan2(b, a) + 2 * np.pi * bins * frames * 256 / 1024
     np.testing.assert_allclose(spectrum, np.exp(1j * phases), atol=1e-4)

@@ -25,7 +25,7 @@ EXPECTED_FLAGS = {
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),
     "train_gan": ("--latent_dir", "--autoencoder", *TRAINING_FLAGS),
     "lower": ("--stage", "--lowered_dir", "--autoencoder", "--preset", *TRAINING_FLAGS[2:]),
-    "export": ("--run_dir", "--model_dir", "--[no]verify"),
+    "export": ("--run_dir", "--model_dir", "--[no]verify", "--[no]litert"),
     "release": ("--run_dir", "--weights_dir", "--card", "--[no]overwrite"),
     "generate": ("--model_dir", "--seconds", "--[no]picture", "--note_density", "--condition"),
     "evaluate": (
@@ -36,6 +36,8 @@ EXPECTED_FLAGS = {
         "--[no]quality",
         "--num_walks",
     ),
+    "web": ("--model_dir", "--out", "--[no]overwrite"),
+    "play": ("--model_dir", "--cache_dir", "--port", "--[no]browser"),
     "serve": ("--model_dir", "--rest_port", "--max_queue", "--grace_seconds"),
 }
 

@@ -21,13 +21,13 @@ from __future__ import annotations
 import copy
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from musika_tf import spectral
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks.layers import PositionModulation
+from musika_tf.networks.phases import direction_to_spectrum, spectrum_to_direction
 from musika_tf.networks.principal import (
     Gain,
     PrincipalDecoding,
@@ -179,40 +179,6 @@ def build_discriminator(config: Config, n_frames: int) -> keras.Model:
     return keras.Model(inputs, logits[..., 0], name="discriminator")
 
 
-def direction_to_spectrum(
-    log_magnitudes: tf.Tensor, directions: tf.Tensor, carrier: np.ndarray
-) -> tf.Tensor:
-    """Scaled log magnitudes and phase directions → complex spectrum.
-
-    A direction (a, b) stands for the phase whose cosine and sine are a/√(a²+b²) and b/√(a²+b²):
-    no wrap-around to learn, no trigonometry at run time. It is relative to the carrier, so that
-    what a steady tone asks of the decoder changes slowly from frame to frame.
-
-    Args:
-      log_magnitudes: float32 [batch, n_frames, n_bins].
-      directions: float32 [batch, n_frames, 2·n_bins].
-      carrier: complex64 [period, n_bins], see `spectral.carrier`; period divides n_frames.
-
-    Returns:
-      complex64 [batch, n_frames, n_bins].
-    """
-    a, b = tf.split(directions, 2, axis=-1)
-    scale = spectral.magnitude_from_log(log_magnitudes) * tf.math.rsqrt(a * a + b * b + 1e-8)
-    return _modulate(tf.complex(scale * a, scale * b), carrier)
-
-
-def spectrum_to_direction(spectrum: tf.Tensor, carrier: np.ndarray) -> tf.Tensor:
-    """Phase directions of a spectrum, relative to the carrier: [batch, n_frames, 2·n_bins]."""
-    relative = _modulate(spectrum, carrier.conj())
-    return tf.concat([tf.math.real(relative), tf.math.imag(relative)], axis=-1)
-
-
-def _modulate(spectrum: tf.Tensor, carrier: np.ndarray) -> tf.Tensor:
-    """Multiplies [batch, n_frames, n_bins] by a carrier that repeats along the frames."""
-    by_period = tf.reshape(spectrum, (tf.shape(spectrum)[0], -1, *carrier.shape))
-    return tf.reshape(by_period * carrier, tf.shape(spectrum))
-
-
 def by_excerpt(network: keras.Model, inputs: tf.Tensor, excerpt_length: int):
     """Applies a network to every excerpt on its own and joins the results along time.
 
@@ -302,13 +268,25 @@ class Autoencoder:
         return self.spectrum(*self.decode1(self.decode2(latents)))
 
     def spectrum(self, log_magnitudes: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
-        """What decoder 1 gives of whole excerpts → complex spectrum [batch, n_frames, n_bins].
+        """What decoder 1 gives of whole excerpts → complex spectrum [batch, n_frames, n_bins]."""
+        parts = self.spectrum_as_decoded(log_magnitudes, directions)
+        return self.with_consistent_phases(tf.complex(*parts))
 
-        Its phases are made consistent, each excerpt's on its own, by as many steps as the config
-        says.
+    def spectrum_as_decoded(
+        self, log_magnitudes: tf.Tensor, directions: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Real and imaginary parts of the spectrum, each [batch, n_frames, n_bins].
+
+        As the networks give it: its phases are not consistent yet.
+        """
+        return direction_to_spectrum(log_magnitudes, directions, self._carrier)
+
+    def with_consistent_phases(self, spectrum: tf.Tensor) -> tf.Tensor:
+        """Makes the phases of each excerpt consistent, by as many steps as the config says.
+
+        Spectrum of whole excerpts, complex64 [batch, n_frames, n_bins] → the same.
         """
         audio = self.config.audio
-        spectrum = direction_to_spectrum(log_magnitudes, directions, self._carrier)
         excerpts = tf.reshape(spectrum, (-1, audio.excerpt_n_frames, audio.n_bins))
         n_steps = self.config.autoencoder.consistency_n_steps
         excerpts = spectral.consistent(excerpts, audio.window_size, audio.hop_size, n_steps)

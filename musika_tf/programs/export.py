@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
         with_best=export_flags.CHECKPOINT.value == "best",
         limits=export_flags.limits(),
         precision=export_flags.PRECISION.value,
+        with_litert=export_flags.LITERT.value,
     )
     if run.decodes_magnitudes_only:
         print(

@@ -1,0 +1,45 @@
+"""Plays models in the browser, where they can be steered; builds the page once and keeps it.
+
+    musika-play
+    musika-play --model_dir=runs/piano
+
+Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import webbrowser
+
+import musika_tf
+from export.web import site
+from export.web.server import server
+from flags import play as play_flags
+from musika_tf.programs import common
+
+# In a checkout the weights that ship lie beside the package.
+_SHIPPED = (pathlib.Path("weights"), pathlib.Path(musika_tf.__file__).parents[1] / "weights")
+
+
+def main(argv: list[str]) -> None:
+    """Serves the page of the models that the flags name until it is told to stop."""
+    common.reject_arguments(argv)
+    models = site.named(play_flags.MODEL_DIRS.value or site.playable(_SHIPPED))
+    folder = site.kept(models, play_flags.CACHE_DIR.value)
+    with server(folder, play_flags.PORT.value) as serving:
+        address = f"http://127.0.0.1:{serving.server_port}/"
+        print(f"playing {', '.join(models)}: {address}", flush=True)
+        if play_flags.BROWSER.value:
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            serving.serve_forever()
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

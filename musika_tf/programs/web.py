@@ -1,0 +1,29 @@
+"""Makes a page that plays models in its listeners' browsers: a static folder for any file host.
+
+    musika-web --model_dir=weights/piano --model_dir=weights/techno --out=site
+    python -m http.server --directory=site
+
+Nothing is computed on the host; the page asks no other for anything.
+"""
+
+from __future__ import annotations
+
+from export.web import site
+from flags import web as web_flags
+from musika_tf.programs import common
+
+
+def main(argv: list[str]) -> None:
+    """Builds the page of the models that the flags name."""
+    common.reject_arguments(argv)
+    models = site.named(web_flags.MODEL_DIRS.value)
+    print(site.build(models, web_flags.OUT.value, web_flags.OVERWRITE.value))
+
+
+def run() -> None:
+    """Console entry point."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()
