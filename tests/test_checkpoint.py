@@ -24,12 +24,20 @@ def test_round_trip_keeps_values_and_types(tmp_path):
     assert path.name == "checkpoint-00000012.safetensors"
 
 
-def test_a_best_metric_of_an_earlier_release_is_restored(tmp_path):
-    earlier = variables(7.0) | {"loop/best_figure": tf.Variable(0.25)}
-    path = checkpoint.save(tmp_path, earlier, step=1)
-    ours = variables(0.0) | {"loop/best_metric": tf.Variable(np.inf)}
+@pytest.mark.parametrize(
+    "kept, expected",
+    [
+        ("loop/best_metric/held_out/ours", 0.25),
+        ("loop/best_metric/held_out/other", np.inf),
+        ("loop/best_metric", np.inf),  # Earlier releases did not say of which metric.
+        ("loop/best_figure", np.inf),
+    ],
+)
+def test_the_best_value_is_restored_of_the_same_metric_alone(tmp_path, kept, expected):
+    path = checkpoint.save(tmp_path, variables(7.0) | {kept: tf.Variable(0.25)}, step=1)
+    ours = variables(0.0) | {"loop/best_metric/held_out/ours": tf.Variable(np.inf)}
     checkpoint.restore(path, ours)
-    assert ours["loop/best_metric"].numpy() == 0.25
+    assert ours["loop/best_metric/held_out/ours"].numpy() == expected
     assert ours["state/step"].numpy() == 7
 
 

@@ -238,6 +238,17 @@ def test_the_best_checkpoints_are_kept_beside_the_newest(tmp_path, monkeypatch):
     assert checkpoint.latest(tmp_path).name == "checkpoint-00000150.safetensors"
 
 
+def test_a_best_by_another_metric_is_no_hurdle(tmp_path, monkeypatch):
+    monkeypatch.setattr(LineTrainer, "best_metric", "held_out/other")
+    monkeypatch.setattr(LineTrainer, "validate", lambda self: {"held_out/other": 0.1})
+    train(LineTrainer(), Batches(), settings(60), tmp_path)
+    monkeypatch.setattr(LineTrainer, "best_metric", "held_out/error")
+    errors = iter([9.0, 10.0])
+    monkeypatch.setattr(LineTrainer, "validate", lambda self: {"held_out/error": next(errors)})
+    train(LineTrainer(), Batches(), settings(120), tmp_path)
+    assert checkpoint.best(tmp_path).name == "best-00000090.safetensors"
+
+
 def test_what_goes_wrong_for_a_whole_period_is_reported(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         LineTrainer, "diagnose", lambda self, metrics: f"seen {sorted(metrics)}" * (self.is_bad)

@@ -16,6 +16,7 @@ from musika_tf.data import batches as batches_lib
 from musika_tf.runs import checkpoint
 from musika_tf.training import lowering
 
+BEST_METRIC = "loop/best_metric/held_out/window_frechet"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -32,13 +33,13 @@ def test_a_lowered_step_names_its_parameters(tmp_path, tiny_config):
     manifest = json.loads((lowered / lowering.MANIFEST_FILE).read_text())
     state = safetensors.numpy.load_file(lowered / lowering.STATE_FILE)
     assert manifest["stage"] == "gan"
-    assert state["state/step"] == 0 and "loop/best_metric" in state
+    assert state["state/step"] == 0 and BEST_METRIC in state
     # Every variable that the step changes is the parameter of an alias.
     changed = [manifest["parameters"][index].get("state") for index in manifest["aliases"].values()]
     assert len(set(changed)) == len(changed)
     frozen = {"discriminator/mixing/mix", "generator/output_scale/scale"}
     frozen |= {"generator/output_scale/shift"}
-    wanted = {"loop/best_metric", *(f"networks/{name}" for name in frozen)}
+    wanted = {BEST_METRIC, *(f"networks/{name}" for name in frozen)}
     assert set(state) - set(changed) == wanted
     # The batches that it describes are those of the training.
     (batch,) = batches_lib.from_dict(manifest["batches"], tmp_path / "latents")(3)

@@ -24,10 +24,13 @@ from musika_tf.networks.fingerprint import sha256
 _NEWEST, _BEST = "checkpoint", "best"
 # What their weights are named after: networks/<network>/<layer>/<variable>.
 _NETWORKS = "networks/"
-# What earlier releases called what is not of a network.
-_RENAMED = {"loop/best_figure": "loop/best_metric"}
-# State that earlier releases did not have: there it begins as it is built.
-_ADDED = {"state/r1_gamma", "state/hinge_average"}
+# Before the name of the metric whose best value a training keeps.
+BEST_METRIC = "loop/best_metric/"
+# State that earlier releases did not have: there it begins as it is built. So does the best value
+# of a metric by which the best checkpoint was not chosen yet.
+_ADDED = ("state/r1_gamma", "state/hinge_average", BEST_METRIC)
+# The best value of another metric, or of one that earlier releases did not name: not comparable.
+_DROPPED = "loop/best_"
 _NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
 
 
@@ -138,8 +141,9 @@ def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:
             f"{path} holds trained weights without the state of their training, which cannot go on:"
             f" begin a new run with --init_from={path.parent.parent}"
         )
-    variables = {k: v for k, v in variables.items() if k in arrays or k not in _ADDED}
-    _assign(path, arrays, variables, unused=set(arrays) - set(variables))
+    variables = {k: v for k, v in variables.items() if k in arrays or not k.startswith(_ADDED)}
+    unused = {k for k in arrays if k not in variables and not k.startswith(_DROPPED)}
+    _assign(path, arrays, variables, unused)
 
 
 def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> None:
@@ -158,10 +162,9 @@ def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> No
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        arrays = safetensors.numpy.load_file(path)
+        return safetensors.numpy.load_file(path)
     except Exception as error:  # safetensors raises its own error type, with bare messages
         raise ValueError(f"{path} is not a readable checkpoint ({error})") from error
-    return {_RENAMED.get(name, name): array for name, array in arrays.items()}
 
 
 def _assign(path, arrays, variables: Mapping[str, tf.Variable], unused: set[str]) -> None:

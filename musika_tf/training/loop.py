@@ -101,7 +101,8 @@ class LoopState:
 
     Attributes:
       step: where training stands.
-      best_metric: least value of the trainer's `best_metric` so far.
+      best_metric: least value of the trainer's `best_metric` so far; a checkpoint has it under that
+        metric's name, and one in which another chose the best begins anew.
     """
 
     def __init__(self, trainer: Trainer, stage_dir: pathlib.Path):
@@ -116,7 +117,8 @@ class LoopState:
 
     def variables(self) -> dict[str, tf.Variable]:
         """By the name that each has in a checkpoint."""
-        return self._trainer.named_variables() | {"loop/best_metric": self.best_metric}
+        name = f"{checkpoint.BEST_METRIC}{self._trainer.best_metric}"
+        return self._trainer.named_variables() | {name: self.best_metric}
 
 
 class _Run:
