@@ -8,7 +8,7 @@ from flags import paths, system
 from musika_tf.config import Config
 from musika_tf.runs.run import ADOPTED_FILE, Run
 
-AUTOENCODER = paths.define(
+AUTOENCODER = paths.define_model(
     "autoencoder",
     "Another run, or released weights, whose autoencoder made the latents: it is copied into this "
     "run. Audio format and autoencoder are then as there, whatever the preset says.",

@@ -19,12 +19,12 @@ def _texts(numbers: Sequence[float]) -> list[str]:
     return [f"{number:g}" for number in numbers]
 
 
-MODEL_DIR = paths.define(
+MODEL_DIR = paths.define_model(
     "model_dir",
     "Exported model: a folder of versions, of which the newest is taken, or one version; or a run, "
     "or released weights. For --adherence.",
 )
-RUN_DIR = paths.define(
+RUN_DIR = paths.define_model(
     "run_dir",
     "Run folder with a trained autoencoder and latent GAN. For --quality; --adherence tells what "
     "its autoencoder leaves of the tempo strength of held-out music.",

@@ -8,7 +8,7 @@ from export.saved_model import PRECISIONS
 from export.signatures import Limits
 from flags import _sections, paths
 
-RUN_DIR = paths.define(
+RUN_DIR = paths.define_model(
     "run_dir", "Run folder with a trained autoencoder and latent GAN.", required=True
 )
 MODEL_DIR = paths.define(

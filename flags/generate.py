@@ -7,16 +7,20 @@ from absl import flags
 from flags import controls, paths
 from musika_tf.generation import Request, parse_time
 
-MODEL_DIR = paths.define(
+LIST = flags.DEFINE_bool("list", False, "List the weights that can be given by name, and end.")
+MODEL_DIR = paths.define_model(
     "model_dir",
-    "Exported model: a folder of versions, of which the newest is taken, or one version. Or a run, "
-    "or released weights.",
-    required=True,
+    "A run or released weights, or the name of weights that ship, like piano. Or an exported "
+    "model: a folder of versions, of which the newest is taken, or one version.",
 )
 OUT = paths.define(
     "out",
     "File to write, .wav or .flac; with several samples NAME-0.wav, NAME-1.wav, ...",
-    required=True,
+)
+flags.register_multi_flags_validator(
+    [LIST.name, MODEL_DIR.name, OUT.name],
+    lambda values: values["list"] or (values["model_dir"] and values["out"]),
+    "give --model_dir and --out; --list names the weights that ship",
 )
 SECONDS = flags.DEFINE_float("seconds", Request.seconds, "Length of each sample, in seconds.")
 START = flags.DEFINE_string(

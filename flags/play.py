@@ -8,10 +8,10 @@ from absl import flags
 
 from flags import paths
 
-MODEL_DIRS = paths.define_multi(
+MODEL_DIRS = paths.define_models(
     "model_dir",
     "Model to play: a run, released weights, or a model exported with --litert; may be repeated. "
-    "Without it: all that is in weights/ here or in the project's checkout.",
+    "Without it: all in weights/, here and in the project's checkout.",
 )
 CACHE_DIR = paths.define(
     "cache_dir",

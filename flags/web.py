@@ -6,7 +6,7 @@ from absl import flags
 
 from flags import paths
 
-MODEL_DIRS = paths.define_multi(
+MODEL_DIRS = paths.define_models(
     "model_dir",
     "Model of the page: a run, released weights, or a model exported with --litert. Given several "
     "times, the page offers each; its name is that of its folder.",

@@ -18,8 +18,8 @@ flags.DEFINE_enum(
     "runner",
     _LOCAL,
     [_LOCAL, _SPARK, *_BEAM_RUNNERS],
-    "Who works: processes of this machine; a Spark cluster, with the extra 'musika_tf[spark]'; or "
-    "Apache Beam, with the extra 'musika_tf[scale]', on its direct runner, Flink or Dataflow. All "
+    "Who works: processes of this machine; a Spark cluster (`pip install '.[spark]'`); or Apache "
+    "Beam (`pip install '.[scale]'`), on its direct runner, Flink or Dataflow. All "
     "machines must see the folders under the same paths.",
 )
 flags.DEFINE_multi_string(
@@ -51,6 +51,6 @@ def workers(local: Workers) -> Workers:
     except ImportError as error:
         extra = "spark" if runner == _SPARK else "scale"
         raise ValueError(
-            f"--runner={runner} cannot be used ({error}): pip install 'musika_tf[{extra}]'"
+            f"--runner={runner} cannot be used ({error}): pip install '.[{extra}]'"
         ) from error
     return BeamWorkers((f"--runner={_BEAM_RUNNERS[runner]}", *options))

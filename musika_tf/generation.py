@@ -19,7 +19,7 @@ from musika_tf.conditioning.controls import Control, parse_all
 from musika_tf.config import N_CHANNELS
 from musika_tf.networks import coordinates
 from musika_tf.player import Player
-from musika_tf.stream import require_start
+from musika_tf.stream import MAX_START_SECONDS, require_start
 
 _MAX_SEED = 2**31 - 1
 # A picture of a longer piece would show nothing, and the piece may not fit in memory.
@@ -51,8 +51,11 @@ class Request:
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not 0.0 < self.seconds < math.inf:
-            raise ValueError(f"seconds={self.seconds} must be above 0, like 60")
+        if not 0.0 < self.seconds <= MAX_START_SECONDS:
+            raise ValueError(
+                f"seconds={self.seconds} must be above 0 and at most {MAX_START_SECONDS:g}, like "
+                "60; what never ends is played by musika-play or Player.stream"
+            )
         require_start(self.start_seconds)
         if not 0.0 < self.truncation <= coordinates.MAX_TRUNCATION:
             raise ValueError(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from musika_tf.conditioning.controls import Control
 from musika_tf.config import N_CHANNELS, Config
+from musika_tf.runs import shipped
 from musika_tf.runs.run import Run
 from musika_tf.stream import Seed, Stream
 
@@ -100,12 +101,14 @@ def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Play
 
     Args:
       model_dir: an exported version, or a folder of versions, of which the newest is taken; or a
-        run with a trained autoencoder and GAN, or what `musika-release` made of one.
+        run with a trained autoencoder and GAN, or what `musika-release` made of one; or the name of
+        weights that ship, like piano.
       jit_compile: compile the networks with XLA, once for every length of chunk.
 
     Raises:
       ValueError: it is none of these, of another format, or not trained yet.
     """
+    model_dir = shipped.find(model_dir)
     run = Run(model_dir)
     if run.saved_config is not None:
         return _player_of_run(run, jit_compile)

@@ -13,7 +13,7 @@ from musika_tf.config import Config
 
 has_madmom = importlib.util.find_spec("madmom") is not None
 needs_madmom = pytest.mark.skipif(
-    not has_madmom, reason="madmom is not installed: pip install 'musika_tf[madmom]'"
+    not has_madmom, reason="madmom is not installed: pip install '.[madmom]'"
 )
 detectors = pytest.mark.parametrize(
     "detector", [pytest.param("madmom", marks=needs_madmom), "librosa"]

@@ -16,6 +16,7 @@ from random_model import save_networks, save_random_run
 from musika_tf import audio as audio_io
 from musika_tf.config import AudioConfig
 from musika_tf.data import datasets
+from musika_tf.data.latent_labels import AudioLabels
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.shards import Shards
 from musika_tf.evaluation import diagnostics, music, quality, quality_report, reconstruction
@@ -270,7 +271,9 @@ def judged_run(conditional_config, tmp_path_factory):
     positions = [(source, row), (source, row + 999)]
     held_out = np.tanh(np.random.default_rng(0).normal(size=(2, 40, 32))).astype(np.float32)
     n_steps = 2 * conditional_config.gan.seq_len
-    conditioning = diagnostics.labelled(conditional_config, folder / "data", positions, n_steps)
+    sources, scale = [source], conditional_config.conditioning.max_onsets_per_second
+    labels = AudioLabels(folder / "data", sources, conditional_config, scale)
+    conditioning = labels.crops(positions, n_steps)
     trainer = GanTrainer(
         config=conditional_config,
         training=TrainingConfig(seed=0),

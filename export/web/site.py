@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from export import litert
 from musika_tf import files
@@ -27,7 +27,7 @@ _PAGE = pathlib.Path(__file__).with_name("page")
 _IMPORT_BY_NAME = '"@litertjs/wasm-utils"', '"./wasm_utils.js"'
 
 
-def named(model_dirs: Sequence[str | os.PathLike]) -> dict[str, pathlib.Path]:
+def named(model_dirs: Iterable[str | os.PathLike]) -> dict[str, pathlib.Path]:
     """Models by the names that the page gives them, those of their folders.
 
     Raises:
@@ -46,7 +46,7 @@ def named(model_dirs: Sequence[str | os.PathLike]) -> dict[str, pathlib.Path]:
         found[name] = model_dir
     if not found:
         raise ValueError(
-            "no model: name one with --model_dir, like --model_dir=weights/piano of a checkout"
+            "no model: name one with --model_dir; those that ship lie in weights/ of a checkout"
         )
     return found
 
@@ -108,15 +108,6 @@ def _listed(name: str, folder: pathlib.Path) -> dict:
         "bytes": sum(graph["bytes"] for graph in manifest["graphs"].values()),
         "card": f"models/{name}/card.md" if (folder / "card.md").is_file() else None,
     }
-
-
-def playable(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """The released weights with a GAN in the first of these folders that has any."""
-    for folder in folders:
-        found = [p.parent for p in sorted(folder.glob("*/gan")) if Run(p.parent).newest("gan")]
-        if found:
-            return found
-    return []
 
 
 def kept(models: Mapping[str, pathlib.Path], cache_dir: str | os.PathLike) -> pathlib.Path:

@@ -80,7 +80,7 @@ def require_installed(detector: str) -> None:
         tempo.require_installed()
     if detector == MADMOM and not importlib.util.find_spec("madmom"):
         raise ValueError(
-            "madmom, the beat tracker, is not installed: pip install 'musika_tf[madmom]', or take "
+            "madmom, the beat tracker, is not installed: pip install '.[madmom]', or take "
             "music of steady tempo (--beat_detector=tempocnn or librosa)"
         )
 

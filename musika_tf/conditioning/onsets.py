@@ -56,7 +56,7 @@ def require_installed(detector: str) -> None:
         raise ValueError(f"onset detector {detector!r} must be {' or '.join(DETECTORS)}")
     if detector == MADMOM and default_detector() != MADMOM:
         raise ValueError(
-            "madmom, the onset detector, is not installed: pip install 'musika_tf[madmom]', or "
+            "madmom, the onset detector, is not installed: pip install '.[madmom]', or "
             "take librosa's, a simpler one (--onset_detector=librosa)"
         )
 

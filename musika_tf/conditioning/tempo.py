@@ -29,7 +29,7 @@ def require_installed() -> None:
     """Raises ValueError if Tempo-CNN is not installed."""
     if not importlib.util.find_spec("tempocnn"):
         raise ValueError(
-            "Tempo-CNN, which estimates tempos, is not installed: pip install 'musika_tf[tempo]', "
+            "Tempo-CNN, which estimates tempos, is not installed: pip install '.[tempo]', "
             "with Python 3.11, the last that it knows; for beats librosa's tempo will do "
             "(--beat_detector=librosa); or label your music yourself (--labels=tempo_bpm=FILE.csv)"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning import timeline
 from musika_tf.conditioning.units import limited
-from musika_tf.config import ConditioningConfig, Config
+from musika_tf.config import ConditioningConfig, Config, Signal
 from musika_tf.data.shards import SPLITS, Position, Shards, Source
 
 # In the metadata of latent shards: what is known of each label, by its name.
@@ -61,11 +61,32 @@ class AudioLabels:
         """Float32 [n_latents, n_names]: the value at the centre of what each latent sees."""
         overlap_size = self._config.audio.overlap_size
         times = timeline.centres_seconds(self._config, 0, n_latents, n_samples_before=overlap_size)
-        columns = [
-            labels.values(source.name, times, self._max_onsets_per_second)
-            for labels in self._labels.values()
-        ]
+        columns = list(self._at(source, times).values())
         return np.stack(columns, axis=1) if columns else np.zeros((n_latents, 0), np.float32)
+
+    def crops(self, positions: Sequence[Position], n_latents: int) -> np.ndarray:
+        """The conditioning of latents that begin at positions of the waveform shards.
+
+        Returns:
+          float32 [n_positions, n_latents + 2·context_n_steps, n_signals] in user units; NaN where
+          nobody knows.
+        """
+        signals, context = self._config.conditioning.signals, self._config.gan.context_n_steps
+        n_steps = n_latents + 2 * context
+        crops = []
+        for source, row in positions:
+            times = timeline.centres_seconds(self._config, -context, n_steps, n_samples_before=-row)
+            known, unknown = self._at(source, times), np.full(n_steps, np.nan)
+            columns = [known.get(signal.name, unknown) for signal in signals]
+            crops.append(_as_conditioning(np.stack(columns, axis=1), signals))
+        return limited(np.stack(crops), signals)
+
+    def _at(self, source: Source, times: np.ndarray) -> dict[str, np.ndarray]:
+        """The value of each label at times in seconds."""
+        return {
+            name: labels.values(source.name, times, self._max_onsets_per_second)
+            for name, labels in self._labels.items()
+        }
 
 
 class LatentSignals:
@@ -95,7 +116,7 @@ class LatentSignals:
         self.unknown: tuple[str, ...] = ()
         self._values: dict[str, np.ndarray] = {}
         for source in shards.sources:
-            values = self._as_conditioning(shards.labels(source)[:, columns])
+            values = _as_conditioning(shards.labels(source)[:, columns], self._signals)
             if np.isnan(values).any():
                 self.unknown += (source.name,)
             else:
@@ -122,14 +143,6 @@ class LatentSignals:
             for signal, n in zip(self._signals, n_limited, strict=True)
         }
 
-    def _as_conditioning(self, labelled: np.ndarray) -> np.ndarray:
-        """Of a source, float64: of a piece the mean."""
-        values = labelled.astype(np.float64)
-        for column, signal in enumerate(self._signals):
-            if signal.rate == "piece":
-                values[:, column] = values[:, column].mean()
-        return values
-
     def crops(
         self, positions: Sequence[Position], crop_n_rows: int, context: int = 0
     ) -> np.ndarray:
@@ -155,6 +168,15 @@ class LatentSignals:
             if signal.is_clock:
                 found[:, column] = timeline.gone_on(rows, np.arange(len(values)), values[:, column])
         return found
+
+
+def _as_conditioning(labelled: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
+    """Columns of signals, float64: of one of a whole piece the mean."""
+    values = labelled.astype(np.float64)
+    for column, signal in enumerate(signals):
+        if signal.rate == "piece":
+            values[:, column] = values[:, column].mean()
+    return values
 
 
 def _require_label(shards: Shards, name: str, max_onsets_per_second: float) -> None:

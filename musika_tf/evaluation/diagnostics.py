@@ -12,10 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning import labels as labels_lib
-from musika_tf.conditioning import timeline
-from musika_tf.conditioning.units import limited
-from musika_tf.config import Config
+from musika_tf.data.latent_labels import AudioLabels
 from musika_tf.data.shards import Position
 from musika_tf.networks import critics, gan
 from musika_tf.runs import checkpoint
@@ -50,7 +47,13 @@ def measure(
     real = held_out[:, :n_steps].astype(np.float32)
     examples = [real]
     if config.conditioning.signals:
-        conditioning = labelled(config, data_dir, positions, n_steps)
+        labels = AudioLabels(
+            data_dir,
+            [source for source, _ in positions],
+            config,
+            config.conditioning.max_onsets_per_second,
+        )
+        conditioning = labels.crops(positions, n_steps)
         is_known = ~np.isnan(conditioning).any(axis=(1, 2))
         examples = [real[is_known], conditioning[is_known]]
     if not len(examples[0]):
@@ -71,24 +74,3 @@ def _networks(run: Run) -> validation.Networks:
         found["estimator"] = critics.build_estimator(config)
     checkpoint.load_networks(path, found)
     return validation.Networks(average, found["discriminator"], found.get("estimator"))
-
-
-def labelled(
-    config: Config, data_dir: str | os.PathLike, positions: Sequence[Position], n_steps: int
-) -> np.ndarray:
-    """The conditioning of latents that begin at positions of waveform shards, as the labels say it.
-
-    Returns:
-      float32 [n_positions, n_steps + 2·context_n_steps, n_signals] in user units; NaN where nobody
-      knows.
-    """
-    context, found = config.gan.context_n_steps, labels_lib.read_all(data_dir)
-    values = np.full((len(positions), n_steps + 2 * context, config.conditioning.n_signals), np.nan)
-    for index, (source, row) in enumerate(positions):
-        times = timeline.centres_seconds(config, -context, values.shape[1], n_samples_before=-row)
-        for column, signal in enumerate(config.conditioning.signals):
-            if signal.name in found:
-                of_onsets = config.conditioning.max_onsets_per_second
-                at = found[signal.name].values(source.name, times, of_onsets)
-                values[index, :, column] = at.mean() if signal.rate == "piece" else at
-    return limited(values, config.conditioning.signals)

@@ -13,7 +13,7 @@ from musika_tf.data import encoding
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
 
-RUN_DIR = paths.define("run_dir", "Run folder with a trained autoencoder.", required=True)
+RUN_DIR = paths.define_model("run_dir", "Run folder with a trained autoencoder.", required=True)
 DATA_DIR = paths.define("data_dir", "Waveform shards to encode.")
 LATENT_DIR = paths.define(
     "latent_dir", "Latent shards: written, or with --decode read.", required=True

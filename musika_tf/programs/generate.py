@@ -1,8 +1,9 @@
 """Makes music of any length with a trained model; streams it to WAV or FLAC files.
 
+    musika-generate --list
+    musika-generate --model_dir=piano --out=music/piano.wav
     musika-generate --model_dir=models/piano --seconds=240 --seed=1 --num_samples=3 \
         --out=music/piano.flac
-    musika-generate --model_dir=weights/piano --out=music/piano.wav
     musika-generate --model_dir=models/piano_note_density --note_density=random_walk \
         --out=music/piano.flac
     musika-generate --model_dir=models/piano --seed=1 --start=1:00:00 --out=music/second_hour.flac
@@ -18,6 +19,7 @@ from flags import generate as generate_flags
 from musika_tf import generation
 from musika_tf.player import open_player
 from musika_tf.programs import common
+from musika_tf.runs import shipped
 
 # What shells give to programs that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -26,6 +28,9 @@ _INTERRUPTED = 130
 def main(argv: list[str]) -> None:
     """Generates what the flags ask for."""
     common.reject_arguments(argv)
+    if generate_flags.LIST.value:
+        print(shipped.listing())
+        return
     request = generate_flags.request()
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
     try:

@@ -1,7 +1,7 @@
 """Plays models in the browser, where they can be steered; builds the page once and keeps it.
 
     musika-play
-    musika-play --model_dir=runs/piano
+    musika-play --model_dir=piano
 
 Ctrl-C ends it.
 """
@@ -9,23 +9,19 @@ Ctrl-C ends it.
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import webbrowser
 
-import musika_tf
 from export.web import site
 from export.web.server import server
 from flags import play as play_flags
 from musika_tf.programs import common
-
-# In a checkout the weights that ship lie beside the package.
-_SHIPPED = (pathlib.Path("weights"), pathlib.Path(musika_tf.__file__).parents[1] / "weights")
+from musika_tf.runs import shipped
 
 
 def main(argv: list[str]) -> None:
     """Serves the page of the models that the flags name until it is told to stop."""
     common.reject_arguments(argv)
-    models = site.named(play_flags.MODEL_DIRS.value or site.playable(_SHIPPED))
+    models = site.named(play_flags.MODEL_DIRS.value or shipped.playable().values())
     folder = site.kept(models, play_flags.CACHE_DIR.value)
     with server(folder, play_flags.PORT.value) as serving:
         address = f"http://127.0.0.1:{serving.server_port}/"

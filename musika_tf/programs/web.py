@@ -1,6 +1,6 @@
 """Makes a page that plays models in its listeners' browsers: a static folder for any file host.
 
-    musika-web --model_dir=weights/piano --model_dir=weights/techno --out=site
+    musika-web --model_dir=piano --model_dir=techno --out=site
     python -m http.server --directory=site
 
 Nothing is computed on the host; the page asks no other for anything.
