@@ -3,6 +3,7 @@
 from setuptools import setup
 
 _PROGRAMS = (
+    "train",
     "prepare",
     "train_autoencoder",
     "encode",
@@ -26,6 +27,7 @@ setup(
     # Named one by one: a search would install the tests as a top-level package too.
     packages=[
         "musika_tf",
+        "musika_tf.chain",
         "musika_tf.conditioning",
         "musika_tf.data",
         "musika_tf.evaluation",

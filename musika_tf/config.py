@@ -13,6 +13,9 @@ from musika_tf import sections
 from musika_tf.sections import require, require_positive
 from musika_tf.signals import BEATS, TEMPO_SIGNAL, Signal
 
+# Where the config of a run or of released weights lies in their folder.
+CONFIG_FILE = "config.json"
+
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
 

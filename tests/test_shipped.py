@@ -33,9 +33,7 @@ def test_weights_made_here_have_a_name_too(tmp_path, monkeypatch, tiny_config):
 
 def test_other_names_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ValueError, match="nope is no folder here.* those that ship are piano, techno"
-    ):
+    with pytest.raises(ValueError, match="nope is no folder .* are piano, techno"):
         shipped.find("nope")
     # Of an installed package, without the checkout.
     monkeypatch.setattr(shipped, "_CHECKOUT", tmp_path)

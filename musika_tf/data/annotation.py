@@ -26,7 +26,6 @@ from musika_tf.config import INT16_SCALE
 NOTE_DENSITY = "note_density"
 TEMPO = "tempo"
 BEATS = "beats"
-ANNOTATORS = (NOTE_DENSITY, TEMPO, BEATS)
 
 # A tempo that the network gives less probability than this is worth a look.
 _UNSURE = 0.5
@@ -135,6 +134,12 @@ class BeatAnnotator:
         if len(unsteady) > _MAX_N_UNSTEADY_NAMED:
             lines.append(f"and {len(unsteady) - _MAX_N_UNSTEADY_NAMED} more, nan in their labels")
         return lines
+
+
+_KINDS = {NOTE_DENSITY: OnsetAnnotator, TEMPO: TempoAnnotator, BEATS: BeatAnnotator}
+ANNOTATORS = tuple(_KINDS)
+# Who estimates a signal, by its name.
+ANNOTATOR_OF = {kind.signal_name: name for name, kind in _KINDS.items()}
 
 
 def annotators(

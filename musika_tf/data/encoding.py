@@ -14,10 +14,9 @@ import shutil
 from typing import ClassVar
 
 import numpy as np
-import tqdm
 
 from musika_tf import audio as audio_io
-from musika_tf import files
+from musika_tf import files, progress
 from musika_tf.config import INT16_SCALE
 from musika_tf.data import datasets
 from musika_tf.data.annotation_task import Waveform
@@ -137,7 +136,8 @@ def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.Pat
     config = codec.config
     shards = datasets.open_latents(latent_dir, config, run.encoder_fingerprint())
     n_samples = shards.metadata["n_samples"]
-    with _progress(n_samples, "decoding") as bar:
+    total = sum(n_samples.values())
+    with progress.bar(desc="decoding", total=total, unit=" samples", unit_scale=True) as bar:
         for source in shards.sources:
             waveform = codec.decode(shards.rows(source), n_samples[source.name])
             # The whole name: songs of the same stem (a.mp3, a.flac) must not meet in one file.
@@ -145,10 +145,3 @@ def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.Pat
             path.parent.mkdir(parents=True, exist_ok=True)
             audio_io.write(path, audio_io.Audio(waveform, config.audio.sample_rate_hz))
             bar.update(n_samples[source.name])
-
-
-def _progress(n_samples: dict[str, int], description: str) -> tqdm.tqdm:
-    total = sum(n_samples.values())
-    return tqdm.tqdm(
-        desc=description, total=total, unit=" samples", unit_scale=True, dynamic_ncols=True
-    )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import tqdm
+from musika_tf import progress
 
 # Of this process, if it is a worker; 0: it may take as long as it likes.
 _stuck_after_seconds = 0
@@ -22,6 +22,22 @@ def show_headway() -> None:
     """Called within a task as long as it gets on: a worker that does not is ended."""
     # The system's own default: no Python, which a stuck decoder would not let run, is needed.
     signal.alarm(_stuck_after_seconds)
+
+
+@contextlib.contextmanager
+def sharing_machine(n_workers: int) -> Iterator[None]:
+    """Tells libraries in processes that begin meanwhile what they may take of this machine."""
+    before = dict(os.environ)
+    # The networks that annotate are small, and a training may be using the accelerator.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    n_threads = str(max(1, (os.cpu_count() or 1) // n_workers))
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, n_threads)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class Task(Protocol):
@@ -141,7 +157,7 @@ class NoWorkers:
     """This process itself, for tasks that take all of the machine."""
 
     def map(self, task: Task, items: Sequence[Any], doing: str) -> Iterator[Any]:
-        yield from map(task, tqdm.tqdm(items, desc=doing, unit="file"))
+        yield from map(task, progress.bar(items, desc=doing, unit="file"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +183,7 @@ class LocalWorkers:
         executor = concurrent.futures.ThreadPoolExecutor(n_threads)
         try:
             results = executor.map(work, items)
-            yield from tqdm.tqdm(results, total=len(items), desc=doing, unit="file")
+            yield from progress.bar(results, total=len(items), desc=doing, unit="file")
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             for worker in workers:

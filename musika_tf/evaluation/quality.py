@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from musika_tf import statistics
-from musika_tf.config import INT16_SCALE, Config
+from musika_tf import progress, statistics
+from musika_tf.config import INT16_SCALE, AudioConfig, Config
 from musika_tf.data import datasets
 from musika_tf.data.encoding import FileCodec
 from musika_tf.data.shards import Position, Shards
 from musika_tf.evaluation import diagnostics, music, reconstruction
 from musika_tf.evaluation.reconstruction import Distances
 from musika_tf.generation import Request
-from musika_tf.networks.autoencoder import join_channels
+from musika_tf.networks.autoencoder import Autoencoder, join_channels
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs.run import Run
 
@@ -192,11 +191,11 @@ def make_pieces(system: System) -> Iterator[Piece]:
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
     for index, position in enumerate(_progress(positions, "music", " samples")):
         real = crop(system.shards, position, system.n_samples)
-        yield Piece(GENERATED, index, _generate(system.trained, request, index))
+        yield Piece(GENERATED, index, generate(system.trained, request, index))
         decoded = system.codec.decode(system.codec.encode(real), len(real))
         yield Piece(RECONSTRUCTED, index, decoded)
         yield Piece(REAL, index, real)
-        yield Piece(UNTRAINED, index, _generate(system.untrained, request, index))
+        yield Piece(UNTRAINED, index, generate(system.untrained, request, index))
 
 
 def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
@@ -204,7 +203,8 @@ def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
     return shards.crops([position], n_samples)[0].astype(np.float32) / INT16_SCALE
 
 
-def _generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
+def generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
+    """A generated piece: float32 [n_samples, 2] in [-1, 1]."""
     arguments = _draw_arguments(synthesizer.config, request, [index], request.seconds)
     waveform, _ = synthesizer.generate(*arguments)
     return waveform[0].numpy()
@@ -250,15 +250,15 @@ def _measure_pieces(
 def _latents(system: System) -> dict[str, np.ndarray]:
     """Latents [n_pieces, n_steps, stereo_latent_depth], by whose they are."""
     return {
-        GENERATED: _generated_latents(system.trained, system.request),
-        UNTRAINED: _generated_latents(system.untrained, system.request),
-        HELD_OUT: _encoded(system, "validation"),
-        TRAINING: _encoded(system, "train"),
+        GENERATED: generated_latents(system.trained, system.request),
+        UNTRAINED: generated_latents(system.untrained, system.request),
+        HELD_OUT: encoded(system.trained.autoencoder, system.shards, "validation"),
+        TRAINING: encoded(system.trained.autoencoder, system.shards, "train"),
     }
 
 
-def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray:
-    """The first two patches of pieces 0 to N_LATENT_PIECES - 1."""
+def generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray:
+    """The first two patches of pieces 0 to N_LATENT_PIECES - 1: [n, n_steps, depth]."""
     config = synthesizer.config
     seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
     n_batches = -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
@@ -270,21 +270,20 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
     return np.concatenate(batches)
 
 
-def _encoded(system: System, split: str) -> np.ndarray:
-    """Latents of evenly spaced crops of a split: of all that may be encoded."""
-    positions, n_samples = _encoded_positions(system, split)
+def encoded(autoencoder: Autoencoder, shards: Shards, split: str) -> np.ndarray:
+    """Latents [n, n_steps, depth] of evenly spaced crops of a split: all that may be encoded."""
+    positions, n_samples = _encoded_positions(autoencoder.config.audio, shards, split)
     latents = [
-        join_channels(
-            system.trained.autoencoder.encode(crop(system.shards, position, n_samples).T)[None]
-        )
+        join_channels(autoencoder.encode(crop(shards, position, n_samples).T)[None])
         for position in _progress(positions, f"encoding the {split} split", " crops")
     ]
     return np.concatenate(latents)
 
 
-def _encoded_positions(system: System, split: str) -> tuple[list[Position], int]:
+def _encoded_positions(
+    audio: AudioConfig, shards: Shards, split: str
+) -> tuple[list[Position], int]:
     """Where the crops of a split that are encoded begin, and their length in samples."""
-    audio, shards = system.config.audio, system.shards
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
     # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
     n_excerpts = (n_rows - audio.overlap_size) // audio.excerpt_n_samples
@@ -295,12 +294,12 @@ def _encoded_positions(system: System, split: str) -> tuple[list[Position], int]
 
 
 def _diagnostics(system: System, held_out: np.ndarray) -> dict[str, float] | None:
-    positions, _ = _encoded_positions(system, "validation")
+    positions, _ = _encoded_positions(system.config.audio, system.shards, "validation")
     return diagnostics.measure(system.run, system.data_dir, positions, held_out)
 
 
-def _progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
-    return tqdm.tqdm(items, desc=description, unit=unit, dynamic_ncols=True)
+def _progress(items: Sequence[Any], description: str, unit: str) -> Iterable[Any]:
+    return progress.bar(items, desc=description, unit=unit)
 
 
 def _latent_seams(

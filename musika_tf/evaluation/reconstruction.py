@@ -19,9 +19,8 @@ from collections.abc import Iterator, Sequence
 import librosa
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from musika_tf import spectral
+from musika_tf import progress, spectral
 from musika_tf.config import AudioConfig
 from musika_tf.data import datasets
 from musika_tf.data.shards import Shards
@@ -60,7 +59,7 @@ def measure(
     crops = held_out_crops(shards, autoencoder.config.audio)
     found: dict[str, list[Distances]] = {}
     rng = np.random.default_rng(_SEED)
-    for crop in tqdm.tqdm(crops, desc="reconstruction", unit=" crops", dynamic_ncols=True):
+    for crop in progress.bar(crops, desc="reconstruction", unit=" crops"):
         for name, distances in _of_crop(autoencoder, untrained, crop[np.newaxis], rng):
             found.setdefault(name, []).append(distances)
     return {name: _mean(group) for name, group in found.items()}

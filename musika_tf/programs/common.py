@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -45,6 +46,24 @@ def _mistakes_in_one_line() -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def told_when_stopped(text: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the program, with this line; the exit status is 128 + the number."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit:
+        print(text, flush=True)
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _show_all_flags(main: Callable[[list[str]], None]) -> None:

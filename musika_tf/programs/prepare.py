@@ -19,20 +19,19 @@ What can condition a GAN lies beside the shards in labels-NAME.csv, a table of t
 
 from __future__ import annotations
 
-import os
-
 from absl import flags
 
 from flags import audio as audio_flags
 from flags import prepare as prepare_flags
 from flags import preset
+from flags import recordings as recording_flags
 
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
 from flags import workers as worker_flags
 from musika_tf.data import preparation
-from musika_tf.data.workers import LocalWorkers
+from musika_tf.data import workers as workers_lib
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
@@ -41,29 +40,20 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Prepares one data set."""
     common.reject_arguments(argv)
-    _share_machine(FLAGS.n_workers)
-    report = preparation.prepare(
-        prepare_flags.recordings(),
-        FLAGS.data_dir,
-        audio_flags.config(),
-        validation_share=FLAGS.validation_share,
-        workers=worker_flags.workers(LocalWorkers(FLAGS.n_workers)),
-        overwrite=FLAGS.overwrite,
-        strict=FLAGS.strict,
-        stuck_after_seconds=FLAGS.stuck_after_seconds,
-        annotators=prepare_flags.annotators(),
-        labels=prepare_flags.labels(),
-    )
+    with workers_lib.sharing_machine(FLAGS.n_workers):
+        report = preparation.prepare(
+            recording_flags.recordings(),
+            FLAGS.data_dir,
+            audio_flags.config(),
+            validation_share=FLAGS.validation_share,
+            workers=worker_flags.workers(workers_lib.LocalWorkers(FLAGS.n_workers)),
+            overwrite=FLAGS.overwrite,
+            strict=FLAGS.strict,
+            stuck_after_seconds=FLAGS.stuck_after_seconds,
+            annotators=prepare_flags.annotators(),
+            labels=recording_flags.labels(),
+        )
     print(report.to_text())
-
-
-def _share_machine(n_workers: int) -> None:
-    """Tells libraries that are imported later, here and in the workers, what they may take."""
-    # The networks that annotate are small, and a training may be using the accelerator.
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    n_threads = str(max(1, (os.cpu_count() or 1) // n_workers))
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ.setdefault(name, n_threads)
 
 
 def run() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from musika_tf import files, sections
-from musika_tf.config import Config
+from musika_tf.config import CONFIG_FILE, Config
 from musika_tf.networks import precision as precision_lib
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
@@ -26,7 +26,6 @@ from musika_tf.runs import checkpoint
 from musika_tf.runs.stages import STAGES
 from musika_tf.training_config import TrainingConfig
 
-CONFIG_FILE = "config.json"
 # How the run was started to be trained, for flags that a later command leaves out.
 TRAINING_FILE = "training.json"
 ADOPTED_FILE = "adopted_autoencoder.json"

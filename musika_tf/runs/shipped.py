@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pathlib
 
-from musika_tf.runs.run import CONFIG_FILE, Run
+from musika_tf.config import CONFIG_FILE, Config
 
 WEIGHTS_DIR = "weights"
 _CHECKOUT = pathlib.Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def weights() -> dict[str, pathlib.Path]:
 
 def playable() -> dict[str, pathlib.Path]:
     """Those of them that have a GAN."""
-    return {name: folder for name, folder in weights().items() if Run(folder).newest("gan")}
+    return {name: folder for name, folder in weights().items() if _has_gan(folder)}
 
 
 def find(model: str | os.PathLike) -> pathlib.Path:
@@ -47,10 +47,15 @@ def find(model: str | os.PathLike) -> pathlib.Path:
 
 def listing() -> str:
     """A line for each: name, folder, what controls it."""
-    return "\n".join(f"{name:<16} {_about(Run(folder))}" for name, folder in weights().items())
+    return "\n".join(f"{name:<16} {_about(folder)}" for name, folder in weights().items())
 
 
-def _about(run: Run) -> str:
-    names = ", ".join(run.config.conditioning.names)
+def _about(folder: pathlib.Path) -> str:
+    text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+    names = ", ".join(Config.from_json(text).conditioning.names)
     kind = f"plays, follows {names}" if names else "plays"
-    return f"{kind if run.newest('gan') else 'an autoencoder to train on'}: {run}"
+    return f"{kind if _has_gan(folder) else 'an autoencoder to train on'}: {folder}"
+
+
+def _has_gan(folder: pathlib.Path) -> bool:
+    return any(folder.glob("gan/*.safetensors"))

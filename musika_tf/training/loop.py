@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tqdm
 
+from musika_tf import progress
 from musika_tf.runs import checkpoint
 from musika_tf.training import devices, pipeline
 from musika_tf.training.logs import SummaryWriter
@@ -277,12 +278,11 @@ class _Run:
             checkpoint.save_best(self.stage_dir, self.state.variables(), self.step)
 
     def _progress_bar(self) -> tqdm.tqdm:
-        return tqdm.tqdm(
+        return progress.bar(
             total=self.settings.n_steps,
             initial=self.step,
             unit="step",
             desc=self.stage_dir.name,
-            dynamic_ncols=True,
             mininterval=1.0,
             disable=not devices.is_chief(),
         )

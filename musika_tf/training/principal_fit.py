@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import safetensors.numpy
 import tensorflow as tf
-import tqdm
 
+from musika_tf import progress
 from musika_tf.config import INT16_SCALE, AudioConfig
 from musika_tf.data.shards import Shards
 from musika_tf.networks import principal
@@ -82,13 +82,12 @@ def _moments(
     """Sums over the training sources in their order, with a progress bar."""
     sources = shards.split("train")
     moments, n_done = kept.load(size)
-    bar = tqdm.tqdm(
+    bar = progress.bar(
         sources[n_done:],
         desc="principal components",
         unit="file",
         initial=n_done,
         total=len(sources),
-        dynamic_ncols=True,
         disable=not devices.is_chief(),
     )
     for n_sources, source in enumerate(bar, start=n_done + 1):

@@ -1,0 +1,68 @@
+"""What `musika-train` is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from musika_tf.conditioning.labels import Labels
+from musika_tf.config import Config
+from musika_tf.data.annotation import Annotator
+from musika_tf.data.audio_folder import Found
+from musika_tf.runs import shipped
+from musika_tf.runs.run import Run
+from musika_tf.training_config import TrainingConfig
+
+_MIN_HOURS = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be made.
+
+    Attributes:
+      name: of the run and of the weights.
+      hours: wall time for everything, over all starts.
+      recordings: the audio.
+      asked: what must be the same when the chain goes on: flags as they are written, by name.
+      config_like: the system that is asked for, given that whose values hold where nothing is
+        asked, and that whose autoencoder is taken over; None: neither.
+      training: how to train.
+      autoencoder: whose autoencoder is taken; None: one is trained.
+      init_from: whose GAN to begin with; None: of those that ship on the same encoders and are of
+        the system that is asked for, the one that is nearest to the held-out music.
+      annotators, labels, validation_share, stuck_after_seconds: of `preparation.prepare`.
+      n_workers: processes that decode and annotate.
+      runs_dir, weights_dir: where the folders NAME are made.
+      flags_text: kept beside the checkpoints.
+    """
+
+    name: str
+    hours: float
+    recordings: Found
+    asked: Mapping[str, str]
+    config_like: Callable[[Config | None, Config | None], Config]
+    training: TrainingConfig
+    autoencoder: Run | None
+    init_from: Run | None
+    annotators: Sequence[Annotator]
+    labels: Mapping[str, Labels]
+    validation_share: float
+    stuck_after_seconds: int
+    n_workers: int
+    runs_dir: str | os.PathLike = "runs"
+    weights_dir: str | os.PathLike = shipped.WEIGHTS_DIR
+    flags_text: str = ""
+
+    def __post_init__(self):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name={self.name!r} must be letters, digits, and . _ - between them")
+        if not _MIN_HOURS <= self.hours < float("inf"):
+            raise ValueError(f"hours={self.hours:g} must be at least {_MIN_HOURS}, like 8")
+
+    def config(self, saved: Config | None = None) -> Config:
+        """The system that is asked for; else like a saved one, or that of `init_from`."""
+        saved = saved or (self.init_from and self.init_from.config)
+        return self.config_like(saved, self.autoencoder and self.autoencoder.config)

@@ -1,0 +1,97 @@
+"""GANs on the same autoencoder beside each other and beside the music that they should sound like.
+
+The figures are those of `quality`, without what only the autoencoder decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from musika_tf import statistics
+from musika_tf.config import Config
+from musika_tf.data import datasets
+from musika_tf.evaluation import music, quality, report_files
+from musika_tf.generation import Request
+from musika_tf.runs.run import Run
+
+# Pieces that are listened to, of at most this length.
+_N_PIECES, _MAX_SECONDS = 4, 24.0
+
+_HELD_OUT, _TRAINING = "held-out music", "training music"
+
+_COLUMNS = {
+    "name": ("", ""),
+    "window_frechet": ("Fréchet distance to held-out music", ".3f"),
+    "nearest": ("distance to the nearest window of training", ".3f"),
+    "seam": ("change where patches meet", ".2f"),
+    "tempo_strength": ("tempo strength", ".2f"),
+    "onsets_per_second": ("onsets a second", ".2f"),
+    "spectral_centroid_hz": ("centroid Hz", ".0f"),
+    "channel_correlation": ("left/right r", ".2f"),
+    "rms_dbfs": ("RMS dBFS", ".1f"),
+}
+_EXPLAINED = (
+    "Windows of a second of latents; the Fréchet distance sees what changes inside them, and that "
+    "of training music is what other pieces leave. Change where patches meet: over that elsewhere; "
+    "1: no seam. Far nearer to training than held-out music is would be copying."
+)
+
+
+def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
+    """A Markdown table of GANs, held-out and training music.
+
+    Args:
+      runs: by the name of their row, with the same encoders.
+      data_dir: waveform shards; the validation split is what music should sound like.
+
+    Raises:
+      ValueError: a run and the shards do not fit together.
+    """
+    autoencoder = next(iter(runs.values())).autoencoder()
+    rate_hz = autoencoder.config.audio.sample_rate_hz
+    shards = datasets.open_waveforms(data_dir, autoencoder.config)
+    held_out, training = (
+        quality.encoded(autoencoder, shards, split) for split in ("validation", "train")
+    )
+    n_samples = min(round(_MAX_SECONDS * rate_hz), shards.longest("validation").n_rows)
+    request = Request(seconds=n_samples / rate_hz, n_samples=_N_PIECES)
+    configs, latents, pieces = {}, {}, {}
+    for name, run in runs.items():
+        synthesizer = run.synthesizer()
+        configs[name] = run.config
+        latents[name] = quality.generated_latents(synthesizer, request)
+        pieces[name] = [quality.generate(synthesizer, request, i) for i in range(_N_PIECES)]
+    latents |= {_HELD_OUT: held_out, _TRAINING: training}
+    positions = shards.fixed_positions(_N_PIECES, n_samples)
+    pieces[_HELD_OUT] = [quality.crop(shards, position, n_samples) for position in positions]
+    rows = [
+        {"name": name}
+        | _of_latents(configs.get(name, autoencoder.config), of_name, held_out, training)
+        | _of_waveforms(pieces.get(name, ()), rate_hz)
+        for name, of_name in latents.items()
+    ]
+    return f"{_EXPLAINED}\n\n{report_files.table(_COLUMNS, rows)}"
+
+
+def _of_latents(
+    config: Config, latents: np.ndarray, held_out: np.ndarray, training: np.ndarray
+) -> dict[str, float | None]:
+    n_latents = config.second_n_latents
+    # At every step of training: what is copied may begin at any of them.
+    windows = statistics.windows(latents, n_latents, hop=n_latents)
+    distances = statistics.nearest_distances(windows, statistics.windows(training, n_latents))
+    frechet = statistics.window_frechet(held_out, latents, n_latents)
+    seams = music.Grid.of_latents(config).ratios(music.latent_changes(latents))
+    return {
+        "window_frechet": None if latents is held_out else frechet,
+        "nearest": None if latents is training else float(distances.mean()),
+        "seam": seams["patch_ratio"],
+    }
+
+
+def _of_waveforms(pieces: Sequence[np.ndarray], rate_hz: int) -> dict[str, float]:
+    metrics = [music.waveform_metrics(piece, rate_hz) for piece in pieces]
+    return statistics.means(metrics) if metrics else {}
