@@ -80,7 +80,7 @@ PLAYED := piano techno
 play: setup
 	@mkdir -p $(DEMO)
 	@for name in $(PLAYED); do \
-		$(BIN)/musika-generate --model_dir=weights/$$name --seconds=60 --seed=1 \
+		$(BIN)/musika-generate --model_dir=$$name --seconds=60 --seed=1 \
 			--out=$(DEMO)/$$name.wav --picture || exit 1; \
 	done
 	@echo
@@ -91,30 +91,20 @@ play: setup
 page: setup
 	$(BIN)/musika-play
 
-# The whole chain with few steps, so that it ends within minutes: it shows how everything is used,
-# not how good it gets. Running it again goes on where it stopped.
-DEMO_FLAGS := --preset=small --batch_size=4 --learning_rate=4e-4
-DEMO_TRAIN := $(BIN)/musika-train-autoencoder $(DEMO_FLAGS) \
-	--run_dir=$(DEMO)/run --data_dir=$(DEMO)/data
-
+# The whole chain in 12 minutes: it shows how everything is used, not how good it gets. Running it
+# again goes on where it stopped.
 demo: play
-	$(BIN)/musika-prepare $(DEMO_FLAGS) --audio_dir=tests/data/piano --data_dir=$(DEMO)/data --overwrite
-	$(DEMO_TRAIN) --level=1 --phase=1 --n_steps=1200
-	$(DEMO_TRAIN) --level=1 --phase=2 --n_steps=500
-	$(DEMO_TRAIN) --level=2 --phase=1 --n_steps=900
-	$(DEMO_TRAIN) --level=2 --phase=2 --n_steps=250
-	$(BIN)/musika-encode --run_dir=$(DEMO)/run --data_dir=$(DEMO)/data \
-		--latent_dir=$(DEMO)/latents --overwrite
-	$(BIN)/musika-train-gan $(DEMO_FLAGS) --run_dir=$(DEMO)/run --latent_dir=$(DEMO)/latents \
-		--n_steps=1000 --batch_size=8
-	$(BIN)/musika-export --run_dir=$(DEMO)/run --model_dir=$(DEMO)/model
-	$(BIN)/musika-generate --model_dir=$(DEMO)/model --seconds=30 --out=$(DEMO)/music.wav --picture
+	$(BIN)/musika-train --preset=small --batch_size=4 --learning_rate=4e-4 --from_scratch \
+		--audio_dir=tests/data/piano --name=music --hours=0.2 \
+		--runs_dir=$(DEMO)/runs --weights_dir=$(DEMO)/weights
+	$(BIN)/musika-generate --model_dir=$(DEMO)/weights/music --seconds=30 --out=$(DEMO)/music.wav \
+		--picture
 	@echo
 	@echo "$(DEMO)/piano.wav      60 s of the trained piano model, and techno.wav of the techno model"
 	@echo "$(DEMO)/music.wav      30 s of the model that was just trained, for minutes"
 	@echo "$(DEMO)/*.png          their waveforms and log-mel spectrograms"
-	@echo "$(DEMO)/model/         the SavedModel, a folder a version"
-	@echo "$(DEMO)/run/           the training: $(BIN)/tensorboard --logdir=$(DEMO)/run shows and plays it"
+	@echo "$(DEMO)/weights/music/ the weights, with a card that says how far they are from real music"
+	@echo "$(DEMO)/runs/music/    the training: $(BIN)/tensorboard --logdir=$(DEMO)/runs shows and plays it"
 
 # In an environment of its own: pip-tools is no part of the project's.
 lock:

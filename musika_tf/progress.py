@@ -54,7 +54,9 @@ class Journey:
         index = names.index(self._stage)
         left = self._left(done) + sum(self._seconds[name] for name in names[index + 1 :])
         share = f" {100 * n / total:.0f} %" if total else ""
-        where = f"{self._name}  {index + 1}/{len(names)} {self._stage}: {done['prefix']}{share}"
+        task = done["prefix"].removesuffix(": ")
+        doing = self._stage if task in ("", self._stage) else f"{self._stage}, {task}"
+        where = f"{self._name}  {index + 1}/{len(names)} {doing}{share}"
         return f"{where}  {_spoken(left)} left  {done['postfix'] or ''}".rstrip()
 
     def _left(self, done: Mapping[str, Any]) -> float:

@@ -20,6 +20,14 @@ PAGES = [str(p.relative_to(ROOT)) for f in FOLDERS for p in sorted(ROOT.glob(f"{
 # A flag of each module that the program takes flags from.
 TRAINING_FLAGS = ("--run_dir", "--sample_n_steps", "--learning_rate", "--hop_size", "--seq_len")
 EXPECTED_FLAGS = {
+    "train": (
+        "--audio_dir",
+        "--name",
+        "--hours",
+        "--[no]from_scratch",
+        "--autoencoder",
+        "--conditioning",
+    ),
     "prepare": ("--audio_dir", "--preset", "--level1_latent_depth", "--seq_len", "--batch_size"),
     "train_autoencoder": ("--data_dir", "--xla", "--level2_strides", *TRAINING_FLAGS),
     "encode": ("--run_dir", "--latent_dir", "--[no]decode", "--max_onsets_per_second"),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from musika_tf.conditioning.labels import Labels
-from musika_tf.config import Config
+from musika_tf.config import ConditioningConfig, Config, GanConfig
 from musika_tf.data.annotation import Annotator
 from musika_tf.data.audio_folder import Found
 from musika_tf.runs import shipped
@@ -63,6 +63,17 @@ class Order:
             raise ValueError(f"hours={self.hours:g} must be at least {_MIN_HOURS}, like 8")
 
     def config(self, saved: Config | None = None) -> Config:
-        """The system that is asked for; else like a saved one, or that of `init_from`."""
+        """The system that is asked for, where nothing is asked like a saved one.
+
+        Without a saved one it is like that of `init_from`, else a new one on the autoencoder.
+        """
+        adopted = self.autoencoder and self.autoencoder.config
         saved = saved or (self.init_from and self.init_from.config)
-        return self.config_like(saved, self.autoencoder and self.autoencoder.config)
+        return self.config_like(saved or (adopted and _new_on(adopted)), adopted)
+
+
+def _new_on(config: Config) -> Config:
+    """The sizes that go with an autoencoder, in the form that GANs have today; unconditional."""
+    form = {"normalisation": GanConfig.normalisation, "dense_logit": GanConfig.dense_logit}
+    gan = dataclasses.replace(config.gan, **form)
+    return dataclasses.replace(config, gan=gan, conditioning=ConditioningConfig())
