@@ -169,6 +169,6 @@ def test_annotators_by_name(monkeypatch):
 
 def test_without_tempocnn_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"Tempo-CNN.*pip install 'musika_tf\[tempo\]'"):
+    with pytest.raises(ValueError, match=r"Tempo-CNN.*pip install '\.\[tempo\]'"):
         annotation.annotators(["tempo"])
     assert annotation.annotators(["note_density"]) == [OnsetAnnotator("librosa")]

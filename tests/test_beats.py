@@ -132,7 +132,7 @@ def test_who_is_not_there_is_named(monkeypatch):
     assert beats.default_detector() == "librosa"
     for detector, message in {
         "tempocnn": r"Tempo-CNN.*\[tempo\]'.*--beat_detector=librosa",
-        "madmom": r"madmom, the beat tracker, is not installed: pip install 'musika_tf\[madmom\]'",
+        "madmom": r"madmom, the beat tracker, is not installed: pip install '\.\[madmom\]'",
         "ear": "beat detector 'ear' must be one of tempocnn, librosa, madmom",
     }.items():
         with pytest.raises(ValueError, match=message):

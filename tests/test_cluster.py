@@ -25,7 +25,7 @@ RUNNERS = {
 def runner(request) -> list[str]:
     """Flags of a runner that is installed."""
     module, flags = RUNNERS[request.param]
-    pytest.importorskip(module, reason="needs the extra '.[scale]' or 'musika_tf[spark]'")
+    pytest.importorskip(module, reason="needs the extra '.[scale]' or '.[spark]'")
     return flags
 
 

@@ -126,7 +126,7 @@ def test_without_madmom(monkeypatch):
     assert onsets.default_detector() == "librosa"
     waveform = clicks(TIMES_SECONDS, 22_050)
     assert len(onsets.detect_onsets(waveform, 22_050)) == len(TIMES_SECONDS)
-    with pytest.raises(ValueError, match=r"pip install 'musika_tf\[madmom\]'.*librosa"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[madmom\]'.*librosa"):
         onsets.detect_onsets(waveform, 22_050, "madmom")
 
 
