@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import time
 
@@ -13,9 +15,12 @@ import processes
 import pytest
 from random_model import save_networks, save_random_run
 
+from musika_tf.chain import chain
+from musika_tf.chain.order import Order
 from musika_tf.chain.plan import Plan
+from musika_tf.data.audio_folder import Found
 from musika_tf.player import open_player
-from musika_tf.runs import checkpoint, release
+from musika_tf.runs import checkpoint, release, shipped
 from musika_tf.runs.run import Run
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings
@@ -126,12 +131,45 @@ def test_the_gan_begins_with_the_weights_that_were_named(made, weights):
     assert Run(made / "runs" / "mine").config == Run(weights).config
 
 
+def test_of_the_gans_that_fit_the_nearest_is_begun_with(tmp_path, weights, monkeypatch):
+    shutil.copytree(weights, tmp_path / "other")
+    order = Order(
+        name="mine",
+        hours=1.0,
+        recordings=Found((), {}, {}),
+        asked={},
+        config_like=lambda saved, adopted: saved,
+        training=TrainingConfig(),
+        autoencoder=Run(weights),
+        init_from=None,
+        annotators=(),
+        labels={},
+        validation_share=0.05,
+        stuck_after_seconds=60,
+        n_workers=1,
+        runs_dir=tmp_path / "runs",
+    )
+    playable = {"tiny": weights, "other": tmp_path / "other", "piano": shipped.find("piano")}
+    monkeypatch.setattr(shipped, "playable", lambda: playable)
+    monkeypatch.setattr(chain, "open_waveforms", lambda *_: None)
+    monkeypatch.setattr(chain.quality, "encoded", lambda *_: None)
+    # Piano has other encoders: nobody asks how far it is.
+    distances = {"tiny": 2.0, "other": 1.0}
+    monkeypatch.setattr(chain, "_distance", lambda run, _: distances[run.folder.name])
+    assert chain.Chain(order)._nearest().folder == tmp_path / "other"
+    # It is of no use to a system with other sizes.
+    sizes = dataclasses.replace(Run(weights).config.gan, style_depth=32)
+    of_others = dataclasses.replace(Run(weights).config, gan=sizes)
+    other_order = dataclasses.replace(order, config_like=lambda saved, adopted: of_others)
+    assert chain.Chain(other_order)._nearest() is None
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--hours=0"], "hours=0 must be at least 0.01"),
         (["--name=a/b"], "name='a/b' must be letters"),
-        (["--audio_dir=docs"], "no audio file in"),
+        (["--audio_dir=flags"], "no audio file in"),
         (["--from_scratch", "--autoencoder={weights}"], "leave it or --from_scratch out"),
         (["--from_scratch", "--init_from={weights}"], "leave out --from_scratch"),
         (["--conditioning=bright:share:0:1:step"], "nothing estimates bright: give --labels"),
