@@ -173,7 +173,7 @@ def test_of_the_gans_that_fit_the_nearest_is_begun_with(tmp_path, weights, monke
         (["--from_scratch", "--autoencoder={weights}"], "leave it or --from_scratch out"),
         (["--from_scratch", "--init_from={weights}"], "leave out --from_scratch"),
         (["--conditioning=bright:share:0:1:step"], "nothing estimates bright: give --labels"),
-        (["--autoencoder={weights}", "--init_from=piano"], "level2_strides|other encoders"),
+        (["--autoencoder={weights}", "--init_from=piano"], "do not fit together"),
         (["--autoencoder={weights}", "--init_from={weights}", "--seq_len=32"], "seq_len"),
     ],
 )
@@ -182,7 +182,7 @@ def test_mistakes_end_before_anything_is_made(tmp_path, weights, more, message):
         "train", *words(tmp_path), *(w.format(weights=weights) for w in more), ok=False
     )
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert any(part in line for part in message.split("|")), line
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 
