@@ -138,7 +138,7 @@ def test_report_in_words():
         ({"seconds": -1.0}, "seconds=-1.0"),
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"seconds": float("inf")}, "seconds=inf"),
-        ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 1e"),
+        ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 4e"),
         ({"truncation": 0.0}, "truncation=0.0 must be above 0"),
         ({"truncation": float("nan")}, "truncation=nan"),
         ({"seed": -1}, "seed=-1"),
