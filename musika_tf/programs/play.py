@@ -12,6 +12,8 @@ import contextlib
 import pathlib
 import webbrowser
 
+from absl import logging
+
 import musika_tf
 from export.web import site
 from export.web.server import server
@@ -25,6 +27,7 @@ _SHIPPED = (pathlib.Path("weights"), pathlib.Path(musika_tf.__file__).parents[1]
 def main(argv: list[str]) -> None:
     """Serves the page of the models that the flags name until it is told to stop."""
     common.reject_arguments(argv)
+    logging.set_verbosity(logging.WARNING)
     models = site.named(play_flags.MODEL_DIRS.value or site.playable(_SHIPPED))
     folder = site.kept(models, play_flags.CACHE_DIR.value)
     with server(folder, play_flags.PORT.value) as serving:
