@@ -58,7 +58,10 @@ async function loadRuntime(folder, streamOf) {
   const headers = { "content-type": "application/wasm" };
   const wasm = await WebAssembly.compileStreaming(new Response(body, { headers }));
   const instantiateWasm = (imports, done) => {
-    WebAssembly.instantiate(wasm, imports).then((instance) => done(instance, wasm));
+    WebAssembly.instantiate(wasm, imports).then(
+      (instance) => done(instance, wasm),
+      (error) => postMessage({ error: String(error) }),
+    );
     return {};
   };
   // It reports on every start otherwise.
