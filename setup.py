@@ -56,7 +56,7 @@ setup(
         "safetensors>=0.4.3,<1",
         "scikit-learn>=1.4,<2",
         "scipy>=1.13,<2",
-        "soundfile>=0.12.1,<1",
+        "soundfile>=0.13,<1",
         "soxr>=0.4,<2",
         "tensorboard>=2.17,<3",
         "tensorflow>=2.17,<3",

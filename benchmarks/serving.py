@@ -14,13 +14,9 @@ The clients are threads of one process, so that they leave the cores to the serv
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +24,7 @@ import time
 
 import machine
 import numpy as np
+import server_process
 from absl import app, flags
 from serving_clients import POLL_SECONDS, TIMEOUT_SECONDS, Model, Soak, Tally
 
@@ -81,34 +78,15 @@ class Versions:
             shutil.rmtree(self.folder / str(self.newest - 1))
 
 
-def _start_server(folder: pathlib.Path, log) -> tuple[subprocess.Popen, str, str]:
-    """The process, its REST URL and its gRPC address, once it is ready."""
-    command = [sys.executable, "-m", "musika_tf.programs.serve", f"--model_dir={folder}"]
-    command += ["--rest_port=0", "--grpc_port=0", *shlex.split(_SERVER_FLAGS.value)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    line = process.stdout.readline()
-    ready = re.search(r"REST (\S+), gRPC (\S+)", line)
-    if not ready:
-        process.kill()
-        log.seek(0)
-        raise ValueError(f"the server did not start: {line}{log.read()[-2000:]}")
-    return process, *ready.groups()
-
-
-def _resources(pid: int) -> tuple[float, int]:
-    """RSS in MiB, and the number of open files."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    rss_kib = int(re.search(r"VmRSS:\s*(\d+) kB", status)[1])
-    return rss_kib / 1024, len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def _watch(pid: int, n_seconds: float, soak: Soak) -> list[tuple[float, float, int]]:
+def _watch(
+    server: server_process.ServerProcess, n_seconds: float, soak: Soak
+) -> list[tuple[float, float, int]]:
     """Lets the soak go on for its time; (seconds, RSS in MiB, open files) every few of them."""
-    started, samples = time.monotonic(), [(0.0, *_resources(pid))]
+    started, samples = time.monotonic(), [(0.0, *server.resources())]
     sample_seconds = min(_SAMPLE_SECONDS, n_seconds / 20)
     while (elapsed := time.monotonic() - started) < n_seconds:
         try:
-            samples.append((elapsed, *_resources(pid)))
+            samples.append((elapsed, *server.resources()))
         except (OSError, TypeError):  # a process that ended has no RSS
             soak.tally.fail("server", "it ended")
             break
@@ -127,18 +105,11 @@ def main(argv: list[str]) -> None:
         folder = pathlib.Path(temporary, "model")
         folder.mkdir()
         versions = Versions(source, folder)
-        with pathlib.Path(temporary, "log").open("w+") as log:
-            process, rest_url, grpc_address = _start_server(folder, log)
-            try:
-                soak = Soak(Model(metadata, _SECONDS.value), rest_url, grpc_address)
-                samples = _run(soak, versions, process.pid, n_seconds)
-                process.send_signal(signal.SIGTERM)
-                if process.wait(TIMEOUT_SECONDS):
-                    soak.tally.fail("server", f"exit status {process.returncode}")
-            finally:
-                process.kill()
-            log.seek(0)
-            server_log = log.read()[-2000:]
+        words = shlex.split(_SERVER_FLAGS.value)
+        with server_process.started(folder, words) as server:
+            soak = Soak(Model(metadata, _SECONDS.value), server.rest_url, server.grpc_address)
+            samples = _run(soak, versions, server, n_seconds)
+            server_log = server.last_words()
     report = _report(soak, samples, n_seconds)
     text = _markdown(report)
     print(text)
@@ -150,13 +121,15 @@ def main(argv: list[str]) -> None:
         sys.exit(f"{report['n_failed']} failures; the server's last words:\n{server_log}")
 
 
-def _run(soak: Soak, versions: Versions, pid: int, n_seconds: float) -> list:
+def _run(
+    soak: Soak, versions: Versions, server: server_process.ServerProcess, n_seconds: float
+) -> list:
     works = [*soak.clients(), lambda: versions.change(soak)]
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
     try:
-        return _watch(pid, n_seconds, soak)
+        return _watch(server, n_seconds, soak)
     finally:
         soak.over.set()
         for thread in threads:

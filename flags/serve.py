@@ -20,6 +20,7 @@ settings = _sections.define(
     grpc_port="gRPC; 0: a free one.",
     max_concurrency="Requests that run at the same time.",
     max_queue="Requests that may wait; one more is refused at once.",
+    max_listeners="Streams of the radio at the same time; one more is refused at once.",
     max_body_mib="Longest request.",
     max_response_mib="Largest answer, as tensors; in JSON it is some three times as long.",
     timeout_seconds="From request to answer, waiting included.",

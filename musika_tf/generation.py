@@ -21,7 +21,7 @@ from musika_tf.networks import coordinates
 from musika_tf.player import Player
 from musika_tf.stream import MAX_START_SECONDS, require_start
 
-_MAX_SEED = 2**31 - 1
+MAX_SEED = 2**31 - 1
 # A picture of a longer piece would show nothing, and the piece may not fit in memory.
 _PICTURE_MAX_SECONDS = 600
 
@@ -57,13 +57,9 @@ class Request:
                 "60; what never ends is played by musika-play or Player.stream"
             )
         require_start(self.start_seconds)
-        if not 0.0 < self.truncation <= coordinates.MAX_TRUNCATION:
-            raise ValueError(
-                f"truncation={self.truncation} must be above 0 and at most "
-                f"{coordinates.MAX_TRUNCATION:g}: 2 is usual, smaller is more stable"
-            )
-        if not 0 <= self.seed <= _MAX_SEED:
-            raise ValueError(f"seed={self.seed} must be from 0 to {_MAX_SEED}")
+        coordinates.require_truncation(self.truncation)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed={self.seed} must be from 0 to {MAX_SEED}")
         if self.n_samples < 1:
             raise ValueError(f"n_samples={self.n_samples} must be at least 1")
 

@@ -119,8 +119,6 @@ def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Play
 
 
 def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
-    metadata = _read_metadata(path)
-    config = Config.from_json(json.dumps(metadata.get("config")))
     loaded = tf.saved_model.load(str(path))
 
     def signature(name: str) -> Signature:
@@ -130,7 +128,22 @@ def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
 
         return tf.function(call, jit_compile=True) if jit_compile else call
 
-    return Player(path, config, metadata, signature("latents"), signature("decode"))
+    return player_of_version(path, signature("latents"), signature("decode"))
+
+
+def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature) -> Player:
+    """The player of an exported version that something else has loaded.
+
+    Args:
+      path: folder of the version.
+      latents, decode: call its signatures of these names.
+
+    Raises:
+      ValueError: it is of another format, or damaged.
+    """
+    metadata = _read_metadata(path)
+    config = Config.from_json(json.dumps(metadata.get("config")))
+    return Player(path, config, metadata, latents, decode)
 
 
 def find_version(model_dir: str | os.PathLike) -> pathlib.Path:

@@ -27,8 +27,9 @@ from musika_tf.conditioning.controls import Control
 from musika_tf.config import N_CHANNELS, Config, GanConfig
 from musika_tf.networks import coordinates
 
-# Eleven days: steps stay in int32 and walks, which are drawn from their beginning, in memory.
-MAX_START_SECONDS = 1e6
+# 46 days, more than 1000 hours. Steps would stay in int32 for longer; random walks, which are drawn
+# from their beginning, would not stay in memory.
+MAX_START_SECONDS = 4e6
 
 Seed = tuple[int, int]
 

@@ -9,7 +9,7 @@ import pathlib
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 # Read by TensorFlow when it is imported, which the test modules do after this file.
@@ -43,6 +43,8 @@ from musika_tf.config import Config  # noqa: E402
 from musika_tf.training_config import TrainingConfig  # noqa: E402
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from export.schema import Signature
     from musika_tf.networks.autoencoder import Autoencoder
     from musika_tf.networks.codec import FileCodec
@@ -200,6 +202,50 @@ def _exported_once(name: str, tmp_path_factory, config: Config) -> pathlib.Path:
         if not version.exists():
             export_random_run(folder / name, config)
     return version
+
+
+@pytest.fixture(scope="session")
+def page_weights(tmp_path_factory, beats_config) -> pathlib.Path:
+    """Released random weights of the system with a clock, which the page plays in tests."""
+    from random_model import released_random_run
+
+    return released_random_run(tmp_path_factory.mktemp("weights"), beats_config)
+
+
+@pytest.fixture(scope="session")
+def page_player(page_weights) -> Player:
+    """Of `page_weights`."""
+    from musika_tf.player import open_player
+
+    return open_player(page_weights)
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory, page_weights) -> pathlib.Path:
+    """The page of `page_weights`."""
+    from export.web import site
+
+    return site.build(site.named([page_weights]), tmp_path_factory.mktemp("site") / "site")
+
+
+@pytest.fixture(scope="session")
+def page_address(page_folder) -> Iterator[str]:
+    """Where it is served."""
+    from browser import serving
+
+    from export.web.server import server
+
+    with serving(server(page_folder)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A headless browser."""
+    import browser
+
+    with browser.chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

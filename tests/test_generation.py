@@ -139,7 +139,7 @@ def test_report_in_words():
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"seconds": float("inf")}, "seconds=inf must be above 0 and at most 1e"),
         ({"seconds": 1e300}, "seconds=1e"),
-        ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 1e"),
+        ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 4e"),
         ({"truncation": 0.0}, "truncation=0.0 must be above 0"),
         ({"truncation": float("nan")}, "truncation=nan"),
         ({"seed": -1}, "seed=-1"),

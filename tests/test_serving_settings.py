@@ -19,6 +19,7 @@ from export.serving.settings import Settings
         ("grpc_port", 8501),
         ("max_concurrency", 0),
         ("max_queue", -1),
+        ("max_listeners", 513),
         ("max_body_mib", 0),
         ("max_response_mib", 2048),
         ("timeout_seconds", 0),

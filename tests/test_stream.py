@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fractions
 import itertools
 
 import keras
@@ -135,10 +136,32 @@ def test_an_hour_is_opened_at_once(model):
     np.testing.assert_allclose(later, before[5 * 22_050 :], rtol=0, atol=TOLERANCE)
 
 
+def test_the_thousandth_hour_is_as_exact_as_the_first(model):
+    config, start_seconds = model.config, 3_600_000
+    gan, hop, rate_hz = config.gan, config.latent_hop_size, config.audio.sample_rate_hz
+    model.given.clear()
+    next(stream(model, (Constant(0.3), Beats(Constant(BPM))), start=start_seconds))
+    given = model.given[0]
+    assert given["start"] // gan.seq_len == start_seconds * rate_hz // hop // gan.seq_len
+    steps = int(given["start"]) - gan.context_n_steps + np.arange(len(given["coordinates"]))
+    interval, before = 2 * gan.seq_len, 0 if gan.normalisation == "patch" else 1
+    first, n_anchors = steps[0] // interval, len(steps) // interval + 2
+    draws = tf.constant([SEED]), first + before, n_anchors, gan.anchor_depth
+    anchors = coordinates.draw_anchors(*draws, tf.constant([TRUNCATION]))[0].numpy()
+    at_anchors = (first + np.arange(n_anchors)) * interval
+    line = [np.interp(steps, at_anchors, column) for column in anchors.T]
+    np.testing.assert_allclose(given["coordinates"], np.transpose(line), rtol=0, atol=1e-6)
+    # Twice the centres, in whole samples.
+    samples = config.audio.overlap_size // 2 * 2 + hop * (2 * steps + 1)
+    beats = [fractions.Fraction(int(n)) * int(BPM) / (2 * 60 * rate_hz) for n in samples]
+    in_bar = [float(beat % 4) for beat in beats]
+    np.testing.assert_allclose(given["conditioning"][:, 1], in_bar, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": -1.0}, "start_seconds=-1.0 must be from 0 to 1e"),
+        ({"start": -1.0}, "start_seconds=-1.0 must be from 0 to 4e"),
         ({"start": 1e7}, "start_seconds=10000000.0 must be"),
         ({"start": float("nan")}, "start_seconds=nan"),
         ({"max_chunk": 0.7}, r"max_chunk_seconds=0.7 must be at least 0\.743"),

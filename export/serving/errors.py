@@ -13,6 +13,7 @@ _HTTP_STATUSES = {
     StatusCode.NOT_FOUND: 404,
     StatusCode.RESOURCE_EXHAUSTED: 429,
     StatusCode.UNIMPLEMENTED: 501,
+    StatusCode.UNAVAILABLE: 503,
     StatusCode.DEADLINE_EXCEEDED: 504,
 }
 # Kinds of TensorFlow errors that are the caller's; all others are this server's or the model's.

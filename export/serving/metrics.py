@@ -27,6 +27,11 @@ _SECONDS = Histogram(
 RUNNING = Gauge("musika_serve_requests_in_flight", "Requests that run now.")
 ADMITTED = Gauge("musika_serve_requests_admitted", "Requests that run, wait or are received.")
 CURRENT_VERSION = Gauge("musika_serve_current_version", "Version that is served.")
+LISTENERS = Gauge("musika_serve_listeners", "Streams that somebody listens to.")
+PLAYED_SECONDS = Counter("musika_serve_radio_seconds", "Music made for listeners, in seconds.")
+LATE_CHUNKS = Counter(
+    "musika_serve_radio_late_chunks", "Chunks that were ready only after they were to be heard."
+)
 LOAD_FAILURES = Counter("musika_serve_load_failures", "Versions that could not be loaded.")
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface, beside `/metrics` and `/healthz`."""
+"""TensorFlow Serving's REST interface, beside `/metrics`, `/healthz` and the radio."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from export.serving import json_tensors
 from export.serving.engine import Call, Engine
 from export.serving.errors import ServingError
 from export.serving.model import Model
+from export.serving.radio import Radio
 
 
-def app(engine: Engine) -> Starlette:
+def app(engine: Engine, radio: Radio) -> Starlette:
     """The ASGI application of one server; every error is JSON with the key `error`."""
-    pages = _Pages(engine)
-    model = f"/v1/models/{engine.settings.model_name}"
+    pages, streams, name = _Pages(engine), _Streams(radio), engine.settings.model_name
+    model = f"/v1/models/{name}"
     routes = [Route("/healthz", _health), Route("/metrics", _metrics)]
+    routes += [Route("/radio", streams.listing), Route(f"/radio/{name}.{{suffix}}", streams.one)]
     for root in (model, f"{model}/versions/{{version}}"):
         routes += [
             Route(f"{root}:predict", pages.predict, methods=["POST"]),
@@ -109,12 +111,26 @@ class _Pages:
         return bytes(body)
 
 
+class _Streams:
+    def __init__(self, radio: Radio):
+        self._radio = radio
+
+    async def listing(self, request: Request) -> Response:
+        return JSONResponse(self._radio.listing())
+
+    async def one(self, request: Request) -> Response:
+        response = self._radio.response(request.path_params["suffix"], request.query_params)
+        if request.method == "HEAD":
+            return StreamingResponse((), headers=response.headers)
+        return response
+
+
 def _version(request: Request) -> str | None:
     return request.path_params.get("version")
 
 
 async def _serving_error(request: Request, error: ServingError) -> Response:
-    headers = {"Retry-After": "1"} if error.http_status == 429 else {}
+    headers = {"Retry-After": "1"} if error.http_status in (429, 503) else {}
     if error.http_status in (413, 504):
         # The body may not have been read to its end.
         headers["Connection"] = "close"

@@ -11,9 +11,11 @@ import grpc
 import uvicorn
 from absl import logging
 from anyio import from_thread
+from starlette.applications import Starlette
 
 from export.serving import grpc_services, rest
 from export.serving.engine import Engine
+from export.serving.radio import Radio
 from export.serving.settings import Settings
 from export.serving.versions import Versions
 
@@ -23,6 +25,8 @@ _MAX_CONNECTIONS = 1024
 _KEEP_ALIVE_SECONDS = 75
 _START_SECONDS = 0.02
 _BACKLOG = 512
+# A connection that takes nothing for so long is cut: who stopped listening without a word.
+_UNREAD_SECONDS = 30
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -81,9 +85,10 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _serving(self, listener: socket.socket) -> AsyncIterator[None]:
-        with contextlib.closing(Engine(self.settings, self._versions)) as engine:
+        what = self.settings, self._versions
+        with contextlib.closing(Engine(*what)) as engine, contextlib.closing(Radio(*what)) as radio:
             grpc_server = await self._started_grpc(engine)
-            rest_server = self._new_rest(engine)
+            rest_server = self._new_rest(rest.app(engine, radio))
             serving = asyncio.create_task(rest_server.serve(sockets=[listener]))
             watching = asyncio.create_task(self._watch())
             while not rest_server.started:
@@ -91,11 +96,12 @@ class Server:
             yield
             watching.cancel()
             rest_server.should_exit = True
+            radio.close()
             await asyncio.gather(serving, grpc_server.stop(self.settings.grace_seconds))
 
-    def _new_rest(self, engine: Engine) -> uvicorn.Server:
+    def _new_rest(self, app: Starlette) -> uvicorn.Server:
         config = uvicorn.Config(
-            rest.app(engine),
+            app,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -142,5 +148,7 @@ class Server:
         # asyncio does not see that the sockets that come of it speak TCP, and would leave this to
         # them: every answer would wait 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _UNREAD_SECONDS)
         self.rest_port = listener.getsockname()[1]
         return listener

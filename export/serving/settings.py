@@ -14,6 +14,7 @@ _RANGES = {
     "grpc_port": (0, 65535),
     "max_concurrency": (1, 1024),
     "max_queue": (0, 65536),
+    "max_listeners": (0, 512),
     "max_body_mib": (2**-10, _LARGEST_MIB),
     "max_response_mib": (2**-10, _LARGEST_MIB),
     "timeout_seconds": (0.001, 86400),
@@ -34,6 +35,7 @@ class Settings:
       rest_port, grpc_port: 0 takes a free one.
       max_concurrency: requests that run at the same time.
       max_queue: requests that may wait for one of those; one more is refused at once.
+      max_listeners: streams of the radio at the same time.
       max_body_mib: longest request, and largest input.
       max_response_mib: largest answer, in MiB of tensor values.
       timeout_seconds: from the arrival of a request to its answer, waiting included.
@@ -48,6 +50,7 @@ class Settings:
     grpc_port: int = 8500
     max_concurrency: int = 2
     max_queue: int = 32
+    max_listeners: int = 32
     max_body_mib: float = 64
     max_response_mib: float = 512
     timeout_seconds: float = 120

@@ -192,7 +192,9 @@ def of_signal(signal: Signal, asked: Lines) -> Control:
 # What people write
 
 
-def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Control, ...]:
+def parse_all(
+    texts: Mapping[str, str], signals: Sequence[Signal], with_files: bool = True
+) -> tuple[Control, ...]:
     """Controls of a model, one a signal, from what its user wrote, as `parse` takes it, by name.
 
     Raises:
@@ -210,18 +212,19 @@ def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Cont
                 f"this model follows {name}: give {flag}=VALUE with {_choices(signal.asked)}"
             )
     return tuple(
-        of_signal(signal, parse(texts[name], signal.asked))
+        of_signal(signal, parse(texts[name], signal.asked, with_files))
         for signal, name in zip(signals, names, strict=True)
     )
 
 
-def parse(text: str, signal: Signal) -> Lines:
+def parse(text: str, signal: Signal, with_files: bool = True) -> Lines:
     """A control of one signal, which is not the clock but may be its tempo.
 
     Args:
       text: a number; `random_walk`, or `random_walk:MINIMUM:MAXIMUM` for a part of the range; or
         the path of a CSV file as `read_curve` takes it.
       signal: what it controls.
+      with_files: False where strangers ask, who shall not have files read.
 
     Raises:
       ValueError: none of these, or out of the signal's range.
@@ -238,6 +241,8 @@ def parse(text: str, signal: Signal) -> Lines:
     if numbers := _numbers([text]):
         _require_in_range(numbers[0], signal, what)
         return Constant(numbers[0])
+    if not with_files:
+        raise ValueError(f"{what} must be a number from {signal.range_text}, or {RANDOM_WALK}")
     path = os.path.expanduser(text)
     if not os.path.isfile(path):
         raise ValueError(f"{what} must be {_choices(signal)}; there is no such file")

@@ -137,6 +137,16 @@ def truncated_normal(
     return tf.clip_by_value(drawn, -limit, limit)
 
 
+def require_truncation(truncation: float, name: str = "truncation") -> None:
+    """Raises ValueError if nothing can be drawn with it; `name` is what people call it."""
+    # Written so that NaN does not pass.
+    if not 0.0 < truncation <= MAX_TRUNCATION:
+        raise ValueError(
+            f"{name}={truncation} must be above 0 and at most {MAX_TRUNCATION:g}: 2 is usual, "
+            "smaller is more stable"
+        )
+
+
 def _ones_like(shape: Sequence[int] | tf.Tensor) -> tf.Tensor:
     return tf.ones([tf.size(shape)], tf.int32)
 

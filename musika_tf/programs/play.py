@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import webbrowser
 
+from absl import logging
+
 from export.web import site
 from export.web.server import server
 from flags import play as play_flags
@@ -21,6 +23,7 @@ from musika_tf.runs import shipped
 def main(argv: list[str]) -> None:
     """Serves the page of the models that the flags name until it is told to stop."""
     common.reject_arguments(argv)
+    logging.set_verbosity(logging.WARNING)
     models = site.named(play_flags.MODEL_DIRS.value or shipped.playable().values())
     folder = site.kept(models, play_flags.CACHE_DIR.value)
     with server(folder, play_flags.PORT.value) as serving:

@@ -8,6 +8,8 @@ Nothing is computed on the host; the page asks no other for anything.
 
 from __future__ import annotations
 
+from absl import logging
+
 from export.web import site
 from flags import web as web_flags
 from musika_tf.programs import common
@@ -16,6 +18,7 @@ from musika_tf.programs import common
 def main(argv: list[str]) -> None:
     """Builds the page of the models that the flags name."""
     common.reject_arguments(argv)
+    logging.set_verbosity(logging.WARNING)
     models = site.named(web_flags.MODEL_DIRS.value)
     print(site.build(models, web_flags.OUT.value, web_flags.OVERWRITE.value))
 

@@ -1,7 +1,7 @@
 // The networks of a model in LiteRT.js: its files, fetched and compiled.
 
-/** Bytes of an address; `progress` hears how many came. Unpacks what ends in .gz. */
-export async function bytesOf(url, progress = () => {}) {
+/** A stream of the bytes of an address; `progress` hears how many came. Unpacks what ends in .gz. */
+export async function streamOf(url, progress = () => {}) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
   const counted = new TransformStream({
@@ -15,7 +15,12 @@ export async function bytesOf(url, progress = () => {}) {
   if (url.pathname.endsWith(".gz") && !response.headers.get("content-encoding")) {
     body = body.pipeThrough(new DecompressionStream("gzip"));
   }
-  return new Uint8Array(await new Response(body).arrayBuffer());
+  return body;
+}
+
+/** All of them. */
+export async function bytesOf(url, progress) {
+  return new Uint8Array(await new Response(await streamOf(url, progress)).arrayBuffer());
 }
 
 /** Compiles the graphs of a manifest; gives functions of arrays by name. */

@@ -4,7 +4,8 @@
 
 const DEFAULT_TRUNCATION = 2;
 const MAX_SEED = 2 ** 31 - 1;
-const MAX_SECONDS = 1e6;
+// As musika_tf/stream.py has it.
+export const MAX_SECONDS = 4e6;
 
 const rounded = (x) => String(Math.round(x * 1e4) / 1e4);
 

@@ -112,7 +112,7 @@ async function toggle() {
 /** Jumps to a time of the piece. */
 function jump(toSeconds) {
   if (!player.manifest) return;
-  const sample = Math.round(Math.min(Math.max(toSeconds, 0), 1e6) * player.manifest.sample_rate_hz);
+  const sample = Math.round(Math.min(Math.max(toSeconds, 0), link.MAX_SECONDS) * player.manifest.sample_rate_hz);
   state.startSample = player.position = sample;
   hasBegun = false;
   if (isPlaying) restart(sample);

@@ -30,14 +30,14 @@ onmessage = async ({ data }) => {
 };
 
 async function load({ runtime, model }) {
-  const [{ bytesOf, compiled }] = await modules;
+  const [{ bytesOf, compiled, streamOf }] = await modules;
   const base = new URL(model, self.location);
   const described = JSON.parse(new TextDecoder().decode(await bytesOf(new URL("manifest.json", base))));
   const total = Object.values(described.graphs).reduce((sum, { bytes }) => sum + bytes, 0);
   const progress = (bytes) => postMessage({ loading: bytes, of: total });
   const names = Object.keys(described.graphs);
   const [, ...files] = await Promise.all([
-    loadRuntime(new URL(runtime, self.location), bytesOf),
+    loadRuntime(new URL(runtime, self.location), streamOf),
     ...names.map((name) => bytesOf(new URL(described.graphs[name].file, base), progress)),
   ]);
   const contents = Object.fromEntries(names.map((name, i) => [name, files[i]]));
@@ -48,14 +48,24 @@ async function load({ runtime, model }) {
   postMessage({ ready: manifest, fetched: [self.location.href, ...fetched] });
 }
 
-async function loadRuntime(folder, bytesOf) {
+async function loadRuntime(folder, streamOf) {
   if (liteRt) return;
   const library = await import(new URL("litert.js", folder));
   const supported = await library.supportsFeature("relaxedSimd");
   const name = supported ? "litert_wasm_internal" : "litert_wasm_compat_internal";
-  const wasmBinary = await bytesOf(new URL(`${name}.wasm.gz`, folder));
+  // Compiled while it comes.
+  const body = await streamOf(new URL(`${name}.wasm.gz`, folder));
+  const headers = { "content-type": "application/wasm" };
+  const wasm = await WebAssembly.compileStreaming(new Response(body, { headers }));
+  const instantiateWasm = (imports, done) => {
+    WebAssembly.instantiate(wasm, imports).then(
+      (instance) => done(instance, wasm),
+      (error) => postMessage({ error: String(error) }),
+    );
+    return {};
+  };
   // It reports on every start otherwise.
-  self.Module = { wasmBinary, print: () => {}, printErr: () => {} };
+  self.Module = { instantiateWasm, print: () => {}, printErr: () => {} };
   await library.loadLiteRt(folder.href);
   liteRt = library;
 }
