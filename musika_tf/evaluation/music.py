@@ -33,6 +33,8 @@ BANDS_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)
 # Range of tempo in which the onsets are compared with themselves.
 SLOWEST_BPM, FASTEST_BPM = 60, 180
 ONSET_DETECTOR = onsets.LIBROSA
+# Of the test of seams: so often chance is asked.
+_N_TURNS = 999
 
 _WINDOW_SIZE, _HOP_SIZE = 2048, 512
 # Answers a second of the onset envelope: so fine that a step at 180 BPM is 3 % of a beat.
@@ -208,6 +210,26 @@ class Grid:
             "excerpt_ratio": _ratio(changes[:, is_excerpt], elsewhere),
             "patch_ratio": _ratio(changes[:, is_patch], elsewhere),
         }
+
+    def tested(self, changes: np.ndarray, first: int = 0) -> dict[str, float | None]:
+        """`ratios`, and of each how often one as large comes by chance: `excerpt_p`, `patch_p`.
+
+        Chance: every piece is turned round along time by steps of its own, uniformly, so that what
+        follows what stays and where the borders fall is drawn. Below 0.01 it is a seam.
+        """
+        found, rng = self.ratios(changes, first), np.random.default_rng(0)
+        counts = dict.fromkeys(found, 1)
+        for _ in range(_N_TURNS):
+            turns = rng.integers(changes.shape[1], size=(len(changes), 1))
+            places = (np.arange(changes.shape[1]) + turns) % changes.shape[1]
+            turned = self.ratios(np.take_along_axis(changes, places, axis=1), first)
+            for name, ratio in found.items():
+                counts[name] += ratio is not None and turned[name] >= ratio
+        told = {
+            name.replace("ratio", "p"): None if ratio is None else counts[name] / (_N_TURNS + 1)
+            for name, ratio in found.items()
+        }
+        return found | told
 
     def _is_near(self, steps: np.ndarray, period: int) -> np.ndarray:
         after = steps % period

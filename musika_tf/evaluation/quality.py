@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,18 @@ class System:
         """Length of every piece."""
         return round(self.request.seconds * self.config.audio.sample_rate_hz)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was measured, as JSON takes it; of folders only the last part."""
+        steps = {stage: known["step"] for stage, known in self.run.provenance().items()}
+        run = {
+            "name": self.run.folder.resolve().name,
+            "weights_sha256": self.trained.weights_sha256(),
+            "encoder_fingerprint": self.run.encoder_fingerprint(),
+            "steps": steps,
+        }
+        return {"run": run, "data": pathlib.Path(self.data_dir).resolve().name}
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
@@ -113,7 +126,7 @@ class Result:
     Attributes:
       reconstruction: by way, see `reconstruction.measure`.
       pieces: by kind, means over its pieces of `music.waveform_metrics`.
-      waveform_seams, latent_seams: by kind, ratios of `music.Grid.ratios`.
+      waveform_seams, latent_seams: by kind, of `music.Grid.tested`.
       frechet: by whose latents were compared with the held-out ones.
       diagnostics: of `diagnostics.measure`.
       nearest: by whose windows were compared with those of training.
@@ -190,13 +203,13 @@ def make_pieces(system: System) -> Iterator[Piece]:
     """All pieces, one of each kind at a time, with a progress bar."""
     request = system.request
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
-    for index, position in enumerate(_progress(positions, "music", " samples")):
+    for index, position in enumerate(progress(positions, "music", " samples")):
         real = crop(system.shards, position, system.n_samples)
-        yield Piece(GENERATED, index, _generate(system.trained, request, index))
+        yield Piece(GENERATED, index, generate(system.trained, request, index))
         decoded = system.codec.decode(system.codec.encode(real), len(real))
         yield Piece(RECONSTRUCTED, index, decoded)
         yield Piece(REAL, index, real)
-        yield Piece(UNTRAINED, index, _generate(system.untrained, request, index))
+        yield Piece(UNTRAINED, index, generate(system.untrained, request, index))
 
 
 def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
@@ -204,7 +217,9 @@ def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
     return shards.crops([position], n_samples)[0].astype(np.float32) / INT16_SCALE
 
 
-def _generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
+def generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
+    """Piece number `index` of a request, a conditional system given the middle of its signals:
+    float32 [n_samples, 2]."""
     arguments = _draw_arguments(synthesizer.config, request, [index], request.seconds)
     waveform, _ = synthesizer.generate(*arguments)
     return waveform[0].numpy()
@@ -239,7 +254,7 @@ def _measure_pieces(
     firsts = dict.fromkeys((RECONSTRUCTED, REAL), audio.overlap_size // audio.hop_size)
     means = {kind: statistics.means(rows) for kind, rows in metrics.items()}
     seams = {
-        kind: grid.ratios(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
+        kind: grid.tested(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
     }
     return means, seams
 
@@ -263,7 +278,7 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
     seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
     n_batches = -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
     indices, batches = np.array_split(np.arange(N_LATENT_PIECES), n_batches), []
-    for batch in _progress(indices, "generating latents", " batches"):
+    for batch in progress(indices, "generating latents", " batches"):
         arguments = _draw_arguments(config, request, batch.tolist(), seconds)
         latents, _ = synthesizer.generate_latents(*arguments)
         batches.append(latents[:, : 2 * config.gan.seq_len].numpy())
@@ -272,17 +287,17 @@ def _generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray
 
 def _encoded(system: System, split: str) -> np.ndarray:
     """Latents of evenly spaced crops of a split: of all that may be encoded."""
-    positions, n_samples = _encoded_positions(system, split)
+    positions, n_samples = encoded_positions(system, split)
     latents = [
         join_channels(
             system.trained.autoencoder.encode(crop(system.shards, position, n_samples).T)[None]
         )
-        for position in _progress(positions, f"encoding the {split} split", " crops")
+        for position in progress(positions, f"encoding the {split} split", " crops")
     ]
     return np.concatenate(latents)
 
 
-def _encoded_positions(system: System, split: str) -> tuple[list[Position], int]:
+def encoded_positions(system: System, split: str) -> tuple[list[Position], int]:
     """Where the crops of a split that are encoded begin, and their length in samples."""
     audio, shards = system.config.audio, system.shards
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
@@ -295,11 +310,12 @@ def _encoded_positions(system: System, split: str) -> tuple[list[Position], int]
 
 
 def _diagnostics(system: System, held_out: np.ndarray) -> dict[str, float] | None:
-    positions, _ = _encoded_positions(system, "validation")
+    positions, _ = encoded_positions(system, "validation")
     return diagnostics.measure(system.run, system.data_dir, positions, held_out)
 
 
-def _progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
+def progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:
+    """Items, with a progress bar."""
     return tqdm.tqdm(items, desc=description, unit=unit, dynamic_ncols=True)
 
 
@@ -308,7 +324,7 @@ def _latent_seams(
 ) -> dict[str, dict[str, float | None]]:
     grid = music.Grid.of_latents(config)
     return {
-        kind: grid.ratios(music.latent_changes(latents[name]))
+        kind: grid.tested(music.latent_changes(latents[name]))
         for kind, name in ((GENERATED, GENERATED), (REAL, HELD_OUT), (UNTRAINED, UNTRAINED))
     }
 
