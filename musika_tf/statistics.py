@@ -119,10 +119,9 @@ def kernel_distance(real: np.ndarray, other: np.ndarray) -> float:
     # A slow import, and whoever needs other functions of this module does without.
     from scipy.spatial import distance
 
-    among_real = distance.pdist(real, "sqeuclidean")
-    double_square = 2.0 * np.median(among_real)
-    pairs = (among_real, distance.pdist(other, "sqeuclidean"), distance.cdist(real, other) ** 2)
-    a, b, across = (np.exp(-squares / double_square).mean() for squares in pairs)
+    pairs = distance.pdist(real), distance.pdist(other), distance.cdist(real, other)
+    bandwidth = np.median(pairs[0])
+    a, b, across = (np.exp(-0.5 * np.square(apart / bandwidth)).mean() for apart in pairs)
     return float(_KERNEL_SCALE * (a + b - 2.0 * across))
 
 

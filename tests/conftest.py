@@ -7,9 +7,10 @@ import fcntl
 import os
 import pathlib
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 # Read by TensorFlow when it is imported, which the test modules do after this file.
@@ -41,6 +42,8 @@ from musika_tf.config import Config  # noqa: E402
 from musika_tf.training_config import TrainingConfig  # noqa: E402
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from export.schema import Signature
     from musika_tf.networks.autoencoder import Autoencoder
     from musika_tf.networks.codec import FileCodec
@@ -163,6 +166,17 @@ def no_samples():
         for trainer in (AutoencoderTrainer, GanTrainer):
             patch.setattr(trainer, "sample", lambda self: Samples({}, 22_050))
         yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    found = list(filter(None, map(shutil.which, ("chromium", "chromium-browser"))))
+    if not found:
+        pytest.skip("needs Chromium: apt install chromium")
+    with playwright.sync_playwright() as started:
+        yield started.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
 
 
 @pytest.fixture

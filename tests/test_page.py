@@ -1,7 +1,4 @@
-"""The page in headless Chromium: the music of the Player, steered, shared, offline, on a phone.
-
-Needs playwright (of the test packages) and Chromium (`apt install chromium`).
-"""
+"""The page in headless Chromium: the music of the Player, steered, shared, offline, on a phone."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ import itertools
 import json
 import pathlib
 import re
-import shutil
 import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -30,10 +27,8 @@ from musika_tf.config import Config
 from musika_tf.networks import coordinates
 from musika_tf.player import Player, open_player
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt install chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 RATE_HZ = 22_050
 PIECE = "model=random&seed=5.0&variety=2&style=5.0:1&note_density=0:0.5&tempo_bpm=0:120"
@@ -83,18 +78,12 @@ class serving:  # noqa: N801
         self.of.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
 @pytest.fixture
-def opened(browser, address) -> Iterator[Callable[..., playwright.Page]]:
+def opened(browser, address) -> Iterator[Callable[..., Page]]:
     """Opens the page at a fragment; it must not complain and ask nobody else."""
     contexts, complaints, asked = [], [], []
 
-    def open_page(fragment: str, url: str = address, **options) -> playwright.Page:
+    def open_page(fragment: str, url: str = address, **options) -> Page:
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -166,12 +155,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     raise AssertionError("it did not happen")
 
 
-def heard_seconds(page: playwright.Page) -> int:
+def heard_seconds(page: Page) -> int:
     hours, minutes, seconds = map(int, page.inner_text("#clock").split(":"))
     return 3600 * hours + 60 * minutes + seconds
 
 
-def recorded(page: playwright.Page, during: Callable[[], None]) -> np.ndarray:
+def recorded(page: Page, during: Callable[[], None]) -> np.ndarray:
     """What plays meanwhile, from the WAV file that the page saves."""
     page.click("#record")
     during()

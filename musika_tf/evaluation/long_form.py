@@ -1,8 +1,8 @@
 """Long pieces: do they keep their style, and how do they move within it, beside real music.
 
-A vector of an `Embedding` a second, from all of which the mean of the real ones is taken; two
-seconds are as alike as the cosine of the angle between theirs, -1 to 1. Coherence is how much more
-alike seconds of one piece are than seconds of two.
+A vector of an `Embedding` a second, without the mean of all seconds of its kind; two seconds are as
+alike as the cosine of the angle between theirs, -1 to 1. Coherence is how much more alike seconds
+of one piece are than seconds of two: of pieces that all sound the same it is 0.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def evaluate(
         if index < _N_KEPT:
             report_files.save_sample(folder, f"generated-{index}", waveform, rate_hz)
     real = [embedding(waveform, rate_hz) for waveform in longest(system, request)]
-    pieces = alike_ready({quality.REAL: real, quality.GENERATED: generated})
+    pieces = directions({quality.REAL: real, quality.GENERATED: generated})
     similarity_picture(pieces).savefig(folder / "similarity.png", dpi=100)
     values = report_files.numbers(system.about, request) | {
         "embedding": {"name": embedding.name, "weights_sha256": embedding.weights_sha256},
@@ -83,15 +83,15 @@ def longest(system: System, request: Request) -> list[np.ndarray]:
     ]
 
 
-def alike_ready(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    """Vectors [n_seconds, d] of length 1, without the mean of the real ones: their products are
-    what is called alike."""
-    mean = np.concatenate(pieces[quality.REAL]).mean(axis=0)
-    return {kind: [_unit(piece - mean) for piece in group] for kind, group in pieces.items()}
+def directions(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """Vectors [n_seconds, d] of length 1 without the mean of their kind: their products are what is
+    called alike."""
+    return {kind: _of_kind(group) for kind, group in pieces.items()}
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _of_kind(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    centred = [piece - np.concatenate(pieces).mean(axis=0) for piece in pieces]
+    return [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in centred]
 
 
 def coherences(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Coherence]:
@@ -144,7 +144,7 @@ def _paragraphs(values: Mapping[str, Any], system: System, request: Request) -> 
         "# Long form",
         f"{report_files.asked(request, 'generated pieces')} Real: the longest of the validation "
         f"split of {values['data']}. How alike two seconds are: cosine of what "
-        f"{values['embedding']['name']} hears, without the mean of real music; within a piece of "
+        f"{values['embedding']['name']} hears, without the mean of the kind; within a piece of "
         f"seconds {LEAST_LAG} s apart or more.",
         report_files.table(columns, rows),
         *report_files.pictures(NAME, ["similarity"]),

@@ -25,18 +25,18 @@ _PAGE = string.Template("""<!DOCTYPE html>
 <style>
 :root { color-scheme: light dark; }
 body { margin: 0 auto; padding: 0 1rem 4rem; max-width: 60rem; font: 1rem/1.5 sans-serif; }
-nav { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: 0 1rem; background: Canvas; }
-nav a { padding: .6rem 0; }
+nav { position: sticky; z-index: 1; top: 0; display: flex; gap: 0 1rem; background: Canvas; }
+nav, .wide, p > code:only-child { overflow-x: auto; white-space: nowrap; }
+nav a { padding: .8rem 0; }
 section { scroll-margin-top: 4rem; }
-.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid GrayText; white-space: nowrap; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid GrayText; }
 th, td { text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 1.5rem 0; }
 img, audio { display: block; width: 100%; height: auto; }
 audio { height: 3rem; margin-top: .3rem; }
-code { overflow-wrap: anywhere; }
+p > code:only-child { display: block; }
 </style>
 <h1>$title</h1>
 <nav>$links</nav>

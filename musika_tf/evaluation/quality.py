@@ -179,7 +179,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
     ways = reconstruction.measure(trained.autoencoder, untrained.autoencoder, system.shards)
     metrics, seams = _measure_pieces(system, pieces)
     latents = _latents(system)
-    n_latents = config.second_n_latents
+    n_latents, (held_out, _) = config.second_n_latents, encoded_positions(system, "validation")
     step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
     return Result(
         reconstruction=ways,
@@ -187,7 +187,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
         waveform_seams=seams,
         latent_seams=_latent_seams(config, latents),
         frechet=_frechet(latents, n_latents),
-        diagnostics=_diagnostics(system, latents[HELD_OUT]),
+        diagnostics=diagnostics.measure(system.run, system.data_dir, held_out, latents[HELD_OUT]),
         nearest=_nearest(latents, n_latents),
         encoded_seconds={
             name: latents[name][..., 0].size * step_seconds for name in (TRAINING, HELD_OUT)
@@ -307,11 +307,6 @@ def encoded_positions(system: System, split: str) -> tuple[list[Position], int]:
     n_all = sum(source.n_rows for source in shards.split(split))
     n_crops = min(n_all, round(MAX_ENCODED_SECONDS * audio.sample_rate_hz)) // n_samples
     return shards.fixed_positions(max(1, n_crops), n_samples, split), n_samples
-
-
-def _diagnostics(system: System, held_out: np.ndarray) -> dict[str, float] | None:
-    positions, _ = encoded_positions(system, "validation")
-    return diagnostics.measure(system.run, system.data_dir, positions, held_out)
 
 
 def progress(items: Sequence[Any], description: str, unit: str) -> tqdm.tqdm:

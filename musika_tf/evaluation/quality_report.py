@@ -149,8 +149,8 @@ def _seams(values: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Mean change at borders over the mean change away from them; 1: no seam. Spectral flux of "
         "waveforms, absolute change of latents. Real music has no borders: what it shows at the "
-        "places where they would be is chance. p: how often borders that fall elsewhere, each piece "
-        "turned along time by a number of its own, show as much; below 0.01 it is a seam."
+        "places where they would be is chance. p: how often as much is shown when each piece is "
+        "turned along time by steps of its own, and borders fall anywhere; below 0.01: a seam."
     )
     columns = {
         f"{of} {border}_{what}": (f"{of}, {borders}" if what == "ratio" else "p", form)

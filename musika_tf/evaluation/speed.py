@@ -135,7 +135,7 @@ def _paragraphs(values: dict[str, Any]) -> list[str]:
     return [
         "# Speed",
         f"{about['processor']}, {about['n_cpu_cores']} cores, TensorFlow {about['tensorflow']}, "
-        f"{about['date']}. The paper has 39 to 40 × real time on a Ryzen 3950X, and 917 to 994 × on "
-        "an RTX 2080 Ti, latents and decoding included.",
+        f"{about['date']}. The paper has 39 to 40 × real time on a Ryzen 3950X, 917 to 994 × on an "
+        "RTX 2080 Ti, latents and decoding included.",
         report_files.table(columns, ({"what": what, "value": value} for what, value in rows)),
     ]
