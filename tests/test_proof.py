@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from random_model import RATE_HZ, save_random_run, write_waveforms
 
-from musika_tf.conditioning.controls import parse_all
+from musika_tf.conditioning import controls
 from musika_tf.evaluation import adherence, distances, long_form, music, quality, reconstruction
 from musika_tf.evaluation import speed as speed_lib
 from musika_tf.evaluation.embeddings import Embedding
@@ -70,7 +70,7 @@ def test_distances_are_of_what_they_are_called(system, run_player):
 def test_conditions_are_constants_and_walks(beats_config, tempo_and_own):
     settings = adherence.Settings(Request(), note_densities=(0.3, 0.75), tempos_bpm=(120, 140))
     found = distances.conditions(beats_config, settings)
-    middles = distances.middles(beats_config)
+    middles = controls.middles(beats_config.conditioning.signals)
     assert found["generated"] == middles and middles["note_density"] == "0.5"
     assert found["note_density 0.3"] == middles | {"note_density": "0.3"}
     assert found["tempo_bpm 140"] == middles | {"tempo_bpm": "140"}
@@ -78,7 +78,7 @@ def test_conditions_are_constants_and_walks(beats_config, tempo_and_own):
     assert walk == middles | {"note_density": "random_walk:0.3:0.75"}
     assert len(found) == 1 + 3 + 2
     for texts in found.values():
-        parse_all(texts, beats_config.conditioning.signals)
+        controls.parse_all(texts, beats_config.conditioning.signals)
     assert list(distances.conditions(tempo_and_own, settings)) == [
         "generated",
         "tempo_bpm 120",

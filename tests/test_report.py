@@ -58,9 +58,9 @@ def evaluate(folder, out, *words):
 def numbers(folder) -> dict:
     """All but speed, and when it was measured."""
     found = {name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS[:-1]}
-    return {
-        k: {n: v for n, v in values.items() if n != "created_utc"} for k, values in found.items()
-    }
+    for values in found.values():
+        del values["created_utc"]
+    return found
 
 
 def test_everything_is_there_and_says_how_to_repeat_it(made):
@@ -79,9 +79,9 @@ def test_everything_is_there_and_says_how_to_repeat_it(made):
     results = (out / "results.md").read_text()
     assert (made / "printed.txt").read_text() == results + "\n"
     assert results.startswith("## run\n") and "![" not in results
-    assert re.findall("^### (.*)$", results, re.MULTILINE) == [
-        "Long form", "Distances to real music", "Adherence of report0/run", "Quality of run", "Speed"
-    ]  # fmt: skip
+    titles = re.findall("^### (.*)$", results, re.MULTILINE)
+    first_words = [title.split()[0] for title in titles]
+    assert first_words == ["Long", "Distances", "Adherence", "Quality", "Speed"]
     row = vggish["distances"]["generated"]
     assert f"| generated | {row['frechet']:.2f} | {row['frechet_at_infinity']:.2f} |" in results
     assert not list(out.glob("quality/real*"))

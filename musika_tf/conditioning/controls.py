@@ -215,6 +215,11 @@ def parse_all(texts: Mapping[str, str], signals: Sequence[Signal]) -> tuple[Cont
     )
 
 
+def middles(signals: Sequence[Signal]) -> dict[str, str]:
+    """Texts for `parse_all` that hold every signal in the middle of its range."""
+    return {signal.asked.name: f"{signal.asked.middle:g}" for signal in signals}
+
+
 def parse(text: str, signal: Signal) -> Lines:
     """A control of one signal, which is not the clock but may be its tempo.
 

@@ -21,7 +21,7 @@ import numpy as np
 import tqdm
 
 from musika_tf import generation, statistics
-from musika_tf.conditioning.controls import RANDOM_WALK
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.config import Config, Signal
 from musika_tf.evaluation import adherence, quality, report_files
 from musika_tf.evaluation.embeddings import Embedding
@@ -144,7 +144,7 @@ def _generated(player: Player, request: Request) -> Iterator[np.ndarray]:
 
 def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[str, str]]:
     """Texts of the controls of generated music, by its name in tables."""
-    given = middles(config)
+    given = controls_lib.middles(config.conditioning.signals)
     found = {quality.GENERATED: given}
     for signal in config.conditioning.asked:
         if signal.name in adherence.MEASURABLE:
@@ -155,16 +155,11 @@ def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[s
     return found
 
 
-def middles(config: Config) -> dict[str, str]:
-    """Texts of the controls that hold every signal in the middle of its range."""
-    return {signal.name: f"{signal.middle:g}" for signal in config.conditioning.asked}
-
-
 def _texts(signal: Signal, settings: adherence.Settings) -> Iterator[str]:
     constants = settings.constants(signal)
     yield from (f"{value:g}" for value in constants)
     if signal.rate == "step" and signal.name != adherence.TEMPO_BPM:
-        yield f"{RANDOM_WALK}:{constants[0]:g}:{constants[-1]:g}"
+        yield f"{controls_lib.RANDOM_WALK}:{constants[0]:g}:{constants[-1]:g}"
 
 
 def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:

@@ -221,12 +221,12 @@ class Grid:
             for mask in self._places(n_steps, first)
         )
         for of, borders in (("excerpt", excerpts), ("patch", patches)):
-            ratio = found[f"{of}_ratio"]
-            # What is as large counts, whatever the rounding.
-            as_large = None if ratio is None else borders >= (1 - _ROUNDING) * ratio * elsewhere
-            found[f"{of}_p"] = (
-                None if ratio is None else float((1 + as_large.sum()) / (_N_TURNS + 1))
-            )
+            ratio, p = found[f"{of}_ratio"], None
+            if ratio is not None:
+                # What is as large counts, whatever the rounding.
+                is_as_large = borders >= (1.0 - _ROUNDING) * ratio * elsewhere
+                p = (1 + np.count_nonzero(is_as_large)) / (_N_TURNS + 1)
+            found[f"{of}_p"] = p
         return found
 
     def _places(self, n_changes: int, first: int) -> tuple[np.ndarray, ...]:
