@@ -50,9 +50,10 @@ def made(parse_flags, tmp_path_factory):
     return folder
 
 
-def evaluate(folder, out, *words):
+def evaluate(folder, out):
     paths = [f"--{n}={folder / n.partition('_')[0]}" for n in ("run_dir", "data_dir", "vggish_dir")]
-    return processes.run("evaluate", *paths, f"--out={folder / out}", *WORDS, *words)
+    words = *paths, f"--out={folder / out}", *WORDS
+    return processes.run("evaluate", *words, timeout_seconds=900.0)
 
 
 def numbers(folder) -> dict:

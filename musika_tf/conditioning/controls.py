@@ -67,6 +67,11 @@ class Constant(Lines):
 
     value: float
 
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{self.value:g}"
+
     def points(
         self, config: Config, seed: Sequence[int], n_steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +89,11 @@ class RandomWalk(Lines):
 
     minimum: float
     maximum: float
+
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{RANDOM_WALK}:{self.minimum:g}:{self.maximum:g}"
 
     def points(
         self, config: Config, seed: Sequence[int], n_steps: int

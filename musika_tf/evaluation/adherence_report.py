@@ -14,7 +14,6 @@ import numpy as np
 from musika_tf import audio as audio_io
 from musika_tf import statistics
 from musika_tf.conditioning import controls, note_density, tempo
-from musika_tf.conditioning.controls import RANDOM_WALK
 from musika_tf.config import Signal
 from musika_tf.evaluation import adherence, adherence_pictures, report_files
 from musika_tf.evaluation import references as references_lib
@@ -121,13 +120,9 @@ def _paragraphs(
 def _shown(player: Player, settings: Settings, task: Task) -> Iterator[str]:
     """The picture of a sample, and what makes it again."""
     if task.index == 0:
-        walk = task.control if task.is_walk else None
-        text = (
-            f"{RANDOM_WALK}:{walk.minimum:g}:{walk.maximum:g}"
-            if walk
-            else f"{task.control.value:g}"
-        )
-        texts = controls.middles(player.config.conditioning.signals) | {task.signal.name: text}
+        texts = controls.middles(player.config.conditioning.signals) | {
+            task.signal.name: task.control.text
+        }
         asked = dataclasses.replace(settings.request, controls=texts)
         yield report_files.command(player.path, asked)
     yield from report_files.pictures(NAME, [task.name])

@@ -157,9 +157,9 @@ def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[s
 
 def _texts(signal: Signal, settings: adherence.Settings) -> Iterator[str]:
     constants = settings.constants(signal)
-    yield from (f"{value:g}" for value in constants)
+    yield from (controls_lib.Constant(value).text for value in constants)
     if signal.rate == "step" and signal.name != adherence.TEMPO_BPM:
-        yield f"{controls_lib.RANDOM_WALK}:{constants[0]:g}:{constants[-1]:g}"
+        yield controls_lib.RandomWalk(constants[0], constants[-1]).text
 
 
 def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:
