@@ -18,6 +18,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 # Values are checked against the CPU's; a device would answer in other roundings.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# What XLA compiles runs once or twice: compiling it well takes longer than it saves.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Each of several test processes takes its share of the cores.
 _N_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _N_THREADS = str(max(1, (os.cpu_count() or 1) // _N_WORKERS))

@@ -61,7 +61,10 @@ def weights(trainer) -> dict[str, list[np.ndarray]]:
     return {name: network.get_weights() for name, network in trainer.networks.items()}
 
 
-@pytest.mark.parametrize("level, phase", STAGES)
+@pytest.mark.parametrize(
+    "level, phase",
+    [pytest.param(*stage, marks=[pytest.mark.large] * (stage == (1, 2))) for stage in STAGES],
+)
 def test_only_the_stages_own_networks_change(make_trainer, batch, level, phase):
     trainer = make_trainer(level, phase)
     before = weights(trainer)
@@ -88,11 +91,8 @@ def test_only_the_stages_own_networks_change(make_trainer, batch, level, phase):
         assert name == "discriminator" or "principal" in layers & CONSTANTS
 
 
-@pytest.mark.parametrize(
-    "level, phase",
-    # Phase 2 of level 2 goes through all that the others do.
-    [pytest.param(*stage, marks=[pytest.mark.large] * (stage != (2, 2))) for stage in STAGES],
-)
+@pytest.mark.large
+@pytest.mark.parametrize("level, phase", STAGES)
 def test_step_compiles_and_agrees_with_the_plain_graph(make_trainer, batch, level, phase):
     metrics = [
         tf.function(make_trainer(level, phase).step, autograph=False, jit_compile=jit)(batch)
@@ -178,7 +178,7 @@ def test_the_discriminator_comes_in_late_and_every_few_steps(make_trainer, batch
     assert hinges[6] == pytest.approx(3 * 2.0, abs=3.0)
 
 
-@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("level", [1, pytest.param(2, marks=pytest.mark.large)])
 def test_decoder_is_the_moving_average_of_the_one_that_learns(make_trainer, batch, level):
     trainer = make_trainer(level, 2)
     average, learning = (trainer.networks[f"decoder{level}{n}"] for n in ("", "_learning"))

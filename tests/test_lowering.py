@@ -15,12 +15,11 @@ from musika_tf.training.gan_trainer import GanTrainer
 
 STAGES = (
     "level1_phase1",
-    "level2_phase2",
     "gan",
     # In the large tier: what they do, the others do too.
     *(
         pytest.param(stage, marks=pytest.mark.large)
-        for stage in ("level1_phase2", "level2_phase1", "conditional_gan")
+        for stage in ("level1_phase2", "level2_phase1", "level2_phase2", "conditional_gan")
     ),
 )
 

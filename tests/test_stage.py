@@ -64,44 +64,6 @@ def test_every_stage_needs_the_one_before(tmp_path, data_dir, tiny_config, tiny_
             train(*args, level, phase)
 
 
-def test_weights_go_from_stage_to_stage(tmp_path, data_dir, tiny_config, tiny_training):
-    args = tmp_path, data_dir, tiny_config, tiny_training
-    for level, phase in ((1, 1), (1, 2), (2, 1), (2, 2)):
-        assert train(*args, level, phase) == 2
-
-    def same(network, one, other):
-        a, b = arrays(tmp_path, one, network), arrays(tmp_path, other, network)
-        assert a and a.keys() == b.keys()
-        return all(np.array_equal(a[name], b[name]) for name in a)
-
-    # The encoders stay as phase 1 left them, level 1 as its phase 2 left it: to the last bit.
-    assert same("encoder1", "level1_phase1", "level1_phase2")
-    assert not same("decoder1", "level1_phase1", "level1_phase2")
-    for network in ("encoder1", "decoder1"):
-        assert same(network, "level1_phase2", "level2_phase1")
-        assert same(network, "level1_phase2", "level2_phase2")
-    assert same("encoder2", "level2_phase1", "level2_phase2")
-    assert not same("decoder2", "level2_phase1", "level2_phase2")
-    newest = Run(tmp_path / "run").autoencoder_checkpoint
-    assert newest.parent.name == "level2_phase2"
-
-
-def test_resuming_a_stage_goes_on_from_its_own_weights(
-    tmp_path, data_dir, tiny_config, tiny_training
-):
-    args = tmp_path, data_dir, tiny_config, tiny_training
-    train(*args, 1, 1)
-    train(*args, 1, 2)
-    first = arrays(tmp_path, "level1_phase2", "decoder1")
-    assert train(*args, 1, 2, n_steps=3) == 3
-    resumed = arrays(tmp_path, "level1_phase2", "decoder1")
-    inherited = arrays(tmp_path, "level1_phase1", "decoder1")
-    for name in first:
-        if name.endswith("kernel"):
-            moved = np.abs(resumed[name] - first[name]).max()
-            assert 0 < moved < np.abs(resumed[name] - inherited[name]).max()
-
-
 def test_a_run_keeps_its_config(tmp_path, data_dir, tiny_config, tiny_training):
     train(tmp_path, data_dir, tiny_config, tiny_training, 1, 1)
     assert Run(tmp_path / "run").saved_config == tiny_config
@@ -132,12 +94,13 @@ def test_learning_rate_of_the_command_holds_after_a_resume(
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory, tiny_config, tiny_training):
-    """A folder with a run that has an autoencoder, and with latents that it made."""
+    """A folder with a run without level2_phase2, and with latents that it made."""
     folder = tmp_path_factory.mktemp("trained")
     data_dir = write_data(folder, tiny_config)
     for level, phase in ((1, 1), (1, 2), (2, 1)):
         train(folder, data_dir, tiny_config, tiny_training, level, phase)
     encoding.encode_shards(Run(folder / "run"), data_dir, folder / "latents")
+    train_gan(folder / "run", folder / "latents", tiny_config, tiny_training)
     return folder
 
 
@@ -164,6 +127,39 @@ def train_gan(
     return started.train(LoopSettings(n_steps=n_steps))
 
 
+def test_weights_go_from_stage_to_stage(tmp_path, data_dir, trained, tiny_config, tiny_training):
+    assert train(tmp_path, data_dir, tiny_config, tiny_training, 2, 2) == 2
+
+    def same(network, one, other):
+        a, b = arrays(tmp_path, one, network), arrays(tmp_path, other, network)
+        assert a and a.keys() == b.keys()
+        return all(np.array_equal(a[name], b[name]) for name in a)
+
+    # The encoders stay as phase 1 left them, level 1 as its phase 2 left it: to the last bit.
+    assert same("encoder1", "level1_phase1", "level1_phase2")
+    assert not same("decoder1", "level1_phase1", "level1_phase2")
+    for network in ("encoder1", "decoder1"):
+        assert same(network, "level1_phase2", "level2_phase1")
+        assert same(network, "level1_phase2", "level2_phase2")
+    assert same("encoder2", "level2_phase1", "level2_phase2")
+    assert not same("decoder2", "level2_phase1", "level2_phase2")
+    newest = Run(tmp_path / "run").autoencoder_checkpoint
+    assert newest.parent.name == "level2_phase2"
+
+
+def test_resuming_a_stage_goes_on_from_its_own_weights(
+    tmp_path, data_dir, trained, tiny_config, tiny_training
+):
+    first = arrays(tmp_path, "level1_phase2", "decoder1")
+    assert train(tmp_path, data_dir, tiny_config, tiny_training, 1, 2, n_steps=3) == 3
+    resumed = arrays(tmp_path, "level1_phase2", "decoder1")
+    inherited = arrays(tmp_path, "level1_phase1", "decoder1")
+    for name in first:
+        if name.endswith("kernel"):
+            moved = np.abs(resumed[name] - first[name]).max()
+            assert 0 < moved < np.abs(resumed[name] - inherited[name]).max()
+
+
 def test_an_autoencoder_serves_another_run(tmp_path, data_dir, trained, tiny_config, tiny_training):
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
     config, other = dataclasses.replace(tiny_config, gan=gan), tmp_path / "other"
@@ -187,7 +183,6 @@ def test_an_autoencoder_serves_another_run(tmp_path, data_dir, trained, tiny_con
 def test_a_gan_is_not_mixed_with_other_encoders(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
-    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
     Run(trained).synthesizer()
     train(tmp_path, data_dir, tiny_config, tiny_training, 2, 1, n_steps=3)
     with pytest.raises(ValueError, match="trained on latents of other encoders"):
@@ -197,9 +192,7 @@ def test_a_gan_is_not_mixed_with_other_encoders(
         train_gan(trained, tmp_path / "latents", tiny_config, tiny_training, n_steps=2)
 
 
-def test_a_gan_begins_with_the_spread_of_its_latents(tmp_path, trained, tiny_config, tiny_training):
-    args = trained, tmp_path / "latents", tiny_config, tiny_training
-    train_gan(*args)
+def test_a_gan_begins_with_the_spread_of_its_latents(tmp_path, trained):
     rows = [s.rows(x) for s in [Shards.open(tmp_path / "latents")] for x in s.split("train")]
     # Of both channels together: which is left and which is right makes no difference.
     mono = np.concatenate(rows).astype(np.float64).reshape(-1, 16)
@@ -221,12 +214,14 @@ def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)
     args = tmp_path, data_dir, tiny_config, still
     theirs = Run(trained).checkpoint("level2_phase1")
+    new = Run(tmp_path / "a")
     # A run, a stage or a checkpoint.
-    for run, source in (("a", trained), ("b", theirs.parent), ("c", theirs)):
-        train(*args, 2, 1, n_steps=1, run=run, init_from=source)
-        ours = networks_of(Run(tmp_path / run).checkpoint("level2_phase1"))
-        for name, value in networks_of(theirs).items():
-            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    for source in (trained, theirs.parent, theirs):
+        assert new.initial_checkpoint("level2_phase1", source, tiny_config) == theirs
+    train(*args, 2, 1, n_steps=1, run="a", init_from=trained)
+    ours = networks_of(new.checkpoint("level2_phase1"))
+    for name, value in networks_of(theirs).items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
     # Once begun, the stage goes on from its own checkpoint, whatever became of the source.
     assert train(*args, 2, 1, n_steps=2, run="a", init_from=tmp_path / "gone") == 2
     # The new run has all that the next stage needs.
@@ -236,7 +231,6 @@ def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
 def test_a_gan_begins_with_the_weights_of_another(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
-    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)
     args = tmp_path / "latents", tiny_config, still, trained
     train_gan(tmp_path / "new", *args, init_from=trained)
@@ -253,7 +247,6 @@ def test_a_gan_begins_with_the_weights_of_another(
 def test_released_weights_begin_a_gan_of_another_run(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
-    train_gan(trained, tmp_path / "latents", tiny_config, tiny_training)
     weights = release.release(Run(trained), tmp_path / "weights")
     # Rounded encoders are others: their latents are made with them.
     still = dataclasses.replace(tiny_training, learning_rate=1e-30)

@@ -117,9 +117,13 @@ def nameless(call):
     [
         (lambda call: call, []),
         (with_noise, ["decode, as the live networks", "decode, again", "decode, one row alone"]),
-        (with_batch_mean, ["decode, as the live networks", "decode, one row alone"]),
+        pytest.param(
+            with_batch_mean,
+            ["decode, as the live networks", "decode, one row alone"],
+            marks=pytest.mark.large,
+        ),
         (without_overlap, ["streamed, 1 excerpts at a time", "streamed, 3 excerpts at a time"]),
-        (accepting, ["bad inputs, refused by name"]),
+        pytest.param(accepting, ["bad inputs, refused by name"], marks=pytest.mark.large),
         (nameless, ["bad inputs, refused by name"]),
     ],
 )

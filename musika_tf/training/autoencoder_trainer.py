@@ -26,6 +26,12 @@ from musika_tf.training_config import TrainingConfig
 
 # A training example is two adjacent excerpts, so that the discriminator sees where they meet.
 N_EXCERPTS = 2
+_ADVERSARIAL_METRICS = (
+    "decoder/adversarial",
+    "discriminator/hinge",
+    "discriminator/real_logit",
+    "discriminator/fake_logit",
+)
 
 
 class AutoencoderTrainer(Trainer):
@@ -218,47 +224,55 @@ class AutoencoderTrainer(Trainer):
         target = self._complete(waveforms)
         if self.level == 2:
             target = self._waveform(*self._decode(self.autoencoder, level1_latents, 1))
+        with tf.GradientTape() as tape:
+            made = self._waveform(*self._decode(self._learning, level1_latents, self.level))
+        towards_target, reconstruction = self._reconstruction_gradient(target, made)
         # At every step: replicas cannot write inside a condition.
         spectral_norm.update_all(self.discriminator)
-        return tf.cond(
+        absent = made, self.trained["discriminator"], dict.fromkeys(_ADVERSARIAL_METRICS, 0.0)
+        past_adversary, discriminator_gradients, adversary = tf.cond(
             self._is_adversarial(),
-            lambda: self._decoder_gradients(level1_latents, target, with_adversary=True),
-            lambda: self._decoder_gradients(level1_latents, target, with_adversary=False),
+            lambda: self._adversarial_gradients(target, made),
+            lambda: tf.nest.map_structure(tf.zeros_like, absent),
         )
+        gradients = {
+            "decoder": tape.gradient(
+                made, self.trained["decoder"], output_gradients=towards_target + past_adversary
+            ),
+            "discriminator": discriminator_gradients,
+        }
+        return gradients, reconstruction | adversary
 
-    def _decoder_gradients(
-        self, level1_latents: tf.Tensor, target: tf.Tensor, with_adversary: bool
-    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
-        """Of both networks; without the adversary its gradients and metrics are zero."""
-        with tf.GradientTape(persistent=True) as tape:
-            made = self._waveform(*self._decode(self._learning, level1_latents, self.level))
+    def _reconstruction_gradient(
+        self, target: tf.Tensor, made: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Of waveforms [batch, n_samples] by the distance between them, and its metrics."""
+        with tf.GradientTape() as tape:
+            tape.watch(made)
             terms = self._reconstruction_terms(target, made)
             loss = (
                 self.training.reconstruction_weight * terms["log_magnitude_l1"]
                 + self.training.multi_scale_weight * terms["multi_scale"]
             )
-            if with_adversary:
-                adversary = self._adversarial_terms(target, made)
-                loss += adversary["adversarial"]
-                discriminator_target = self.target(adversary["hinge"])
-            decoder_target = self.target(loss)
-        gradients = {"decoder": tape.gradient(decoder_target, self.trained["decoder"])}
-        discriminated = self.trained["discriminator"]
-        if with_adversary:
-            gradients["discriminator"] = tape.gradient(discriminator_target, discriminated)
-        else:
-            adversary = dict.fromkeys(("adversarial", "hinge", "real", "fake"), tf.zeros([]))
-            gradients["discriminator"] = [tf.zeros_like(variable) for variable in discriminated]
+            scaled = self.target(loss)
+        return tape.gradient(scaled, made), {f"decoder/{name}": x for name, x in terms.items()}
+
+    def _adversarial_gradients(
+        self, target: tf.Tensor, made: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Of what was made, and of the discriminator's weights; and their metrics."""
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(made)
+            terms = self._adversarial_terms(target, made)
+            made_target = self.target(terms["decoder/adversarial"])
+            discriminator_target = self.target(terms["discriminator/hinge"])
         # A call's metrics are means over its steps: these become means over the adversary's.
         period = self.training.adversarial_period
-        return gradients, {
-            "decoder/log_magnitude_l1": terms["log_magnitude_l1"],
-            "decoder/multi_scale": terms["multi_scale"],
-            "decoder/adversarial": period * adversary["adversarial"],
-            "discriminator/hinge": period * adversary["hinge"],
-            "discriminator/real_logit": period * adversary["real"],
-            "discriminator/fake_logit": period * adversary["fake"],
-        }
+        return (
+            tape.gradient(made_target, made),
+            tape.gradient(discriminator_target, self.trained["discriminator"]),
+            {name: period * term for name, term in terms.items()},
+        )
 
     def _reconstruction_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
         """Distances of waveforms [batch, n_samples]."""
@@ -272,12 +286,13 @@ class AutoencoderTrainer(Trainer):
     def _adversarial_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
         views = self._discriminator_view(tf.concat([target, made], axis=0))
         real_logits, fake_logits = tf.split(self.discriminator(views), 2)
-        return {
-            "adversarial": losses.hinge_generator_loss(fake_logits),
-            "hinge": losses.hinge_discriminator_loss(real_logits, fake_logits),
-            "real": tf.reduce_mean(real_logits),
-            "fake": tf.reduce_mean(fake_logits),
-        }
+        terms = (
+            losses.hinge_generator_loss(fake_logits),
+            losses.hinge_discriminator_loss(real_logits, fake_logits),
+            tf.reduce_mean(real_logits),
+            tf.reduce_mean(fake_logits),
+        )
+        return dict(zip(_ADVERSARIAL_METRICS, terms, strict=True))
 
     # Held-out metrics and samples
 
