@@ -331,7 +331,7 @@ def test_program(run_and_data, tmp_path):
     assert values["diagnostics"] is None
     assert "Not told: held-out crops are shorter than two patches, or nothing labels" in text
     assert list(values["pieces"]) == list(quality.KINDS)
-    assert len(values["reconstruction"]) == 7
+    assert len(values["reconstruction"]) == 9
     # The tables show the numbers.
     real = values["pieces"]["real"]
     start = f"| real | {real['rms_dbfs']:.1f} | {real['peak']:.2f} |"
