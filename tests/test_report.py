@@ -114,7 +114,11 @@ def test_page_plays_and_every_link_answers(made, browser, width):
     complaints, out = [], made / "out"
     shown = browser.new_page(viewport={"width": width, "height": 800})
     shown.on("pageerror", lambda error: complaints.append(str(error)))
-    shown.on("requestfailed", lambda request: complaints.append(request.url))
+    # Of audio browsers give up requests whenever one seeks; each is seen to play.
+    shown.on(
+        "requestfailed",
+        lambda request: request.resource_type == "media" or complaints.append(request.url),
+    )
     shown.goto((out / page.NAME).as_uri())
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     players, pictures = shown.locator("audio").all(), shown.locator("img").all()
