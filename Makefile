@@ -23,7 +23,7 @@ NEWEST_TESTS := $(addprefix tests/test_,spectral.py losses.py coordinates.py aut
 	gan.py gan_trainer.py::test_step_changes_all_networks_but_not_the_mix \
 	lowering.py::test_step_lowers_to_one_program[gan] player.py serving_grpc.py weights.py)
 
-.PHONY: help setup test test-newest test-large lint format play page demo lock clean
+.PHONY: help setup test test-newest test-large lint format play page demo results samples lock clean
 
 help:
 	@echo "make setup       install everything into $(VENV)"
@@ -35,6 +35,8 @@ help:
 	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
 	@echo "make play        only play the trained models"
 	@echo "make page        play and steer them in the browser; Ctrl-C ends it"
+	@echo "make results     measure the trained models anew: reports/*/index.html, docs/results.md; needs DATA=folder"
+	@echo "make samples     take docs/samples from these reports"
 	@echo "make lock        renew requirements.lock from setup.py"
 	@echo "make clean       remove $(VENV), $(NEWEST_VENV) and caches; data and runs stay"
 
@@ -49,6 +51,8 @@ $(STAMP): requirements.lock setup.py
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@# Its files alone: what it requires is of 2019, and nothing of it is imported.
+	$(BIN)/python -m pip install --quiet --no-deps musicnn==0.1.0
 	@touch $@
 
 lint: setup
@@ -105,6 +109,24 @@ demo: play
 	@echo "$(DEMO)/*.png          their waveforms and log-mel spectrograms"
 	@echo "$(DEMO)/weights/music/ the weights, with a card that says how far they are from real music"
 	@echo "$(DEMO)/runs/music/    the training: $(BIN)/tensorboard --logdir=$(DEMO)/runs shows and plays it"
+
+# Each model beside shards of music that it was not trained on, $(DATA)/piano_test and so on.
+REPORTS := reports
+
+results: setup
+	@test -d "$(DATA)" || { echo "make results DATA=folder: of shards NAME_test, as musika-prepare makes them"; exit 1; }
+	@for name in $(PLAYED); do \
+		$(BIN)/musika-evaluate --run_dir=weights/$$name --data_dir=$(DATA)/$${name}_test \
+			--out=$(REPORTS)/$$name --overwrite || exit 1; \
+	done
+	@{ printf '# Results\n\nWritten by `make results`; [evaluation.md](evaluation.md) says what was done.\n'; \
+		for name in $(PLAYED); do echo; cat $(REPORTS)/$$name/results.md; done; } > docs/results.md
+
+samples:
+	@for name in $(PLAYED); do for end in mp3 png; do \
+		cp $(REPORTS)/$$name/samples/seed-1.$$end docs/samples/$$name.$$end && \
+		cp $(REPORTS)/$$name/long_form/generated-0.$$end docs/samples/$$name-long.$$end || exit 1; \
+	done; done
 
 # In an environment of its own: pip-tools is no part of the project's.
 lock:

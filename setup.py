@@ -51,6 +51,7 @@ setup(
         "absl-py>=2.1,<3",
         "keras>=3.15,<4",
         "librosa>=0.10.2,<2",
+        "markdown>=3.5,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
         "safetensors>=0.4.3,<1",

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
-import time
 from collections.abc import Sequence
 from typing import Any
 
-
-def describe() -> dict[str, str | int]:
-    """For a JSON file."""
-    return {
-        "processor": _processor(),
-        "n_cpu_cores": os.cpu_count() or 0,
-        "python": platform.python_version(),
-        "tensorflow": importlib.metadata.version("tensorflow"),
-        "keras": importlib.metadata.version("keras"),
-        "date": time.strftime("%Y-%m-%d"),
-    }
+from musika_tf.evaluation.machine import describe
 
 
 def write(path: str | os.PathLike, rows: Sequence[Any], **more: Any) -> None:
@@ -40,11 +26,3 @@ def heading(*names: str, n_words: int) -> str:
 def line(*cells: object) -> str:
     """A line of a table in Markdown."""
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

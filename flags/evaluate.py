@@ -9,7 +9,8 @@ from absl import flags
 
 from flags import paths
 from musika_tf.conditioning import onsets
-from musika_tf.evaluation.adherence import Settings
+from musika_tf.evaluation import adherence, embeddings
+from musika_tf.evaluation.report import Settings
 from musika_tf.generation import Request
 
 _AUTO = "auto"
@@ -26,13 +27,15 @@ MODEL_DIR = paths.define_model(
 )
 RUN_DIR = paths.define_model(
     "run_dir",
-    "Run folder with a trained autoencoder and latent GAN. For --quality; --adherence tells what "
-    "its autoencoder leaves of the tempo strength of held-out music.",
+    "Run folder with a trained autoencoder and latent GAN, or released weights. For the whole "
+    "report and --quality; --adherence tells what its autoencoder leaves of the tempo strength of "
+    "held-out music.",
 )
 DATA_DIR = paths.define(
     "data_dir",
     "Waveform shards, best those that the run was trained with: the validation split is what music "
-    "should sound like, the training split what must not be copied. For --quality; --adherence "
+    "should sound like, the training split what must not be copied. For the whole report and "
+    "--quality; --adherence "
     "tells the tempo strength of held-out music, and how well constants inside the range of the "
     "training labels are followed.",
 )
@@ -50,34 +53,60 @@ QUALITY = flags.DEFINE_bool(
     "Evaluate how good a run is on held-out music: what its autoencoder keeps, and how what it "
     "generates differs from real music, in sound and in latents.",
 )
+LONG_SECONDS = flags.DEFINE_float(
+    "long_seconds", Settings.long_seconds, "Length of each long piece of the whole report."
+)
+NUM_LONG = flags.DEFINE_integer("num_long", Settings.n_long, "Long pieces of the whole report.")
+STREAM_SECONDS = flags.DEFINE_float(
+    "stream_seconds",
+    Settings.stream_seconds,
+    "How much the whole report plays to see how fast a model is and whether memory grows.",
+)
+EMBEDDINGS = flags.DEFINE_list(
+    "embeddings",
+    list(embeddings.TAGGERS[:1]),
+    "Taggers of the package musicnn whose hearing the whole report compares music by: "
+    f"{', '.join(embeddings.TAGGERS)}. It is got by `{embeddings.INSTALL}`.",
+)
+VGGISH_DIR = paths.define(
+    "vggish_dir", "SavedModel of VGGish, the paper's, whose hearing the whole report adds."
+)
+KEEP_REAL = flags.DEFINE_bool(
+    "keep_real",
+    False,
+    "Let the whole report keep and show audio of held-out music and of its reconstruction: where "
+    "its licence allows that.",
+)
 SECONDS = flags.DEFINE_float(
     "seconds",
-    Settings.request.seconds,
+    adherence.Settings.request.seconds,
     "Length of each sample; for --quality also of the held-out crops beside them.",
 )
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
-    Settings.request.n_samples,
+    adherence.Settings.request.n_samples,
     "Samples a constant, with the same anchors and styles at each; for --quality samples in all, "
     "and as many held-out crops.",
 )
 NUM_WALKS = flags.DEFINE_integer(
     "num_walks",
-    Settings.n_walks,
+    adherence.Settings.n_walks,
     "Samples that are to follow a random walk of note density, between the least and the greatest "
     "constant.",
 )
-SEED = flags.DEFINE_integer("seed", Settings.request.seed, "Seed of the samples.")
+SEED = flags.DEFINE_integer("seed", adherence.Settings.request.seed, "Seed of the samples.")
 TRUNCATION = flags.DEFINE_float(
     "truncation",
-    Settings.request.truncation,
+    adherence.Settings.request.truncation,
     "Largest value of anchors and style, which are standard normal draws cut there.",
 )
 NOTE_DENSITIES = flags.DEFINE_list(
-    "note_densities", _texts(Settings.note_densities), "Constants of note density to ask for."
+    "note_densities",
+    _texts(adherence.Settings.note_densities),
+    "Constants of note density to ask for.",
 )
 TEMPOS_BPM = flags.DEFINE_list(
-    "tempos_bpm", _texts(Settings.tempos_bpm), "Constant tempos to ask for, in BPM."
+    "tempos_bpm", _texts(adherence.Settings.tempos_bpm), "Constant tempos to ask for, in BPM."
 )
 ONSET_DETECTOR = flags.DEFINE_enum(
     "onset_detector",
@@ -89,22 +118,26 @@ ONSET_DETECTOR = flags.DEFINE_enum(
 KEEP_AUDIO = flags.DEFINE_bool(
     "keep_audio",
     False,
-    "Also keep the samples of --adherence, as WAV files; --quality always keeps its own.",
+    "Also keep the samples of --adherence, as WAV files; others always keep theirs.",
 )
 
-# What each evaluation needs.
-_EVALUATIONS = ((ADHERENCE, (MODEL_DIR,)), (QUALITY, (RUN_DIR, DATA_DIR)))
+
+def is_whole_report() -> bool:
+    """No single evaluation is asked for."""
+    return not (ADHERENCE.value or QUALITY.value)
 
 
-def require_an_evaluation() -> None:
-    """Raises ValueError if no evaluation is asked for, or one lacks a flag that it needs."""
-    if not any(evaluation.value for evaluation, _ in _EVALUATIONS):
-        raise ValueError("nothing to evaluate: give --adherence or --quality")
+def require_folders() -> None:
+    """Raises ValueError if what is asked for lacks a flag that it needs."""
     lacks = []
-    for evaluation, needed in _EVALUATIONS:
+    for is_asked, what, needed in (
+        (ADHERENCE.value, "--adherence", (MODEL_DIR,)),
+        (QUALITY.value, "--quality", (RUN_DIR, DATA_DIR)),
+        (is_whole_report(), "the whole report", (RUN_DIR, DATA_DIR)),
+    ):
         missing = [f"--{flag.name}" for flag in needed if flag.value is None]
-        if evaluation.value and missing:
-            lacks.append(f"--{evaluation.name} needs {' and '.join(missing)}")
+        if is_asked and missing:
+            lacks.append(f"{what} needs {' and '.join(missing)}")
     if lacks:
         raise ValueError("; ".join(lacks))
 
@@ -119,9 +152,27 @@ def request() -> Request:
     )
 
 
-def adherence_settings() -> Settings:
-    """What `--adherence` asks; ValueError as `Settings`, or if a value is no number."""
-    settings = Settings(request(), NUM_WALKS.value, _numbers(NOTE_DENSITIES), _numbers(TEMPOS_BPM))
+def settings() -> Settings:
+    """What the whole report asks; ValueError if a value is out of range."""
+    return Settings(
+        adherence_settings(),
+        LONG_SECONDS.value,
+        NUM_LONG.value,
+        STREAM_SECONDS.value,
+        KEEP_REAL.value,
+    )
+
+
+def opened_embeddings() -> tuple[embeddings.Embedding, ...]:
+    """Those of the whole report; ValueError if one is not there."""
+    return embeddings.open_all(EMBEDDINGS.value, VGGISH_DIR.value)
+
+
+def adherence_settings() -> adherence.Settings:
+    """What `--adherence` asks; ValueError as `adherence.Settings`, or if a value is no number."""
+    settings = adherence.Settings(
+        request(), NUM_WALKS.value, _numbers(NOTE_DENSITIES), _numbers(TEMPOS_BPM)
+    )
     if ONSET_DETECTOR.value == _AUTO:
         return settings
     return dataclasses.replace(settings, onset_detector=ONSET_DETECTOR.value)

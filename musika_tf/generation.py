@@ -133,6 +133,27 @@ def generate(
             return
 
 
+def sample(player: Player, request: Request, index: int = 0) -> np.ndarray:
+    """One of the samples of a request, float32 [n_samples, 2] in [-1, 1].
+
+    Raises:
+      ValueError: the controls are not those of the model.
+    """
+    controls = parse_all(request.controls, player.config.conditioning.signals)
+    return np.concatenate(list(_chunks(player, request, controls, index)))
+
+
+def _chunks(
+    player: Player, request: Request, controls: Sequence[Control], index: int
+) -> Iterator[np.ndarray]:
+    seed, n_samples = (request.seed, index), _n_samples(player, request)
+    return player.stream(seed, request.truncation, controls, n_samples, request.start_seconds)
+
+
+def _n_samples(player: Player, request: Request) -> int:
+    return max(1, round(request.seconds * player.config.audio.sample_rate_hz))
+
+
 def _paths(out: pathlib.Path, n_samples: int) -> list[pathlib.Path]:
     if out.suffix.lower() not in audio_io.WRITABLE_FORMATS:
         known = " or ".join(audio_io.WRITABLE_FORMATS)
@@ -151,15 +172,12 @@ def _write_sample(
 ) -> Report:
     """Streams one sample to its file."""
     rate_hz = player.config.audio.sample_rate_hz
-    n_samples = max(1, round(request.seconds * rate_hz))
     n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
-    seed = (request.seed, index)
-    chunks = player.stream(seed, request.truncation, controls, n_samples, request.start_seconds)
     is_complete = False
     try:
-        writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=n_samples)
+        writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=_n_samples(player, request))
         with writer, _progress(request, path) as bar:
-            for chunk in chunks:
+            for chunk in _chunks(player, request, controls, index):
                 writer.write(chunk)
                 n_written += len(chunk)
                 peak = max(peak, float(np.abs(chunk).max()))

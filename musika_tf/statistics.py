@@ -17,6 +17,10 @@ _TAIL = 0.05
 N_WINDOWS = 2048
 N_COMPONENTS = 64
 _WINDOW_SEED = 0
+# Of frechet_at_infinity: numbers of draws, from half of them to all, and subsets of each.
+_N_SIZES, _N_SUBSETS = 8, 4
+# KAD is given in hundredths.
+_KERNEL_SCALE = 100.0
 # Deviations below this part of a value are rounding.
 _ROUNDING = 1e-9
 
@@ -82,6 +86,43 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
     offset = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
     return float(offset + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * cross)
+
+
+def frechet_at_infinity(real: np.ndarray, other: np.ndarray, seed: int = 0) -> float:
+    """The Fréchet distance that endless draws would have: a line in 1 / n_draws, at 0 (FAD-inf, Gui
+    et al. 2024, https://arxiv.org/abs/2311.01616).
+
+    Subsets are as large of both: held-out music is as little as what it is compared with, and as
+    much to blame for the bias.
+
+    Args:
+      real, other: float [n_draws, n_channels], four draws or more each.
+      seed: of the subsets, which are drawn without replacement.
+    """
+    rng, n_draws = np.random.default_rng(seed), min(len(real), len(other))
+    sizes = np.repeat(np.linspace(n_draws // 2, n_draws, _N_SIZES).astype(int), _N_SUBSETS)
+    found = [
+        frechet_distance(*(rng.choice(x, size, replace=False) for x in (real, other)))
+        for size in sizes
+    ]
+    return float(np.polyfit(1.0 / sizes, found, 1)[1])
+
+
+def kernel_distance(real: np.ndarray, other: np.ndarray) -> float:
+    """100 times the squared maximum mean discrepancy of two sets, float [n_draws, n_channels], two
+    draws or more each (KAD, Chung et al. 2025, https://arxiv.org/abs/2502.15602).
+
+    The estimate is unbiased (Gretton et al. 2012, eq. 3): about 0, also below, where both are draws
+    of one distribution, however few. The kernel is Gaussian, its bandwidth the median distance
+    between real draws.
+    """
+    # A slow import, and whoever needs other functions of this module does without.
+    from scipy.spatial import distance
+
+    pairs = distance.pdist(real), distance.pdist(other), distance.cdist(real, other)
+    bandwidth = np.median(pairs[0])
+    a, b, across = (np.exp(-0.5 * np.square(apart / bandwidth)).mean() for apart in pairs)
+    return float(_KERNEL_SCALE * (a + b - 2.0 * across))
 
 
 def windows(series: np.ndarray, n_steps: int, hop: int = 1) -> np.ndarray:

@@ -84,9 +84,11 @@ class Process:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def run(program: str, *words: object, ok: bool = True) -> subprocess.CompletedProcess:
+def run(
+    program: str, *words: object, ok: bool = True, timeout_seconds: float = 300.0
+) -> subprocess.CompletedProcess:
     """A program of the project, from its start to its end, which must be one of success or not."""
-    done = Process(f"musika_tf.programs.{program}", *words).finish()
+    done = Process(f"musika_tf.programs.{program}", *words).finish(timeout_seconds)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done
 

@@ -1,19 +1,26 @@
-"""Runs and exported models with random weights: for tests of what is done with them."""
+"""Runs and exported models with random weights, and music for them: for tests of their uses."""
 
 from __future__ import annotations
 
 import pathlib
 
 import keras
+import numpy as np
 
 from export import saved_model
-from musika_tf.config import Config
+from musika_tf import audio as audio_io
+from musika_tf.config import AudioConfig, Config
+from musika_tf.data import datasets
+from musika_tf.data.shard_writer import ShardWriter
+from musika_tf.data.shards import Shards
 from musika_tf.networks import gan
 from musika_tf.networks.autoencoder import Autoencoder, build_decoder2
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.runs import checkpoint, release
 from musika_tf.runs.run import Run
 from musika_tf.training_config import TrainingConfig
+
+RATE_HZ = 22_050
 
 
 def random_autoencoder(config: Config) -> Autoencoder:
@@ -68,3 +75,18 @@ def released_random_run(folder: pathlib.Path, config: Config) -> pathlib.Path:
     save_random_run(folder / "run", config)
     (folder / "card.md").write_text("# Random\n\nNoise, free for all.\n")
     return release.release(Run(folder / "run"), folder / "random", card=folder / "card.md")
+
+
+def write_waveforms(folder, seconds=(7.0, 8.0)) -> Shards:
+    """Shards with one source of each split: chords of decaying tones, different in each."""
+    metadata = datasets.waveform_metadata(AudioConfig())
+    with ShardWriter(folder, 2, np.int16, metadata) as writer:
+        for index, split in enumerate(("validation", "train")):
+            times = np.arange(round(seconds[index] * RATE_HZ)) / RATE_HZ
+            rng = np.random.default_rng(index)
+            decay = np.exp(-3 * (times % 0.5))
+            tones = sum(np.sin(2 * np.pi * hz * times) for hz in rng.uniform(100, 2000, 4))
+            noise = 0.01 * rng.normal(size=(len(times), 2))
+            waveform = 0.1 * (tones * decay)[:, None] * [1.0, 0.8] + noise
+            writer.add(f"{index}.wav", audio_io.to_int16(waveform), split)
+    return Shards.open(folder)

@@ -504,7 +504,7 @@ def test_program(model_dir, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "error: nothing to evaluate: give --adherence"),
+        ((), "error: the whole report needs --run_dir and --data_dir"),
         (("--adherence", "--tempos_bpm=fast"), "error: --tempos_bpm must be numbers between comm"),
     ],
 )

@@ -43,6 +43,7 @@ EXPECTED_FLAGS = {
         "--[no]adherence",
         "--[no]quality",
         "--num_walks",
+        "--vggish_dir",
     ),
     "web": ("--model_dir", "--out", "--[no]overwrite"),
     "play": ("--model_dir", "--cache_dir", "--port", "--[no]browser"),

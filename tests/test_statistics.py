@@ -1,7 +1,10 @@
 """Statistics of evaluations, against SciPy and by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.stats
 
 from musika_tf import statistics
@@ -100,6 +103,49 @@ def test_frechet_distance_of_correlated_normals():
     a_mean, a_variance = a.mean(axis=0), np.var(a, axis=0, ddof=1).sum()
     wanted = 4.0 * a_mean @ a_mean + 4.0 * a_variance
     assert statistics.frechet_distance(a, 3.0 * a) == pytest.approx(wanted)
+
+
+def test_frechet_distance_is_that_of_scipys_root():
+    rng = np.random.default_rng(2)
+    a, b = (rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) + rng.normal(size=6) for _ in "ab")
+    covariances = [np.cov(x, rowvar=False) for x in (a, b)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    offset = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
+    wanted = offset + np.trace(sum(covariances) - 2.0 * root)
+    assert statistics.frechet_distance(a, b) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_frechet_distance_at_infinity_has_no_bias():
+    """Draws of one normal distribution: few of them are some way apart, endless ones not at all."""
+    a, b = np.random.default_rng(0).normal(size=(2, 400, 20))
+    assert statistics.frechet_distance(a, b) > 0.5
+    assert statistics.frechet_at_infinity(a, b) == pytest.approx(0.0, abs=0.1)
+    # Twice as wide in each of 20 dimensions: a distance of 20.
+    assert statistics.frechet_at_infinity(a, 2 * b) == pytest.approx(20.0, abs=1.0)
+    first, again = (statistics.frechet_at_infinity(a, b, seed=3) for _ in range(2))
+    assert first == again
+
+
+def test_kernel_distance_by_hand():
+    a, b = np.random.default_rng(0).normal(size=(2, 30, 4))
+    a, b = a[:20], b + 0.3
+    apart = [np.linalg.norm(x - y) for x, y in itertools.combinations(a, 2)]
+
+    def mean(pairs):
+        squares = [np.sum((x - y) ** 2) for x, y in pairs]
+        return np.mean(np.exp(-np.array(squares) / (2 * np.median(apart) ** 2)))
+
+    wanted = mean(itertools.permutations(a, 2)) + mean(itertools.permutations(b, 2))
+    wanted -= 2 * mean(itertools.product(a, b))
+    assert statistics.kernel_distance(a, b) == pytest.approx(100 * wanted)
+
+
+def test_kernel_distance_is_unbiased():
+    """Of draws of one distribution, however few: 0 on average, and not always above it."""
+    draws = np.random.default_rng(0).normal(size=(400, 2, 8, 3))
+    found = np.array([statistics.kernel_distance(a, b) for a, b in draws])
+    assert abs(found.mean()) < 3 * found.std() / np.sqrt(len(found))
+    assert (found < 0).mean() > 0.3
 
 
 def test_windows_of_series():

@@ -67,6 +67,11 @@ class Constant(Lines):
 
     value: float
 
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{self.value:g}"
+
     def points(
         self, config: Config, seed: Sequence[int], n_steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +89,11 @@ class RandomWalk(Lines):
 
     minimum: float
     maximum: float
+
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{RANDOM_WALK}:{self.minimum:g}:{self.maximum:g}"
 
     def points(
         self, config: Config, seed: Sequence[int], n_steps: int
@@ -215,6 +225,11 @@ def parse_all(
         of_signal(signal, parse(texts[name], signal.asked, with_files))
         for signal, name in zip(signals, names, strict=True)
     )
+
+
+def middles(signals: Sequence[Signal]) -> dict[str, str]:
+    """Texts for `parse_all` that hold every signal in the middle of its range."""
+    return {signal.asked.name: f"{signal.asked.middle:g}" for signal in signals}
 
 
 def parse(text: str, signal: Signal, with_files: bool = True) -> Lines:

@@ -13,7 +13,7 @@ import numpy as np
 
 from musika_tf import audio as audio_io
 from musika_tf import statistics
-from musika_tf.conditioning import note_density, tempo
+from musika_tf.conditioning import controls, note_density, tempo
 from musika_tf.config import Signal
 from musika_tf.evaluation import adherence, adherence_pictures, report_files
 from musika_tf.evaluation import references as references_lib
@@ -70,7 +70,7 @@ def evaluate(
             path = folder / f"{_scatter_name(result)}.png"
             adherence_pictures.scatter(result).savefig(path, dpi=100)
         values = numbers(player, settings, results, references)
-        return report_files.markdown(_paragraphs(values, settings, results)), values
+        return report_files.markdown(_paragraphs(values, player, settings, results)), values
 
     return report_files.write(out, NAME, fill)
 
@@ -87,7 +87,7 @@ def _scatter_name(result: Result) -> str:
 
 
 def _paragraphs(
-    values: Mapping[str, Any], settings: Settings, results: Sequence[Result]
+    values: Mapping[str, Any], player: Player, settings: Settings, results: Sequence[Result]
 ) -> Iterator[str]:
     model, asked = values["model"], report_files.asked(settings.request, "samples a constant")
     yield f"# Adherence of {model['name']}"
@@ -111,11 +111,21 @@ def _paragraphs(
         if result.walks:
             yield _walks_table(result)
             yield _metrics_table("mean of all walks", result.walk_metrics, result.walk_chance)
-        tasks = [
-            sample.task for sample in itertools.chain(*result.constants.values(), result.walks)
-        ]
-        shown = [task.name for task in tasks if _has_picture(task)]
-        yield from report_files.pictures(NAME, [_scatter_name(result), *shown])
+        yield from report_files.pictures(NAME, [_scatter_name(result)])
+        for sample in itertools.chain(*result.constants.values(), result.walks):
+            if _has_picture(sample.task):
+                yield from _shown(player, settings, sample.task)
+
+
+def _shown(player: Player, settings: Settings, task: Task) -> Iterator[str]:
+    """The picture of a sample, and what makes it again."""
+    if task.index == 0:
+        texts = controls.middles(player.config.conditioning.signals) | {
+            task.signal.name: task.control.text
+        }
+        asked = dataclasses.replace(settings.request, controls=texts)
+        yield report_files.command(player.path, asked)
+    yield from report_files.pictures(NAME, [task.name])
 
 
 def _constants_tables(values: Mapping[str, Any], result: Result) -> Iterator[str]:

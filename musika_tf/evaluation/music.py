@@ -33,6 +33,9 @@ BANDS_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)
 # Range of tempo in which the onsets are compared with themselves.
 SLOWEST_BPM, FASTEST_BPM = 60, 180
 ONSET_DETECTOR = onsets.LIBROSA
+# Of the test of seams: so often chance is asked.
+_N_TURNS = 999
+_ROUNDING = 1e-9
 
 _WINDOW_SIZE, _HOP_SIZE = 2048, 512
 # Answers a second of the onset envelope: so fine that a step at 180 BPM is 3 % of a beat.
@@ -198,20 +201,54 @@ class Grid:
           meet: mean change there over the mean change away from all borders; 1: no seam, None:
           no such border.
         """
-        steps = first + 1 + np.arange(changes.shape[1])
-        is_at_start = steps <= self.reach
-        is_patch = self._is_near(steps, self.patch_length) & ~is_at_start
-        is_border = self._is_near(steps, self.excerpt_length)
-        is_excerpt = is_border & ~is_patch & ~is_at_start
-        elsewhere = changes[:, ~is_border]
+        is_excerpt, is_patch, is_elsewhere = self._places(changes.shape[1], first)
+        elsewhere = changes[:, is_elsewhere]
         return {
             "excerpt_ratio": _ratio(changes[:, is_excerpt], elsewhere),
             "patch_ratio": _ratio(changes[:, is_patch], elsewhere),
         }
 
+    def tested(self, changes: np.ndarray, first: int = 0) -> dict[str, float | None]:
+        """`ratios`, and of each how often one as large comes by chance: `excerpt_p`, `patch_p`.
+
+        Chance: every piece is turned round along time by steps of its own, uniformly, so that what
+        follows what stays and where the borders fall is drawn. Below 0.01 it is a seam.
+        """
+        found, (n_pieces, n_steps) = self.ratios(changes, first), changes.shape
+        turns = np.random.default_rng(0).integers(n_steps, size=(_N_TURNS, n_pieces))
+        excerpts, patches, elsewhere = (
+            _turned_sums(changes, mask, turns) / max(1, mask.sum() * n_pieces)
+            for mask in self._places(n_steps, first)
+        )
+        for of, borders in (("excerpt", excerpts), ("patch", patches)):
+            ratio, p = found[f"{of}_ratio"], None
+            if ratio is not None:
+                # What is as large counts, whatever the rounding.
+                is_as_large = borders >= (1.0 - _ROUNDING) * ratio * elsewhere
+                p = (1 + np.count_nonzero(is_as_large)) / (_N_TURNS + 1)
+            found[f"{of}_p"] = p
+        return found
+
+    def _places(self, n_changes: int, first: int) -> tuple[np.ndarray, ...]:
+        """Which changes are where excerpts meet, where patches meet, and away from all borders."""
+        steps = first + 1 + np.arange(n_changes)
+        is_at_start = steps <= self.reach
+        is_patch = self._is_near(steps, self.patch_length) & ~is_at_start
+        is_border = self._is_near(steps, self.excerpt_length)
+        return is_border & ~is_patch & ~is_at_start, is_patch, ~is_border
+
     def _is_near(self, steps: np.ndarray, period: int) -> np.ndarray:
         after = steps % period
         return (after <= self.reach) | (after >= period - self.reach)
+
+
+def _turned_sums(changes: np.ndarray, mask: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Sums of what a mask [n_steps] lets through of pieces [n_pieces, n_steps], each turned round
+    by so many steps, int [n_draws, n_pieces] → float64 [n_draws]."""
+    # Of all turns of a piece at once: a circular correlation.
+    products = np.fft.rfft(changes) * np.conj(np.fft.rfft(mask.astype(np.float64)))
+    of_all_turns = np.fft.irfft(products, n=changes.shape[1])
+    return of_all_turns[np.arange(len(changes)), turns].sum(axis=1)
 
 
 def _ratio(at_borders: np.ndarray, elsewhere: np.ndarray) -> float | None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -68,6 +69,18 @@ class System:
         """Length of every piece."""
         return round(self.request.seconds * self.config.audio.sample_rate_hz)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was measured, as JSON takes it; of folders only the last part."""
+        steps = {stage: known["step"] for stage, known in self.run.provenance().items()}
+        run = {
+            "name": self.run.folder.resolve().name,
+            "weights_sha256": self.trained.weights_sha256(),
+            "encoder_fingerprint": self.run.encoder_fingerprint(),
+            "steps": steps,
+        }
+        return {"run": run, "data": pathlib.Path(self.data_dir).resolve().name}
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
@@ -112,7 +125,7 @@ class Result:
     Attributes:
       reconstruction: by way, see `reconstruction.measure`.
       pieces: by kind, means over its pieces of `music.waveform_metrics`.
-      waveform_seams, latent_seams: by kind, ratios of `music.Grid.ratios`.
+      waveform_seams, latent_seams: by kind, of `music.Grid.tested`.
       frechet: by whose latents were compared with the held-out ones.
       diagnostics: of `diagnostics.measure`.
       nearest: by whose windows were compared with those of training.
@@ -166,6 +179,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
     metrics, seams = _measure_pieces(system, pieces)
     latents = _latents(system)
     n_latents = config.second_n_latents
+    held_out, _ = encoded_positions(config.audio, system.shards, "validation")
     step_seconds = config.latent_hop_size / config.audio.sample_rate_hz
     return Result(
         reconstruction=ways,
@@ -173,7 +187,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
         waveform_seams=seams,
         latent_seams=_latent_seams(config, latents),
         frechet=_frechet(latents, n_latents),
-        diagnostics=_diagnostics(system, latents[HELD_OUT]),
+        diagnostics=diagnostics.measure(system.run, system.data_dir, held_out, latents[HELD_OUT]),
         nearest=_nearest(latents, n_latents),
         encoded_seconds={
             name: latents[name][..., 0].size * step_seconds for name in (TRAINING, HELD_OUT)
@@ -189,7 +203,7 @@ def make_pieces(system: System) -> Iterator[Piece]:
     """All pieces, one of each kind at a time, with a progress bar."""
     request = system.request
     positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
-    for index, position in enumerate(_progress(positions, "music", " samples")):
+    for index, position in enumerate(progress.bar(positions, desc="music", unit=" samples")):
         real = crop(system.shards, position, system.n_samples)
         yield Piece(GENERATED, index, generate(system.trained, request, index))
         decoded = system.codec.decode(system.codec.encode(real), len(real))
@@ -204,7 +218,8 @@ def crop(shards: Shards, position: Position, n_samples: int) -> np.ndarray:
 
 
 def generate(synthesizer: Synthesizer, request: Request, index: int) -> np.ndarray:
-    """A generated piece: float32 [n_samples, 2] in [-1, 1]."""
+    """Piece number `index` of a request, a conditional system given the middle of its signals:
+    float32 [n_samples, 2]."""
     arguments = _draw_arguments(synthesizer.config, request, [index], request.seconds)
     waveform, _ = synthesizer.generate(*arguments)
     return waveform[0].numpy()
@@ -239,7 +254,7 @@ def _measure_pieces(
     firsts = dict.fromkeys((RECONSTRUCTED, REAL), audio.overlap_size // audio.hop_size)
     means = {kind: statistics.means(rows) for kind, rows in metrics.items()}
     seams = {
-        kind: grid.ratios(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
+        kind: grid.tested(np.stack(rows), firsts.get(kind, 0)) for kind, rows in changes.items()
     }
     return means, seams
 
@@ -263,7 +278,7 @@ def generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray:
     seconds = 2 * config.patch_n_samples / config.audio.sample_rate_hz
     n_batches = -(-N_LATENT_PIECES // _N_LATENT_PIECES_AT_ONCE)
     indices, batches = np.array_split(np.arange(N_LATENT_PIECES), n_batches), []
-    for batch in _progress(indices, "generating latents", " batches"):
+    for batch in progress.bar(indices, desc="generating latents", unit=" batches"):
         arguments = _draw_arguments(config, request, batch.tolist(), seconds)
         latents, _ = synthesizer.generate_latents(*arguments)
         batches.append(latents[:, : 2 * config.gan.seq_len].numpy())
@@ -272,17 +287,15 @@ def generated_latents(synthesizer: Synthesizer, request: Request) -> np.ndarray:
 
 def encoded(autoencoder: Autoencoder, shards: Shards, split: str) -> np.ndarray:
     """Latents [n, n_steps, depth] of evenly spaced crops of a split: all that may be encoded."""
-    positions, n_samples = _encoded_positions(autoencoder.config.audio, shards, split)
+    positions, n_samples = encoded_positions(autoencoder.config.audio, shards, split)
     latents = [
         join_channels(autoencoder.encode(crop(shards, position, n_samples).T)[None])
-        for position in _progress(positions, f"encoding the {split} split", " crops")
+        for position in progress.bar(positions, desc=f"encoding the {split} split", unit=" crops")
     ]
     return np.concatenate(latents)
 
 
-def _encoded_positions(
-    audio: AudioConfig, shards: Shards, split: str
-) -> tuple[list[Position], int]:
+def encoded_positions(audio: AudioConfig, shards: Shards, split: str) -> tuple[list[Position], int]:
     """Where the crops of a split that are encoded begin, and their length in samples."""
     n_rows = min(shards.longest(split).n_rows, round(ENCODED_CROP_SECONDS * audio.sample_rate_hz))
     # Whole excerpts, so that no latent sees the zeros with which a codec fills up a file.
@@ -293,21 +306,12 @@ def _encoded_positions(
     return shards.fixed_positions(max(1, n_crops), n_samples, split), n_samples
 
 
-def _diagnostics(system: System, held_out: np.ndarray) -> dict[str, float] | None:
-    positions, _ = _encoded_positions(system.config.audio, system.shards, "validation")
-    return diagnostics.measure(system.run, system.data_dir, positions, held_out)
-
-
-def _progress(items: Sequence[Any], description: str, unit: str) -> Iterable[Any]:
-    return progress.bar(items, desc=description, unit=unit)
-
-
 def _latent_seams(
     config: Config, latents: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float | None]]:
     grid = music.Grid.of_latents(config)
     return {
-        kind: grid.ratios(music.latent_changes(latents[name]))
+        kind: grid.tested(music.latent_changes(latents[name]))
         for kind, name in ((GENERATED, GENERATED), (REAL, HELD_OUT), (UNTRAINED, UNTRAINED))
     }
 

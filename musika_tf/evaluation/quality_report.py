@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from musika_tf import audio as audio_io
@@ -54,36 +54,41 @@ def evaluate(
       ValueError: as `quality.load`, or `out` holds an earlier evaluation and not `overwrite`.
     """
     report_files.require_free(out, NAME, overwrite)
-    system = quality.load(run, data_dir, request)
+    return write(quality.load(run, data_dir, request), out)
+
+
+def write(system: System, out: str | os.PathLike, keep_real: bool = True) -> str:
+    """The same for a run that is loaded; without `keep_real` nothing is kept of real music."""
+    kept = _kept_names(system, keep_real)
 
     def fill(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
-        values = numbers(system, quality.measure(system, _kept(system, folder)))
-        return report_files.markdown(_paragraphs(values, system)), values
+        values = numbers(system, quality.measure(system, _kept(system, folder, kept)))
+        return report_files.markdown(_paragraphs(values, system, kept)), values
 
     return report_files.write(out, NAME, fill)
 
 
-def _kept(system: System, folder: pathlib.Path) -> Iterator[Piece]:
+def _kept(system: System, folder: pathlib.Path, names: Sequence[str]) -> Iterator[Piece]:
     """All pieces; some are written on the way, as audio and as a picture."""
     rate_hz = system.config.audio.sample_rate_hz
     for piece in quality.make_pieces(system):
-        if piece.name in _kept_names(system):
+        if piece.name in names:
             path = folder / f"{piece.name}.wav"
             audio_io.write(path, audio_io.Audio(piece.waveform, rate_hz))
             pictures.save_picture(path.with_suffix(".png"), piece.waveform, rate_hz, piece.name)
         yield piece
 
 
-def _kept_names(system: System) -> list[str]:
-    """All that were generated, and of the others what belongs to the first real piece."""
+def _kept_names(system: System, keep_real: bool) -> list[str]:
+    """All that were generated, and perhaps the first real piece and what became of it."""
     generated = [f"{quality.GENERATED}-{index}" for index in range(system.request.n_samples)]
-    return [*generated, f"{quality.RECONSTRUCTED}-0", f"{quality.REAL}-0"]
+    return generated + [f"{quality.RECONSTRUCTED}-0", f"{quality.REAL}-0"] * keep_real
 
 
 # Tables
 
 
-def _paragraphs(values: Mapping[str, Any], system: System) -> Iterator[str]:
+def _paragraphs(values: Mapping[str, Any], system: System, kept: Sequence[str]) -> Iterator[str]:
     yield from _heading(values, system.request)
     yield from _reconstruction(values)
     yield from _music(values)
@@ -91,7 +96,7 @@ def _paragraphs(values: Mapping[str, Any], system: System) -> Iterator[str]:
     yield from _latents(values)
     yield from _diagnostics(values)
     yield "## Pictures"
-    yield from report_files.pictures(NAME, _kept_names(system))
+    yield from report_files.pictures(NAME, kept)
 
 
 def _heading(values: Mapping[str, Any], request: Request) -> Iterator[str]:
@@ -99,7 +104,8 @@ def _heading(values: Mapping[str, Any], request: Request) -> Iterator[str]:
     steps = ", ".join(f"{stage} {step}" for stage, step in run["steps"].items())
     asked = report_files.asked(request, "pieces of each kind")
     yield f"# Quality of {run['name']}"
-    yield f"Steps: {steps}. {asked} Held-out: the validation split of {values['data']}."
+    weights = f"Weights {run['weights_sha256'][:12]}, steps: {steps}."
+    yield f"{weights} {asked} Held-out: the validation split of {values['data']}."
     for name, middle in values["conditioning"].items():
         yield f"The conditioning was {name} {middle:g}, the middle of its range."
 
@@ -116,6 +122,7 @@ def _reconstruction(values: Mapping[str, Any]) -> Iterator[str]:
         "multi_scale": ("multi-scale", ".3f"),
         "waveform_log_magnitude_l1": ("L1 of the waveform", ".4f"),
         "decoder_log_magnitude_l1": ("L1 of the decoder's magnitudes", ".4f"),
+        "kbits_per_second": ("kb/s", ".1f"),
     }
     yield _table("way", columns, values["reconstruction"])
 
@@ -142,12 +149,14 @@ def _seams(values: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Mean change at borders over the mean change away from them; 1: no seam. Spectral flux of "
         "waveforms, absolute change of latents. Real music has no borders: what it shows at the "
-        "places where they would be is chance."
+        "places where they would be is chance. p: how often as much is shown when each piece is "
+        "turned along time by steps of its own, and borders fall anywhere; below 0.01: a seam."
     )
     columns = {
-        f"{of} {border}_ratio": (f"{of}, {borders}", ".2f")
+        f"{of} {border}_{what}": (f"{of}, {borders}" if what == "ratio" else "p", form)
         for of in ("flux", "latents")
         for border, borders in (("excerpt", "excerpts"), ("patch", "patches"))
+        for what, form in (("ratio", ".2f"), ("p", ".3f"))
     }
     rows = {kind: {} for kind in values["waveform_seams"]}
     for of, part in (("flux", "waveform_seams"), ("latents", "latent_seams")):
@@ -234,19 +243,10 @@ def _table(
 
 
 def numbers(system: System, result: Result) -> dict[str, Any]:
-    """Everything as JSON takes it; of folders only the last part."""
-    run = system.run
-    about = {
-        "run": {
-            "name": run.folder.resolve().name,
-            "encoder_fingerprint": run.encoder_fingerprint(),
-            "steps": {stage: known["step"] for stage, known in run.provenance().items()},
-        },
-        "data": pathlib.Path(system.data_dir).resolve().name,
-    }
+    """Everything as JSON takes it."""
     asked = system.config.conditioning.asked
     return {
-        **report_files.numbers(about, system.request),
+        **report_files.numbers(system.about, system.request),
         "conditioning": {signal.name: signal.middle for signal in asked},
         **dataclasses.asdict(result),
         "frechet_ratios": _ratios(result.frechet),

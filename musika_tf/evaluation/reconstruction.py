@@ -7,17 +7,21 @@ The metrics are those of training (losses.py, paper §3.1). What is measured of 
 
 Griffin-Lim finds phases for magnitudes in 32 rounds (Griffin & Lim 1984, librosa's with momentum):
 what it makes of decoded magnitudes says what the decoder's own phases are worth, and of the true
-ones how far phases could be from the truth.
+ones how far phases could be from the truth. Opus, which people know, is told to take so many bits
+of the same mono crops.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 from collections.abc import Iterator, Sequence
 
 import librosa
 import numpy as np
+import soundfile
+import soxr
 import tensorflow as tf
 
 from musika_tf import progress, spectral
@@ -32,6 +36,10 @@ N_CROPS = 8
 CROP_N_EXCERPTS = 16
 
 _GRIFFIN_LIM_N_ITERATIONS = 32
+OPUS_KBITS_PER_SECOND = (12, 24)
+_OPUS_RATE_HZ = 24_000
+# What libsndfile takes 0 and 1 for: kb/s of a channel, on a line between them.
+_OPUS_MOST, _OPUS_LEAST = 256, 6
 # Of random phases, and of those that Griffin-Lim begins with.
 _SEED = 0
 
@@ -45,6 +53,7 @@ class Distances:
     waveform_log_magnitude_l1: float
     # Of the magnitudes that the decoder gave, before phases; None: they are the true ones.
     decoder_log_magnitude_l1: float | None
+    kbits_per_second: float | None = None  # that Opus really took
 
 
 def measure(
@@ -95,6 +104,10 @@ def _of_crop(
         yield f"{name}, phases by Griffin-Lim", distances(griffin_lim(magnitudes, audio), decoded)
     magnitudes = np.abs(spectrum.numpy())
     yield "true magnitudes, phases by Griffin-Lim", distances(griffin_lim(magnitudes, audio))
+    for kbits in OPUS_KBITS_PER_SECOND:
+        waveform, taken = opus(crop[0], audio.sample_rate_hz, kbits)
+        told = dataclasses.replace(distances(waveform[np.newaxis]), kbits_per_second=taken)
+        yield f"Opus at {kbits} kb/s", told
     phases = np.exp(2j * np.pi * rng.random(magnitudes.shape))
     randomised = (magnitudes * phases).astype(np.complex64)
     yield "true magnitudes, random phases", distances(autoencoder.inverse_stft(randomised))
@@ -124,6 +137,19 @@ def griffin_lim(magnitudes: np.ndarray, audio: AudioConfig) -> np.ndarray:
         center=False,
         random_state=_SEED,
     ).astype(np.float32)
+
+
+def opus(mono: np.ndarray, rate_hz: int, kbits_per_second: float) -> tuple[np.ndarray, float]:
+    """A waveform through Opus and back, float32 [n_samples], and the kb/s that it took."""
+    level = (_OPUS_MOST - kbits_per_second) / (_OPUS_MOST - _OPUS_LEAST)
+    resampled, coded = soxr.resample(mono, rate_hz, _OPUS_RATE_HZ), io.BytesIO()
+    how = {"format": "OGG", "subtype": "OPUS", "compression_level": level}
+    soundfile.write(coded, resampled, _OPUS_RATE_HZ, **how)
+    taken = 8e-3 * coded.tell() * rate_hz / len(mono)
+    coded.seek(0)
+    decoded, _ = soundfile.read(coded, dtype="float32")
+    waveform = soxr.resample(decoded, _OPUS_RATE_HZ, rate_hz)
+    return np.resize(waveform, len(mono)), taken
 
 
 def _distances(

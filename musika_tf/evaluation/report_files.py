@@ -14,7 +14,12 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import soundfile
+
 from musika_tf import files
+from musika_tf import pictures as pictures_lib
+from musika_tf.config import KNOWN_SIGNALS
 from musika_tf.generation import Request
 
 FORMAT_VERSION = 1
@@ -76,6 +81,21 @@ def numbers(about: Mapping[str, Any], request: Request) -> dict[str, Any]:
     }
 
 
+def command(model: str | os.PathLike, request: Request) -> str:
+    """What makes the first sample of a request again."""
+    given = {
+        "model_dir": model,
+        "seconds": f"{request.seconds:g}",
+        "seed": request.seed,
+        "truncation": f"{request.truncation:g}",
+        "out": "music.wav",
+    }
+    words = [f"--{name}={value}" for name, value in given.items()]
+    for name, text in request.controls.items():
+        words.append(f"--{name}={text}" if name in KNOWN_SIGNALS else f"--condition={name}={text}")
+    return f"`musika-generate {' '.join(words)}`"
+
+
 def asked(request: Request, what: str) -> str:
     """A sentence: so many of `what`, how long, of which seed."""
     return (
@@ -97,6 +117,12 @@ def table(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> s
         cells = [(row.get(name), form) for name, (_, form) in columns.items()]
         lines.append(["" if value is None else format(value, form) for value, form in cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def save_sample(folder: pathlib.Path, name: str, waveform: np.ndarray, sample_rate_hz: int) -> None:
+    """A picture, and beside it an MP3, which every browser plays; float32 [n_samples, 2]."""
+    soundfile.write(folder / f"{name}.mp3", waveform, sample_rate_hz, format="MP3")
+    pictures_lib.save_picture(folder / f"{name}.png", waveform, sample_rate_hz, name)
 
 
 def pictures(name: str, picture_names: Iterable[str]) -> list[str]:

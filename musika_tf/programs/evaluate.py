@@ -1,8 +1,11 @@
-"""Measures an exported model or a trained run; writes tables, numbers and pictures to --out.
+"""Measures a trained model; writes tables, numbers, pictures and a page with sound to --out.
 
-    musika-evaluate --model_dir=models/piano_note_density --out=evaluation --adherence
-    musika-evaluate --run_dir=runs/piano --data_dir=data/piano --out=evaluation --quality
+    musika-evaluate --run_dir=weights/piano --data_dir=data/piano_test --out=report
+    musika-evaluate --model_dir=models/piano_note_density --out=report --adherence
+    musika-evaluate --run_dir=runs/piano --data_dir=data/piano --out=report --quality
 
+The first makes the whole report of a run or of released weights: samples, long pieces, distances to
+real music as other networks hear it, speed, and both of what follows; open report/index.html.
 --adherence: does the music of a conditional model follow its conditioning?
 --quality: how near is what a run decodes and generates to held-out music?
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 import sys
 
 from flags import evaluate as evaluate_flags
-from musika_tf.evaluation import adherence_report, quality_report, references
+from musika_tf.evaluation import adherence_report, quality_report, references, report
 from musika_tf.player import open_player
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
@@ -24,14 +27,27 @@ _INTERRUPTED = 130
 def main(argv: list[str]) -> None:
     """Runs the evaluations that the flags ask for."""
     common.reject_arguments(argv)
-    evaluate_flags.require_an_evaluation()
+    evaluate_flags.require_folders()
     try:
+        if evaluate_flags.is_whole_report():
+            print(_report(), flush=True)
         if evaluate_flags.ADHERENCE.value:
             print(_adherence(), flush=True)
         if evaluate_flags.QUALITY.value:
             print(_quality(), flush=True)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+def _report() -> str:
+    return report.evaluate(
+        Run(evaluate_flags.RUN_DIR.value),
+        evaluate_flags.DATA_DIR.value,
+        evaluate_flags.settings(),
+        evaluate_flags.opened_embeddings(),
+        evaluate_flags.OUT.value,
+        overwrite=evaluate_flags.OVERWRITE.value,
+    )
 
 
 def _adherence() -> str:

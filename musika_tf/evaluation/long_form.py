@@ -1,0 +1,153 @@
+"""Long pieces: do they keep their style, and how do they move within it, beside real music.
+
+A vector of an `Embedding` a second, without the mean of all seconds of its kind; two seconds are as
+alike as the cosine of the angle between theirs, -1 to 1. Coherence is how much more alike seconds
+of one piece are than seconds of two: of pieces that all sound the same it is 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from musika_tf import generation, progress
+from musika_tf.evaluation import quality, report_files
+from musika_tf.evaluation.embeddings import Embedding
+from musika_tf.evaluation.quality import System
+from musika_tf.generation import Request
+from musika_tf.player import Player
+
+NAME = "long_form"
+# Pictures of each kind, and samples that are kept of those that are generated.
+_N_SHOWN, _N_KEPT = 3, 1
+# Seconds of one piece that are nearer than this are alike anyway, and are not compared.
+LEAST_LAG = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Coherence:
+    """Means of how alike seconds are, -1 to 1."""
+
+    within: float  # of one piece, LEAST_LAG apart or more
+    across: float  # of two pieces
+    n_pieces: int
+    seconds: int  # so much of each piece, from its beginning
+
+    @property
+    def difference(self) -> float:
+        """What is said of it in one number."""
+        return self.within - self.across
+
+
+def evaluate(
+    system: System,
+    player: Player,
+    request: Request,
+    embedding: Embedding,
+    folder: pathlib.Path,
+) -> tuple[str, dict[str, Any]]:
+    """Makes the pieces of a request and measures them beside the longest real ones; tables, and
+    numbers as JSON takes them."""
+    rate_hz, generated = player.config.audio.sample_rate_hz, []
+    for index in progress.bar(range(request.n_samples), desc="long form", unit=" pieces"):
+        waveform = generation.sample(player, request, index)
+        generated.append(embedding(waveform, rate_hz))
+        if index < _N_KEPT:
+            report_files.save_sample(folder, f"generated-{index}", waveform, rate_hz)
+    real = [embedding(waveform, rate_hz) for waveform in longest(system, request)]
+    pieces = directions({quality.REAL: real, quality.GENERATED: generated})
+    similarity_picture(pieces).savefig(folder / "similarity.png", dpi=100)
+    values = report_files.numbers(system.about, request) | {
+        "embedding": {"name": embedding.name, "weights_sha256": embedding.weights_sha256},
+        "coherence": {
+            name: dataclasses.asdict(found) | {"difference": found.difference}
+            for name, found in coherences(pieces).items()
+        },
+    }
+    return report_files.markdown(_paragraphs(values, system, request)), values
+
+
+def longest(system: System, request: Request) -> list[np.ndarray]:
+    """The longest held-out pieces, as many and at most as long as are asked for: float32
+    [n_samples, 2], rising in nothing but their names."""
+    sources = sorted(system.shards.split("validation"), key=lambda s: (-s.n_rows, s.name))
+    most = round(request.seconds * system.config.audio.sample_rate_hz)
+    return [
+        quality.crop(system.shards, (source, 0), min(most, source.n_rows))
+        for source in sources[: request.n_samples]
+    ]
+
+
+def directions(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """Vectors [n_seconds, d] of length 1 without the mean of their kind: their products are what is
+    called alike."""
+    return {kind: _of_kind(group) for kind, group in pieces.items()}
+
+
+def _of_kind(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    centred = [piece - np.concatenate(pieces).mean(axis=0) for piece in pieces]
+    return [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in centred]
+
+
+def coherences(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Coherence]:
+    """Of each kind, over as many seconds as the shortest real piece has; and of what is generated
+    over all of them."""
+    least = min(len(piece) for piece in pieces[quality.REAL])
+    found = {kind: coherence([x[:least] for x in group]) for kind, group in pieces.items()}
+    return found | {"generated, whole": coherence(pieces[quality.GENERATED])}
+
+
+def coherence(pieces: Sequence[np.ndarray]) -> Coherence:
+    """Of pieces [n_seconds, d] of one length, more than LEAST_LAG."""
+    length = len(pieces[0])
+    lags = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    within = [(piece @ piece.T)[lags >= LEAST_LAG].mean() for piece in pieces]
+    # The mean over pairs of different pieces, from the means over all and over equal ones.
+    means = np.stack([piece.mean(axis=0) for piece in pieces])
+    products, n = means @ means.T, len(pieces)
+    across = (products.sum() - np.trace(products)) / max(1, n * (n - 1))
+    return Coherence(float(np.mean(within)), float(across), n, length)
+
+
+def similarity_picture(pieces: Mapping[str, Sequence[np.ndarray]]) -> Figure:
+    """Self-similarity matrices: a row a kind, a column a piece, bright where seconds are alike."""
+    drawing = Figure(figsize=(4 * _N_SHOWN, 4.2 * len(pieces)), layout="constrained")
+    grid = drawing.subplots(len(pieces), _N_SHOWN, squeeze=False)
+    for row, (kind, group) in zip(grid, pieces.items(), strict=True):
+        for index, axes in enumerate(row):
+            axes.set_axis_off()
+            if index < len(group):
+                axes.set_axis_on()
+                axes.imshow(
+                    group[index] @ group[index].T, vmin=-0.5, vmax=1, cmap="magma", origin="lower"
+                )
+                axes.set(title=f"{kind} {index}", xlabel="time in s", ylabel="time in s")
+    return drawing
+
+
+def _paragraphs(values: Mapping[str, Any], system: System, request: Request) -> list[str]:
+    columns = {
+        "kind": ("pieces", ""),
+        "within": ("within a piece", ".3f"),
+        "across": ("across pieces", ".3f"),
+        "difference": ("difference", ".3f"),
+        "n_pieces": ("pieces", ""),
+        "seconds": ("seconds of each", ""),
+    }
+    rows = ({"kind": kind} | row for kind, row in values["coherence"].items())
+    return [
+        "# Long form",
+        f"{report_files.asked(request, 'generated pieces')} Real: the longest of the validation "
+        f"split of {values['data']}. How alike two seconds are: cosine of what "
+        f"{values['embedding']['name']} hears, without the mean of the kind; within a piece of "
+        f"seconds {LEAST_LAG} s apart or more.",
+        report_files.table(columns, rows),
+        *report_files.pictures(NAME, ["similarity"]),
+        report_files.command(system.run, request),
+        *report_files.pictures(NAME, [f"generated-{index}" for index in range(_N_KEPT)]),
+    ]
