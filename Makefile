@@ -80,13 +80,13 @@ test-large: lint
 
 DEMO := demo
 PLAYED := piano techno
+# What a model that follows something is told.
+techno_FLAGS := --tempo_bpm=128
 
 play: setup
 	@mkdir -p $(DEMO)
-	@for name in $(PLAYED); do \
-		$(BIN)/musika-generate --model_dir=$$name --seconds=60 --seed=1 \
-			--out=$(DEMO)/$$name.wav --picture || exit 1; \
-	done
+	@$(foreach name,$(PLAYED),$(BIN)/musika-generate --model_dir=$(name) --seconds=60 --seed=1 \
+		$($(name)_FLAGS) --out=$(DEMO)/$(name).wav --picture &&) true
 	@echo
 	@echo "$(DEMO)/piano.wav, $(DEMO)/techno.wav    60 s of new music by the trained models in weights/;"
 	@echo "                                 $(DEMO)/*.png show it"
