@@ -119,6 +119,8 @@ def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Play
 
 
 def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
+    # What is no model of ours is named before TensorFlow looks at it.
+    _read_metadata(path)
     loaded = tf.saved_model.load(str(path))
 
     def signature(name: str) -> Signature:

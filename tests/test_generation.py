@@ -137,7 +137,7 @@ def test_report_in_words():
         ({"seconds": 0.0}, "seconds=0.0 must be above 0"),
         ({"seconds": -1.0}, "seconds=-1.0"),
         ({"seconds": float("nan")}, "seconds=nan"),
-        ({"seconds": float("inf")}, "seconds=inf must be above 0 and at most 1e"),
+        ({"seconds": float("inf")}, "seconds=inf must be above 0 and at most 4e"),
         ({"seconds": 1e300}, "seconds=1e"),
         ({"start_seconds": -1.0}, "start_seconds=-1.0 must be from 0 to 4e"),
         ({"truncation": 0.0}, "truncation=0.0 must be above 0"),
@@ -174,4 +174,4 @@ def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_
 def test_program_ends_with_one_line_on_a_mistake(tmp_path):
     words = (f"--model_dir={tmp_path}", "--seconds=0", f"--out={tmp_path}/a.wav")
     done = processes.run("generate", *words, ok=False)
-    assert done.stderr.splitlines()[-1] == "error: seconds=0.0 must be above 0, like 60"
+    assert done.stderr.splitlines()[-1].startswith("error: seconds=0.0 must be above 0 and at most")

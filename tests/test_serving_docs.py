@@ -17,7 +17,7 @@ TEXT = (pathlib.Path(__file__).resolve().parent.parent / "docs" / "serving.md").
 def test_limits_are_the_defaults():
     limits = dict(re.findall(r"^\| `--(\w+)=([\d.]+)` \|", TEXT, re.MULTILINE))
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    assert len(limits) == 6
+    assert len(limits) == 7
     assert {name: float(value) for name, value in limits.items()} == {
         name: defaults[name] for name in limits
     }
