@@ -94,7 +94,8 @@ def test_what_is_played_is_no_noise(name):
     music = np.concatenate(list(player.stream((1, 0), 2.0, CONTROLS[name], n_samples)))
     assert music.shape == (n_samples, 2)
     assert -35.0 < 20.0 * np.log10(np.sqrt(np.mean(music**2))) < -12.0
-    assert np.abs(music).max() < 0.99
+    # Hardly a sample is clipped.
+    assert np.mean(np.abs(music) > 0.99) < 1e-3
     power = np.abs(librosa.stft(music.mean(axis=1))) ** 2
     frequencies = librosa.fft_frequencies(sr=22_050)
     centroids = frequencies @ power / np.maximum(power.sum(axis=0), 1e-9)
