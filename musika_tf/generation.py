@@ -19,7 +19,7 @@ from musika_tf.conditioning.controls import Control, parse_all
 from musika_tf.config import N_CHANNELS
 from musika_tf.networks import coordinates
 from musika_tf.player import Player
-from musika_tf.stream import MAX_START_SECONDS, require_start
+from musika_tf.stream import MAX_START_SECONDS, Stream, require_start
 
 MAX_SEED = 2**31 - 1
 # A picture of a longer piece would show nothing, and the piece may not fit in memory.
@@ -139,15 +139,27 @@ def sample(player: Player, request: Request, index: int = 0) -> np.ndarray:
     Raises:
       ValueError: the controls are not those of the model.
     """
+    return np.concatenate(list(stream(player, request, index)))
+
+
+def stream(
+    player: Player, request: Request, index: int = 0, max_chunk_seconds: float | None = None
+) -> Stream:
+    """The same, chunk after chunk; `max_chunk_seconds` as for `Player.stream`."""
     controls = parse_all(request.controls, player.config.conditioning.signals)
-    return np.concatenate(list(_chunks(player, request, controls, index)))
+    return _chunks(player, request, controls, index, max_chunk_seconds)
 
 
 def _chunks(
-    player: Player, request: Request, controls: Sequence[Control], index: int
-) -> Iterator[np.ndarray]:
+    player: Player,
+    request: Request,
+    controls: Sequence[Control],
+    index: int,
+    max_chunk_seconds: float | None = None,
+) -> Stream:
     seed, n_samples = (request.seed, index), _n_samples(player, request)
-    return player.stream(seed, request.truncation, controls, n_samples, request.start_seconds)
+    start = request.start_seconds
+    return player.stream(seed, request.truncation, controls, n_samples, start, max_chunk_seconds)
 
 
 def _n_samples(player: Player, request: Request) -> int:

@@ -25,9 +25,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
-from musika_tf import statistics
+from musika_tf import progress, statistics
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning import note_density, onsets, tempo
 from musika_tf.conditioning.controls import RANDOM_WALK, Constant, Control, Lines, RandomWalk
@@ -222,7 +221,7 @@ def samples(player: Player, settings: Settings) -> Iterator[tuple[Sample, np.nda
     tasks, request = plan(player.config, settings), settings.request
     n_samples = max(1, round(request.seconds * player.config.audio.sample_rate_hz))
     total = round(request.seconds * len(tasks), 1)
-    with tqdm.tqdm(total=total, unit=" s of audio", dynamic_ncols=True) as bar:
+    with progress.bar(total=total, unit=" s of audio") as bar:
         for task in tasks:
             bar.set_description(task.name)
             seed, asked = (request.seed, task.index), controls(player.config, task)

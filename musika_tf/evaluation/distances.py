@@ -18,9 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from musika_tf import generation, statistics
+from musika_tf import generation, progress, statistics
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.config import Config, Signal
 from musika_tf.evaluation import adherence, quality, report_files
@@ -93,8 +92,8 @@ def measure(
     references: dict[str, np.ndarray] = {}
     for kind, waveforms in kinds(system, player, settings):
         heard: dict[str, list[np.ndarray]] = {embedding.name: [] for embedding in embeddings}
-        bar = {"desc": f"distances: {kind}", "unit": " crops", "dynamic_ncols": True}
-        for waveform in tqdm.tqdm(waveforms, total=n_crops, **bar):
+        bar = {"desc": f"distances: {kind}", "unit": " crops", "total": n_crops}
+        for waveform in progress.bar(waveforms, **bar):
             for embedding in embeddings:
                 heard[embedding.name].append(embedding(waveform, rate_hz))
         for name, parts in heard.items():
@@ -179,7 +178,6 @@ def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:
         "Gaussian kernel (KAD), which needs no normal distributions and has no such bias."
     )
     columns = {
-        "kind": ("music", ""),
         "frechet": ("Fréchet", ".2f"),
         "frechet_at_infinity": ("at infinity", ".2f"),
         "kernel": ("kernel", ".3f"),
@@ -188,8 +186,7 @@ def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:
     for name, embedding in values["embeddings"].items():
         yield f"## {name}"
         yield f"Weights {embedding['weights_sha256'][:12]}."
-        rows = ({"kind": kind} | row for kind, row in embedding["distances"].items())
-        yield report_files.table(columns, rows)
+        yield report_files.named_table("music", columns, embedding["distances"])
     yield (
         "The paper's figures for piano, by VGGish: unconditional 1.641; conditional, random walk "
         "2.150, density 0.15 to 0.75: 2.584, 3.400, 4.389, 4.839, 5.434; UNAGAN 11.183. They are "

@@ -132,21 +132,19 @@ def similarity_picture(pieces: Mapping[str, Sequence[np.ndarray]]) -> Figure:
 
 def _paragraphs(values: Mapping[str, Any], system: System, request: Request) -> list[str]:
     columns = {
-        "kind": ("pieces", ""),
         "within": ("within a piece", ".3f"),
         "across": ("across pieces", ".3f"),
         "difference": ("difference", ".3f"),
         "n_pieces": ("pieces", ""),
         "seconds": ("seconds of each", ""),
     }
-    rows = ({"kind": kind} | row for kind, row in values["coherence"].items())
     return [
         "# Long form",
         f"{report_files.asked(request, 'generated pieces')} Real: the longest of the validation "
         f"split of {values['data']}. How alike two seconds are: cosine of what "
         f"{values['embedding']['name']} hears, without the mean of the kind; within a piece of "
         f"seconds {LEAST_LAG} s apart or more.",
-        report_files.table(columns, rows),
+        report_files.named_table("pieces", columns, values["coherence"]),
         *report_files.pictures(NAME, ["similarity"]),
         report_files.command(system.run, request),
         *report_files.pictures(NAME, [f"generated-{index}" for index in range(_N_KEPT)]),

@@ -124,7 +124,7 @@ def _reconstruction(values: Mapping[str, Any]) -> Iterator[str]:
         "decoder_log_magnitude_l1": ("L1 of the decoder's magnitudes", ".4f"),
         "kbits_per_second": ("kb/s", ".1f"),
     }
-    yield _table("way", columns, values["reconstruction"])
+    yield report_files.named_table("way", columns, values["reconstruction"])
 
 
 def _music(values: Mapping[str, Any]) -> Iterator[str]:
@@ -139,9 +139,9 @@ def _music(values: Mapping[str, Any]) -> Iterator[str]:
         kind: row | {name: 100 * row[name] for name in ("clipped_share", "silent_share")}
         for kind, row in values["pieces"].items()
     }
-    yield _table("", _PIECE_COLUMNS, percent)
+    yield report_files.named_table("", _PIECE_COLUMNS, percent)
     yield "Energy in octave bands around so many Hz, in dB relative to the whole:"
-    yield _table("", _BAND_COLUMNS, values["pieces"])
+    yield report_files.named_table("", _BAND_COLUMNS, values["pieces"])
 
 
 def _seams(values: Mapping[str, Any]) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _seams(values: Mapping[str, Any]) -> Iterator[str]:
     for of, part in (("flux", "waveform_seams"), ("latents", "latent_seams")):
         for kind, ratios in values[part].items():
             rows[kind] |= {f"{of} {name}": ratio for name, ratio in ratios.items()}
-    yield _table("", columns, rows)
+    yield report_files.named_table("", columns, rows)
 
 
 def _latents(values: Mapping[str, Any]) -> Iterator[str]:
@@ -188,13 +188,13 @@ def _latents(values: Mapping[str, Any]) -> Iterator[str]:
         "n_windows": ("windows", ""),
     }
     ratios = {"generated / training": values["frechet_ratios"]}
-    yield _table("latents", columns, values["frechet"] | ratios)
+    yield report_files.named_table("latents", columns, values["frechet"] | ratios)
     yield (
         "RMS distance of a window to the nearest one of training. Far less for generated than for "
         "held-out music would mean copying."
     )
     columns = {"mean": ("mean", ".3f"), "least": ("least", ".3f"), "n_windows": ("windows", "")}
-    yield _table("windows of", columns, values["nearest"])
+    yield report_files.named_table("windows of", columns, values["nearest"])
 
 
 def _diagnostics(values: Mapping[str, Any]) -> Iterator[str]:
@@ -220,23 +220,13 @@ def _diagnostics(values: Mapping[str, Any]) -> Iterator[str]:
         for name, logit in logits.items()
     }
     columns = {"logit": ("logit", ".3f"), "distance": ("distance", ".2f")}
-    yield _table("latents", columns, rows)
+    yield report_files.named_table("latents", columns, rows)
     yield (
         "Generated music when its coordinates are shifted along time: its mean difference from the "
         "music shifted as far is "
         f"{found['held_out/shift_ratio']:.3g} of that from the music left in place; 0: music moves "
         "with its coordinates, 1 or more: it does not."
     )
-
-
-def _table(
-    title: str,
-    columns: Mapping[str, report_files.Column],
-    rows: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """With the names of the rows in a first column."""
-    named = ({"row": name} | row for name, row in rows.items())
-    return report_files.table({"row": (title, ""), **columns}, named)
 
 
 # Numbers

@@ -119,6 +119,14 @@ def table(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> s
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def named_table(
+    title: str, columns: Mapping[str, Column], rows: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """A Markdown table with the names of the rows in a first column of that title."""
+    named = ({"row": name} | row for name, row in rows.items())
+    return table({"row": (title, ""), **columns}, named)
+
+
 def save_sample(folder: pathlib.Path, name: str, waveform: np.ndarray, sample_rate_hz: int) -> None:
     """A picture, and beside it an MP3, which every browser plays; float32 [n_samples, 2]."""
     soundfile.write(folder / f"{name}.mp3", waveform, sample_rate_hz, format="MP3")

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from musika_tf.conditioning import controls as controls_lib
+from musika_tf import generation
 from musika_tf.evaluation import machine, report_files
 from musika_tf.generation import Request
 from musika_tf.player import Player, open_player
-from musika_tf.stream import Stream
 
 NAME = "speed"
 _N_TRIALS = 10
@@ -55,8 +54,10 @@ def measure(opened: Callable[[], Player], request: Request) -> Speed:
     player, open_seconds = _timed(opened)
     audio = player.config.audio
     excerpt = audio.excerpt_n_samples / audio.sample_rate_hz
-    _, cold = _timed(lambda: next(_stream(player, request, 0)))
-    firsts = [_timed(lambda i=i: next(_stream(player, request, i)))[1] for i in range(_N_TRIALS)]
+    _, cold = _timed(lambda: next(generation.stream(player, request, 0)))
+    firsts = [
+        _timed(lambda i=i: next(generation.stream(player, request, i)))[1] for i in range(_N_TRIALS)
+    ]
     steered = _steered(player, request, 1.01 * excerpt)
     seconds, memory = _streamed(player, request)
     return Speed(
@@ -78,21 +79,10 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - started
 
 
-def _stream(
-    player: Player, request: Request, index: int, max_chunk_seconds: float | None = None
-) -> Stream:
-    controls = controls_lib.parse_all(request.controls, player.config.conditioning.signals)
-    n_samples = round(request.seconds * player.config.audio.sample_rate_hz)
-    seed = (request.seed, index)
-    return player.stream(
-        seed, request.truncation, controls, n_samples, max_chunk_seconds=max_chunk_seconds
-    )
-
-
 def _steered(player: Player, request: Request, chunk_seconds: float) -> float:
     """Median time to the first chunk of another style."""
     endless = dataclasses.replace(request, seconds=1e6)
-    stream, found = _stream(player, endless, 0, chunk_seconds), []
+    stream, found = generation.stream(player, endless, 0, chunk_seconds), []
     for index in range(1, _N_TRIALS + 2):
         next(stream)
         stream.steer(style_seed=(request.seed, index))
@@ -104,7 +94,7 @@ def _steered(player: Player, request: Request, chunk_seconds: float) -> float:
 def _streamed(player: Player, request: Request) -> tuple[float, list[float]]:
     """How long it takes to play a request, and the memory after each chunk in MiB."""
     memory, started = [], time.perf_counter()
-    for _ in _stream(player, request, 0):
+    for _ in generation.stream(player, request, 0):
         memory.append(_memory_mib())
     return time.perf_counter() - started, memory
 
