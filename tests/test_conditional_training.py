@@ -119,11 +119,3 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         train_gan(home, tmp_path / "run", config, tiny_training)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_gan_does_not_begin_with_one_of_another_conditioning(tmp_path, tiny_config):
-    save_networks(tmp_path / "other", "gan", 1, {})
-    others = conditioned(tiny_config, TEMPO)
-    (tmp_path / "other" / "config.json").write_text(others.to_json())
-    with pytest.raises(ValueError, match="signals is none in the command line and tempo_bpm:"):
-        Run(tmp_path / "run").initial_checkpoint("gan", tmp_path / "other", tiny_config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -146,8 +146,17 @@ def restore(path: pathlib.Path, variables: Mapping[str, tf.Variable]) -> None:
     _assign(path, arrays, variables, unused)
 
 
-def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> None:
+def load_networks(
+    path: pathlib.Path,
+    networks: Mapping[str, keras.Model],
+    change: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]] = dict,
+) -> None:
     """Gives networks the weights that a checkpoint holds under the same names.
+
+    Args:
+      path: the checkpoint.
+      networks: by name.
+      change: makes of the arrays of the checkpoint those that are given; none is changed.
 
     Raises:
       ValueError: a weight is missing or has another shape; nothing is assigned.
@@ -157,7 +166,7 @@ def load_networks(path: pathlib.Path, networks: Mapping[str, keras.Model]) -> No
         for name, network in networks.items()
         for variable in network.variables
     }
-    _assign(path, _read(path), variables, unused=set())
+    _assign(path, change(_read(path)), variables, unused=set())
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

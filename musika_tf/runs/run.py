@@ -167,8 +167,9 @@ class Run:
           config: the system of this run.
 
         Raises:
-          ValueError: nothing is there, the systems differ (every differing field is named), or this
-            run has a stage before this one, whose weights this one would begin with.
+          ValueError: nothing is there, the systems differ (every differing field is named; what a
+            GAN follows may differ), or this run has a stage before this one, whose weights this one
+            would begin with.
         """
         before = STAGES[stage].needs
         if stage != "gan" and before and self.newest(before):
@@ -180,7 +181,7 @@ class Run:
         # A checkpoint that was copied out of its run is checked by the shapes of its weights alone.
         theirs = Run(path.parent.parent).saved_config
         if theirs:
-            names = ("audio", "autoencoder", *("gan", "conditioning") * (stage == "gan"))
+            names = ("audio", "autoencoder", *("gan",) * (stage == "gan"))
             _require_same(names, config, theirs, source)
         return path
 

@@ -18,7 +18,7 @@ from musika_tf.networks.codec import FileCodec
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run, require_same_encoder
 from musika_tf.runs.stages import autoencoder_stage
-from musika_tf.training import devices, principal_fit
+from musika_tf.training import devices, principal_fit, warm_start
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
@@ -127,7 +127,8 @@ def start_gan(
       run: with a trained autoencoder, or to adopt one.
       latent_dir: latent shards that this run's encoders made.
       adopted: another run whose autoencoder to take over; None: the run has its own.
-      init_from: weights that were trained on latents of the same encoders.
+      init_from: weights that were trained on latents of the same encoders; what they follow may
+        differ.
 
     Raises:
       ValueError: latents, run and config do not fit together, or a stage before is missing.
@@ -146,7 +147,7 @@ def start_gan(
         require_same_encoder(initial, fingerprint)
     trainer, batches = _gan_parts(shards, config, training, n_steps, codec)
     if initial:
-        _begin_with(initial, trainer)
+        warm_start.begin_with(initial, trainer)
     elif config.gan.normalisation == "step" and not checkpoint.latest(folder):
         trainer.set_output_scale(*_spread(batches.shards))
     if devices.is_chief():
@@ -159,16 +160,6 @@ def start_gan(
             run.adopt_autoencoder(source)
         run.keep_encoder(fingerprint)
     return StartedStage(trainer, batches, folder)
-
-
-def _begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
-    """Gives a GAN the weights of another; of released ones the average is all there is."""
-    networks = dict(trainer.networks)
-    if "generator" not in checkpoint.network_names(initial):
-        del networks["generator"]
-    checkpoint.load_networks(initial, networks)
-    if "generator" not in networks:
-        trainer.generator.set_weights(trainer.generator_average.get_weights())
 
 
 def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,85 @@
+"""A GAN that begins with the weights of another, which may follow other signals.
+
+What both follow, and all that is not of a signal, is kept; a new signal is not minded at first.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from musika_tf.config import ConditioningConfig, Config, Signal
+from musika_tf.runs import checkpoint
+from musika_tf.runs.run import Run
+from musika_tf.training.gan_trainer import GanTrainer
+
+
+def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
+    """Gives a GAN the weights of another; of released ones the average is all there is."""
+    networks, there = dict(trainer.networks), checkpoint.network_names(initial)
+    # Of one that follows nothing there is no estimator to begin with.
+    for name in {"generator", "estimator"} - there:
+        networks.pop(name, None)
+    saved, change = Run(initial.parent.parent).saved_config, dict
+    if saved and saved.conditioning != trainer.config.conditioning:
+        theirs, ours = saved.conditioning, trainer.config.conditioning
+        change = functools.partial(reconditioned, theirs=theirs, config=trainer.config)
+        followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
+        print(f"the weights that it begins with followed {followed}; this GAN follows {follows}")
+    checkpoint.load_networks(initial, networks, change)
+    if "generator" not in networks:
+        trainer.generator.set_weights(trainer.generator_average.get_weights())
+
+
+def reconditioned(
+    arrays: Mapping[str, np.ndarray], theirs: ConditioningConfig, config: Config
+) -> dict[str, np.ndarray]:
+    """The weights, with inputs and estimates for the signals of another system.
+
+    Args:
+      arrays: by their names in a checkpoint.
+      theirs: what the weights follow.
+      config: the system that they are for; all else is the same.
+    """
+    refit = functools.partial(_refitted, theirs=theirs.signals, ours=config.conditioning.signals)
+    return {
+        name: array if place is None else refit(array, *place)
+        for name, array in arrays.items()
+        for place in [_place_of_features(name, config)]
+    }
+
+
+def _place_of_features(name: str, config: Config) -> tuple[int, int] | None:
+    """The axis of a weight on which features of signals lie, and where on it; None: of none."""
+    _, network, *layer, kind = name.split("/")
+    layer = layer[0] if layer else ""
+    if network == "estimator" and layer == "conditioning":
+        return -1, 0
+    if kind != "kernel":
+        return None
+    if network == "discriminator" and layer == "input_conv":
+        # After the mixed latents.
+        return -2, config.stereo_latent_depth
+    is_generator = network in ("generator", "generator_average")
+    n_halvings = len(config.gan.generator_widths) - 1
+    coarsest = f"steps{config.gan.seq_len >> n_halvings}_first_conv"
+    if is_generator and (layer.endswith("_adain") or layer == coarsest):
+        # After the coordinates, see `gan._generator_inputs`.
+        return -2, config.gan.anchor_depth
+    return None
+
+
+def _refitted(
+    array: np.ndarray, axis: int, first: int, theirs: tuple[Signal, ...], ours: tuple[Signal, ...]
+) -> np.ndarray:
+    values = np.moveaxis(array, axis, 0)
+    of_signal, end = {}, first
+    for signal in theirs:
+        of_signal[signal] = values[end : end + signal.n_features]
+        end += signal.n_features
+    none = np.zeros((1, *values.shape[1:]), values.dtype)
+    found = [of_signal.get(x, np.repeat(none, x.n_features, axis=0)) for x in ours]
+    return np.moveaxis(np.concatenate([values[:first], *found, values[end:]]), 0, axis)
