@@ -250,6 +250,7 @@ def test_level_2_is_compared_with_what_decoder_1_makes_of_true_latents(make_trai
     assert float(trainer.step(batch)["decoder/multi_scale"]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.large
 def test_same_seed_same_training(make_trainer, batch):
     runs = []
     for _ in range(2):

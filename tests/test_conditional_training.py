@@ -14,7 +14,6 @@ from musika_tf.data import datasets, encoding
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.shards import Shards
 from musika_tf.networks.autoencoder import Autoencoder
-from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
@@ -54,8 +53,8 @@ def conditioned(config, *signals, **values):
     return dataclasses.replace(config, conditioning=ConditioningConfig(signals, **values))
 
 
-def train_gan(home, run_dir, config, training, latents="latents"):
-    started = stage.start_gan(
+def start_gan(home, run_dir, config, training, latents="latents"):
+    return stage.start_gan(
         run=Run(run_dir),
         latent_dir=home / latents,
         config=config,
@@ -63,14 +62,14 @@ def train_gan(home, run_dir, config, training, latents="latents"):
         n_steps=2,
         adopted=Run(home / "run"),
     )
-    return started.train(LoopSettings(n_steps=2))
 
 
 def test_labelled_audio_to_a_conditional_generator(
     home, tmp_path, tiny_config, tiny_training, capsys
 ):
     config = conditioned(tiny_config, KNOWN_SIGNALS["note_density"], TEMPO)
-    assert train_gan(home, tmp_path / "run", config, tiny_training) == 2
+    started = start_gan(home, tmp_path / "run", config, tiny_training)
+    assert started.train(LoopSettings(n_steps=2)) == 2
     n_latents = [source.n_rows for source in Shards.open(home / "latents").sources]
     assert (
         f"tempo_bpm is labelled outside 110 to 170 (beats per minute) at {n_latents[0]} of "
@@ -80,21 +79,25 @@ def test_labelled_audio_to_a_conditional_generator(
     inputs = [x.name for x in Run(tmp_path / "run").synthesizer().generator.inputs]
     assert inputs == ["coordinates", "style", "conditioning", "start"]
     with pytest.raises(ValueError, match=r"conditioning\.signals is none in the command line and"):
-        train_gan(home, tmp_path / "run", tiny_config, tiny_training)
+        start_gan(home, tmp_path / "run", tiny_config, tiny_training)
 
 
 def test_a_clock_is_trained_on_what_has_one(home, tmp_path, tiny_config, tiny_training, capsys):
     config = conditioned(tiny_config, KNOWN_SIGNALS["beats"], KNOWN_SIGNALS["note_density"])
-    assert train_gan(home, tmp_path / "run", config, tiny_training) == 2
+    start_gan(home, tmp_path / "run", config, tiny_training)
     said = capsys.readouterr().out
     assert "1 sources have no value of beats or note_density, and are not used: free.wav" in said
     assert "beats is labelled outside" not in said
 
 
 def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config, tiny_training):
-    assert train_gan(home, tmp_path / "run", tiny_config, tiny_training) == 2
-    path = Run(tmp_path / "run").checkpoint("gan")
-    assert checkpoint.step_of(path) == 2
+    started = start_gan(home, tmp_path / "run", tiny_config, tiny_training)
+    (latents,) = started.batches(0)
+    assert latents.shape == (
+        tiny_training.batch_size,
+        2 * tiny_config.gan.seq_len,
+        tiny_config.stereo_latent_depth,
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,5 +120,5 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ):
     config = conditioned(tiny_config, *signals, **values)
     with pytest.raises(ValueError, match=message):
-        train_gan(home, tmp_path / "run", config, tiny_training)
+        start_gan(home, tmp_path / "run", config, tiny_training)
     assert not (tmp_path / "run").exists()

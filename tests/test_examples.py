@@ -92,6 +92,7 @@ def test_no_example_imports_the_project():
         assert tops and not tops & {"musika_tf", "export", "flags", ""}, path.name
 
 
+@pytest.mark.large
 def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model, grpc_address):
     version, server = tiny_model, f"--server={grpc_address}"
     same = (f"--seconds={SECONDS}", f"--seed={SEED}")

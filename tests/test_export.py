@@ -128,6 +128,7 @@ def quick_save(monkeypatch):
     monkeypatch.setattr(saved_model, "save", save)
 
 
+@pytest.mark.large
 def test_bfloat16_is_another_rounding_of_the_same_music(tmp_path, run_dir):
     waveforms, n_bytes = {}, {}
     for precision in saved_model.PRECISIONS:

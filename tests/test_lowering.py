@@ -15,11 +15,10 @@ from musika_tf.training.gan_trainer import GanTrainer
 
 STAGES = (
     "level1_phase1",
-    "gan",
     # In the large tier: what they do, the others do too.
     *(
         pytest.param(stage, marks=pytest.mark.large)
-        for stage in ("level1_phase2", "level2_phase1", "level2_phase2", "conditional_gan")
+        for stage in ("level1_phase2", "level2_phase1", "level2_phase2", "gan", "conditional_gan")
     ),
 )
 
@@ -85,15 +84,9 @@ def test_step_lowers_to_one_program(stage, tiny_config, conditional_config, tiny
     assert int(first[step_index]) == 1
 
 
-@pytest.mark.parametrize(
-    ("stage", "precision"),
-    [
-        ("level2_phase2", "bfloat16"),
-        pytest.param("gan", "float16", marks=pytest.mark.large),
-        pytest.param("level2_phase2", "float16", marks=pytest.mark.large),
-        pytest.param("gan", "bfloat16", marks=pytest.mark.large),
-    ],
-)
+@pytest.mark.large
+@pytest.mark.parametrize("stage", ["level2_phase2", "gan"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision_learns_the_same(stage, precision, tiny_config, tiny_training):
     """Half precision stays inside the networks: losses agree, weights and outputs are float32."""
     training = dataclasses.replace(tiny_training, learning_rate=1e-3)

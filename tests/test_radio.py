@@ -254,6 +254,7 @@ def test_a_server_that_stops_ends_its_streams(conditional_model):
     assert stream.raw.read()
 
 
+@pytest.mark.large
 def test_streams_outlive_a_version_but_not_another_system(
     conditional_model, tiny_model, conditional_player, tmp_path
 ):

@@ -160,6 +160,7 @@ def test_resuming_a_stage_goes_on_from_its_own_weights(
             assert 0 < moved < np.abs(resumed[name] - inherited[name]).max()
 
 
+@pytest.mark.large
 def test_an_autoencoder_serves_another_run(tmp_path, data_dir, trained, tiny_config, tiny_training):
     gan = dataclasses.replace(tiny_config.gan, style_depth=8)
     config, other = dataclasses.replace(tiny_config, gan=gan), tmp_path / "other"
@@ -208,6 +209,7 @@ def networks_of(path):
     return {k: v for k, v in checkpoint._read(path).items() if k.startswith("networks/")}
 
 
+@pytest.mark.large
 def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
