@@ -37,7 +37,7 @@ class Request:
       truncation: anchors and style are standard normal draws cut at ± this.
       n_samples: how many samples.
       controls: of a conditional model, for each signal by its name a number, `random_walk` or the
-        path of a curve, as `controls.parse` takes them.
+        path of a curve, as `controls.parse` takes them; others hold the middle of their range.
 
     Raises:
       ValueError: a value is out of range.

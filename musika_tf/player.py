@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from musika_tf.conditioning.controls import Control
+from musika_tf.conditioning.controls import Control, parse_all
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.runs import shipped
 from musika_tf.runs.run import Run
@@ -69,7 +69,7 @@ class Player:
         self,
         seed: Seed,
         truncation: float,
-        controls: Sequence[Control] = (),
+        controls: Sequence[Control] | None = None,
         n_samples: int | None = None,
         start_seconds: float = 0.0,
         max_chunk_seconds: float | None = None,
@@ -82,7 +82,8 @@ class Player:
         Args:
           seed: two integers from 0 to 2^31 - 1.
           truncation: above 0.
-          controls: one a signal of the model, as `controls.parse_all` gives.
+          controls: one a signal of the model, as `controls.parse_all` gives; None: each signal
+            holds the middle of its range.
           n_samples: how many to play; None: without end.
           start_seconds: where in the piece to begin, from 0 to `stream.MAX_START_SECONDS`. What
             sounds there does not depend on where it began.
@@ -93,6 +94,8 @@ class Player:
           ValueError: a time is out of range; or, when the first chunk is asked for, another number
             of controls than the model has signals.
         """
+        if controls is None:
+            controls = parse_all({}, self.config.conditioning.signals)
         return Stream(self, seed, truncation, controls, n_samples, start_seconds, max_chunk_seconds)
 
 

@@ -255,7 +255,6 @@ def test_what_is_requested_is_heard(model, tmp_path):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"note_density": "0.3"}, r"follows tempo_bpm: give --tempo_bpm=VALUE .* from 110 to 170"),
         (TEXTS | {"energy": "1"}, "has no signal energy: it follows note_density, tempo_bpm"),
         (TEXTS | {"tempo_bpm": "180"}, "tempo_bpm=180 must be from 110 to 170"),
     ],
@@ -268,7 +267,13 @@ def test_bad_requests_leave_nothing(model, tmp_path, texts, message):
 
 def test_a_stream_needs_all_controls(model):
     with pytest.raises(ValueError, match="0 controls for the signals .*: note_density, tempo_bpm"):
-        next(model.stream((0, 0), 2.0))
+        next(model.stream((0, 0), 2.0, ()))
+
+
+def test_a_stream_that_is_told_nothing_holds_the_middles(model):
+    told = parse(model, {"note_density": "0.5", "tempo_bpm": "140"})
+    a, b = (next(iter(model.stream((0, 0), 2.0, x))) for x in (None, told))
+    np.testing.assert_array_equal(a, b)
 
 
 # The program

@@ -165,8 +165,20 @@ def test_a_clock_is_asked_for_by_its_tempo():
         controls_lib.parse_all(texts | {"tempo_bpm": "30"}, config.conditioning.signals)
     with pytest.raises(ValueError, match="no signal beats: it follows note_density, tempo_bpm"):
         controls_lib.parse_all(texts | {"beats": "1"}, config.conditioning.signals)
-    with pytest.raises(ValueError, match="follows tempo_bpm: give --tempo_bpm=VALUE"):
-        controls_lib.parse_all({"note_density": "0"}, config.conditioning.signals)
+    found = controls_lib.parse_all({"note_density": "0"}, config.conditioning.signals)
+    assert found[1] == controls_lib.Beats(controls_lib.Constant(140.0))
+
+
+def test_what_is_not_told_is_the_middle_and_said():
+    told = {"tempo_bpm": "120"}
+    found = controls_lib.parse_all(told, (ENERGY, TEMPO))
+    assert found[0] == controls_lib.Constant(1.0)
+    (line,) = controls_lib.untold(told, (ENERGY, TEMPO))
+    assert line.startswith(
+        "energy is 1: --condition=energy=VALUE takes a number from -1 to 3 (share)"
+    )
+    (line,) = controls_lib.untold({}, (BEATS,))
+    assert line.startswith("tempo_bpm is 140: --tempo_bpm=VALUE takes a number from 40 to 240")
 
 
 # Mistakes
@@ -211,8 +223,6 @@ def test_bad_curve_is_named(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("texts", "of", "message"),
     [
-        ({}, (DENSITY,), r"follows note_density: give --note_density=VALUE with .* from 0 to 1"),
-        ({}, (ENERGY,), r"give --condition=energy=VALUE with a number from -1 to 3 \(share\)"),
         ({"tempo_bpm": "120"}, (), "has no signal tempo_bpm: it is unconditional"),
         ({"loudness": "1"}, (DENSITY, TEMPO), "it follows note_density, tempo_bpm"),
     ],

@@ -90,11 +90,10 @@ def _variety(text: str) -> float:
 def _controls(
     given: dict[str, str], signals: tuple[Signal, ...], start_seconds: float
 ) -> tuple[Control, ...]:
-    texts = {signal.asked.name: str(signal.asked.middle) for signal in signals} | given
-    for name, text in texts.items():
+    for name, text in given.items():
         if text.startswith(RANDOM_WALK) and start_seconds > _MAX_WALK_START_SECONDS:
             raise ValueError(
                 f"{name}={text} needs a start of at most {_MAX_WALK_START_SECONDS:g} s, not "
                 f"{start_seconds:g} s: give {name} a number, or begin earlier"
             )
-    return controls.parse_all(texts, signals, with_files=False)
+    return controls.parse_all(given, signals, with_files=False)

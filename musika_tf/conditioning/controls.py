@@ -16,7 +16,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -207,24 +207,30 @@ def parse_all(
 ) -> tuple[Control, ...]:
     """Controls of a model, one a signal, from what its user wrote, as `parse` takes it, by name.
 
+    Of what nothing was written a signal holds the middle of its range.
+
     Raises:
-      ValueError: a signal without a text, a text without a signal, or one that `parse` refuses.
+      ValueError: a text without a signal, or one that `parse` refuses.
     """
     names = [signal.asked.name for signal in signals]
     for name in texts:
         if name not in names:
             known = f"it follows {', '.join(names)}" if names else "it is unconditional"
             raise ValueError(f"this model has no signal {name}: {known}")
-    for signal, name in zip(signals, names, strict=True):
-        if name not in texts:
-            flag = f"--{name}" if name in KNOWN_SIGNALS else f"--condition={name}"
-            raise ValueError(
-                f"this model follows {name}: give {flag}=VALUE with {_choices(signal.asked)}"
-            )
+    texts = middles(signals) | texts
     return tuple(
         of_signal(signal, parse(texts[name], signal.asked, with_files))
         for signal, name in zip(signals, names, strict=True)
     )
+
+
+def untold(texts: Mapping[str, str], signals: Sequence[Signal]) -> Iterator[str]:
+    """A line for each signal of which nothing was written: what it is, and how to choose it."""
+    for name, middle in middles(signals).items():
+        if name not in texts:
+            (signal,) = (x.asked for x in signals if x.asked.name == name)
+            flag = f"--{name}" if name in KNOWN_SIGNALS else f"--condition={name}"
+            yield f"{name} is {middle}: {flag}=VALUE takes {_choices(signal)}"
 
 
 def middles(signals: Sequence[Signal]) -> dict[str, str]:

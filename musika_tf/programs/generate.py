@@ -17,6 +17,7 @@ import sys
 
 from flags import generate as generate_flags
 from musika_tf import generation
+from musika_tf.conditioning.controls import untold
 from musika_tf.player import open_player
 from musika_tf.programs import common
 from musika_tf.runs import shipped
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> None:
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
     try:
         player = open_player(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
+        for line in untold(request.controls, player.config.conditioning.signals):
+            print(line, flush=True)
         for report in generation.generate(player, request, out, with_picture):
             print(report, flush=True)
             if not report.is_complete:
