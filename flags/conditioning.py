@@ -6,6 +6,7 @@ The entries of `--conditioning` are the signals:
     tempo_bpm:110:170                       a known signal with another range
     beats, beats:0:3                        the clock: bars of four beats, or of three
     brightness:share:0:1:step               any other: name, unit, minimum, maximum and rate
+    beats:beats:0:4:beats:110:170           the clock, of which only these tempos may be asked for
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flags import _sections
 # Its own module, because `musika-encode` takes that flag alone.
 from flags import note_density as _note_density  # noqa: F401
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+from musika_tf.signals import BEATS
 
 
 class _SignalsParser(flags.ArgumentParser):
@@ -49,9 +51,10 @@ def parse_signal(entry: str) -> Signal:
     """
     name, *rest = entry.split(":")
     try:
-        if len(rest) == 4:
-            unit, minimum, maximum, rate = rest
-            return Signal(name, unit, float(minimum), float(maximum), rate)
+        if len(rest) == 4 or (name == BEATS and len(rest) == 6):
+            unit, minimum, maximum, rate, *tempos_bpm = rest
+            of_clock = {"tempos_bpm": tuple(map(float, tempos_bpm))} if tempos_bpm else {}
+            return Signal(name, unit, float(minimum), float(maximum), rate, **of_clock)
         if name in KNOWN_SIGNALS and len(rest) in (0, 2):
             limits = dict(zip(("minimum", "maximum"), map(float, rest), strict=False))
             return dataclasses.replace(KNOWN_SIGNALS[name], **limits)

@@ -10,6 +10,8 @@ import re
 BEATS = "beats"
 # A signal has one value a latent step, or one for the whole piece, or is the clock.
 RATES = ("step", "piece", BEATS)
+# Tempos that people may ask for where nothing else is said.
+_TEMPOS_BPM = (40.0, 240.0)
 
 
 def require_name(name: str) -> None:
@@ -25,7 +27,8 @@ def require_name(name: str) -> None:
 class Signal:
     """One part of the conditioning: what it means and its range (paper §5.1, §5.2).
 
-    As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`.
+    As text, `name:unit:minimum:maximum:rate`, it is an entry of the flag `--conditioning`; of the
+    clock two tempos may follow.
 
     The clock is called beats and goes from 0 to the beats of a bar. Its values are positions in
     beats, of which every bar looks the same; any number is one, and whole bars are taken away.
@@ -40,6 +43,8 @@ class Signal:
     maximum: float
     # "step": a value a latent step; "piece": one value for the whole piece; "beats": the clock.
     rate: str
+    # Of the clock: the least and the greatest tempo to ask for, as the music that it learns has.
+    tempos_bpm: tuple[float, float] = _TEMPOS_BPM
 
     def __post_init__(self):
         require_name(self.name)
@@ -65,10 +70,16 @@ class Signal:
                 f"{BEATS} goes from {self.minimum:g} to {self.maximum:g}; it must go from 0 to a "
                 "whole number, the beats of a bar"
             )
+        if not 0.0 < self.tempos_bpm[0] < self.tempos_bpm[1] < math.inf:
+            raise ValueError(f"tempos_bpm={self.tempos_bpm} must be two positive numbers, rising")
 
     def __str__(self) -> str:
-        limits = (repr(float(limit)).removesuffix(".0") for limit in (self.minimum, self.maximum))
-        return ":".join((self.name, self.unit, *limits, self.rate))
+        tempos_bpm = self.tempos_bpm if self.tempos_bpm != _TEMPOS_BPM else ()
+        limits, tempos = (
+            [repr(float(value)).removesuffix(".0") for value in values]
+            for values in ((self.minimum, self.maximum), tempos_bpm)
+        )
+        return ":".join((self.name, self.unit, *limits, self.rate, *tempos))
 
     @property
     def is_clock(self) -> bool:
@@ -78,7 +89,10 @@ class Signal:
     @property
     def asked(self) -> Signal:
         """What people give for it: a value of its own, for the clock a tempo."""
-        return TEMPO_SIGNAL if self.is_clock else self
+        if not self.is_clock:
+            return self
+        minimum, maximum = self.tempos_bpm
+        return dataclasses.replace(TEMPO_SIGNAL, minimum=minimum, maximum=maximum)
 
     @property
     def n_features(self) -> int:
@@ -97,4 +111,4 @@ class Signal:
 
 
 # The clock is the integral of a tempo, which may change along time.
-TEMPO_SIGNAL = Signal("tempo_bpm", "beats per minute", 40.0, 240.0, "step")
+TEMPO_SIGNAL = Signal("tempo_bpm", "beats per minute", *_TEMPOS_BPM, "step")

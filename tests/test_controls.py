@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from flags.conditioning import parse_signal
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.timeline import centres_seconds
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
@@ -167,6 +168,20 @@ def test_a_clock_is_asked_for_by_its_tempo():
         controls_lib.parse_all(texts | {"beats": "1"}, config.conditioning.signals)
     found = controls_lib.parse_all({"note_density": "0"}, config.conditioning.signals)
     assert found[1] == controls_lib.Beats(controls_lib.Constant(140.0))
+
+
+def test_a_clock_may_be_asked_for_its_own_tempos_alone():
+    clock = dataclasses.replace(BEATS, tempos_bpm=(50.0, 130.0))
+    assert controls_lib.parse_all({}, (clock,))[0] == controls_lib.Beats(
+        controls_lib.Constant(90.0)
+    )
+    with pytest.raises(ValueError, match="tempo_bpm=140 must be from 50 to 130"):
+        controls_lib.parse_all({"tempo_bpm": "140"}, (clock,))
+    with pytest.raises(ValueError, match=r"tempos_bpm=\(130.0, 50.0\) must be two .* rising"):
+        dataclasses.replace(BEATS, tempos_bpm=(130.0, 50.0))
+    config = dataclasses.replace(CONFIG, conditioning=ConditioningConfig((clock,)))
+    assert Config.from_json(config.to_json()) == config
+    assert parse_signal(str(clock)) == clock and str(clock).endswith(":50:130")
 
 
 def test_what_is_not_told_is_the_middle_and_said():

@@ -87,7 +87,8 @@ def test_what_both_follow_is_followed_as_before(tmp_path, tiny_config, normalisa
 
 def test_signals_keep_their_weights_wherever_they_stand(tmp_path, tiny_config):
     theirs = trainer_of(tiny_config, "step", BEATS, LOUD)
-    ours = trainer_of(tiny_config, "step", LOUD, BEATS)
+    clock = dataclasses.replace(BEATS, tempos_bpm=(60.0, 90.0))
+    ours = trainer_of(tiny_config, "step", LOUD, clock)
     warm_start.begin_with(saved(tmp_path, theirs), ours)
     expected = made(theirs, [[1.3, 0.4]])
     for name, output in made(ours, [[0.4, 1.3]]).items():

@@ -5,6 +5,7 @@ What both follow, and all that is not of a signal, is kept; a new signal is not 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
@@ -77,6 +78,11 @@ def _refitted(
 ) -> np.ndarray:
     values = np.moveaxis(array, axis, 0)
     of_signal, end = {}, first
+    # A clock is the same whatever tempos are asked of it.
+    theirs, ours = (
+        [dataclasses.replace(x, tempos_bpm=Signal.tempos_bpm) for x in signals]
+        for signals in (theirs, ours)
+    )
     for signal in theirs:
         of_signal[signal] = values[end : end + signal.n_features]
         end += signal.n_features
