@@ -172,7 +172,8 @@ def test_a_clock_is_asked_for_by_its_tempo():
 
 def test_a_clock_may_be_asked_for_its_own_tempos_alone():
     clock = dataclasses.replace(BEATS, tempos_bpm=(50.0, 130.0))
-    assert controls_lib.parse_all({}, (clock,))[0] == controls_lib.Beats(
+    (found,) = controls_lib.parse_all({}, (clock,))
+    assert found == controls_lib.Beats(controls_lib.Constant(90.0))
         controls_lib.Constant(90.0)
     )
     with pytest.raises(ValueError, match="tempo_bpm=140 must be from 50 to 130"):
