@@ -174,8 +174,6 @@ def test_a_clock_may_be_asked_for_its_own_tempos_alone():
     clock = dataclasses.replace(BEATS, tempos_bpm=(50.0, 130.0))
     (found,) = controls_lib.parse_all({}, (clock,))
     assert found == controls_lib.Beats(controls_lib.Constant(90.0))
-        controls_lib.Constant(90.0)
-    )
     with pytest.raises(ValueError, match="tempo_bpm=140 must be from 50 to 130"):
         controls_lib.parse_all({"tempo_bpm": "140"}, (clock,))
     with pytest.raises(ValueError, match=r"tempos_bpm=\(130.0, 50.0\) must be two .* rising"):
