@@ -26,6 +26,9 @@ LOG_POWER_SCALE = 10.0
 POWER_FLOOR = float(np.exp(-LOG_POWER_SCALE))
 # No decoder may ask for more than this: far above any recording, far below overflow.
 LOG_MAGNITUDE_CEILING = 1.5
+# No bin that is decoded is louder than a sine of this level. What a GAN makes is now and then far
+# louder than any recording, and would be clipped; recordings lose nothing by it.
+LOUDEST_BIN_DBFS = -5.0
 
 # Below this share of the power that is asked for, a phase is not trusted.
 _CONSISTENCY_FLOOR = 0.01
@@ -176,6 +179,13 @@ def magnitude_from_log(log_magnitudes: tf.Tensor) -> tf.Tensor:
     """Inverse of `log_magnitude`; values above LOG_MAGNITUDE_CEILING are cut to it."""
     half_log_power = 0.5 * LOG_POWER_SCALE * tf.minimum(log_magnitudes, LOG_MAGNITUDE_CEILING)
     return tf.exp(half_log_power)
+
+
+def loudest_log_magnitude(window_size: int) -> float:
+    """Scaled log magnitude of a sine of LOUDEST_BIN_DBFS in the middle of a bin."""
+    amplitude = 10.0 ** (LOUDEST_BIN_DBFS / 20.0)
+    # A sine is half in positive frequencies, and a Hann window has a mean of a half.
+    return 2.0 * float(np.log(amplitude * window_size / 4.0)) / LOG_POWER_SCALE
 
 
 def log_spectrogram(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:

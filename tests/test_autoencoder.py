@@ -124,7 +124,7 @@ def test_channels_join_left_first_and_split_again():
 
 def test_phases_are_made_consistent_inside_each_excerpt(autoencoder, tiny_config):
     rng = np.random.default_rng(0)
-    log_magnitudes = rng.uniform(-1, 1, (2, 128, 513)).astype(np.float32)
+    log_magnitudes = rng.uniform(-1, 0.9, (2, 128, 513)).astype(np.float32)
     directions = rng.normal(size=(2, 128, 2 * 513)).astype(np.float32)
     found = autoencoder.spectrum(log_magnitudes, directions)
     assert tiny_config.autoencoder.consistency_n_steps > 0
@@ -202,3 +202,16 @@ def test_discriminator_sees_every_frame_of_the_pair(tiny_config):
         total = tf.reduce_sum(discriminator(views))
     gradient = np.abs(tape.gradient(total, views).numpy())[0]
     assert (gradient.max(axis=1) > 0).all()
+
+
+def test_no_bin_is_decoded_louder_than_a_recording(autoencoder):
+    audio = autoencoder.config.audio
+    shape = (1, audio.excerpt_n_frames, audio.n_bins)
+    directions = tf.ones((*shape[:2], 2 * audio.n_bins))
+    levels = [0.5, 0.99, 1.2, 5.0]
+    loudest = [
+        np.abs(tf.complex(*autoencoder.spectrum_as_decoded(tf.fill(shape, x), directions))).max()
+        for x in levels
+    ]
+    expected = np.exp(5.0 * np.minimum(levels, spectral.loudest_log_magnitude(audio.window_size)))
+    np.testing.assert_allclose(loudest, expected, rtol=1e-5)

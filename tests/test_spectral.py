@@ -137,6 +137,14 @@ def test_scale_spans_silence_to_full_scale():
     np.testing.assert_allclose(silence, -1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("window_size", [1024, 2048])
+def test_the_loudest_bin_is_a_sine_of_that_level(window_size):
+    n = np.arange(8 * window_size)
+    sine = 10 ** (-5 / 20) * np.sin(2 * np.pi * 50 / window_size * n).astype(np.float32)
+    found = spectral.log_spectrogram(sine, window_size, window_size // 4).numpy().max()
+    assert spectral.loudest_log_magnitude(window_size) == pytest.approx(found, abs=1e-4)
+
+
 def test_magnitudes_beyond_the_ceiling_are_cut():
     loudest = spectral.magnitude_from_log(tf.constant([1.5, 2.0, 1e6])).numpy()
     np.testing.assert_allclose(loudest, np.exp(7.5), rtol=1e-5)

@@ -277,8 +277,11 @@ class Autoencoder:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Real and imaginary parts of the spectrum, each [batch, n_frames, n_bins].
 
-        As the networks give it: its phases are not consistent yet.
+        As the networks give it, but for bins that no recording has so loud: its phases are not
+        consistent yet.
         """
+        loudest = spectral.loudest_log_magnitude(self.config.audio.window_size)
+        log_magnitudes = tf.minimum(log_magnitudes, loudest)
         return direction_to_spectrum(log_magnitudes, directions, self._carrier)
 
     def with_consistent_phases(self, spectrum: tf.Tensor) -> tf.Tensor:
