@@ -80,8 +80,7 @@ test-large: lint
 
 DEMO := demo
 PLAYED := piano techno
-# What they are told to follow.
-piano_FLAGS := --tempo_bpm=80 --note_density=0.4
+# What a model that follows something is told.
 techno_FLAGS := --tempo_bpm=128
 
 play: setup
