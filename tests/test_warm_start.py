@@ -8,9 +8,11 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 from random_model import save_networks
 
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+from musika_tf.runs import checkpoint
 from musika_tf.training import warm_start
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training_config import TrainingConfig
@@ -40,7 +42,11 @@ def saved(folder: pathlib.Path, trainer: GanTrainer, *left_out: str) -> pathlib.
     networks = {k: v for k, v in trainer.networks.items() if k not in left_out}
     save_networks(folder, "gan", 1, networks)
     (folder / "config.json").write_text(trainer.config.to_json())
-    return next((folder / "gan").glob("*.safetensors"))
+    (path,) = (folder / "gan").glob("*.safetensors")
+    # A run's own checkpoint holds more than networks.
+    more = {"state/step": np.array(1), "loop/best_metric": np.array(0.5)}
+    checkpoint.save_arrays(path, safetensors.numpy.load_file(path) | more)
+    return path
 
 
 def made(trainer: GanTrainer, conditioning: list[list[float]]) -> dict[str, np.ndarray]:

@@ -156,7 +156,7 @@ def load_networks(
     Args:
       path: the checkpoint.
       networks: by name.
-      change: makes of the arrays of the checkpoint those that are given; none is changed.
+      change: makes of the arrays of its networks those that are given; none is changed.
 
     Raises:
       ValueError: a weight is missing or has another shape; nothing is assigned.
@@ -166,7 +166,8 @@ def load_networks(
         for name, network in networks.items()
         for variable in network.variables
     }
-    _assign(path, change(_read(path)), variables, unused=set())
+    arrays = {k: v for k, v in _read(path).items() if k.startswith(_NETWORKS)}
+    _assign(path, change(arrays), variables, unused=set())
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
