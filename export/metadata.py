@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from musika_tf.config import N_CHANNELS, Config
+from musika_tf.config import N_CHANNELS, Config, Signal
 from musika_tf.networks.synthesizer import Synthesizer
 
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
@@ -34,13 +34,20 @@ def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str,
         # What `latents` reads on each side of its window.
         "context_n_latents": config.gan.context_n_steps,
         # What conditions the model, in the order of the last axis of `conditioning`.
-        "signals": [dataclasses.asdict(signal) for signal in config.conditioning.signals],
+        "signals": [_as_dict(signal) for signal in config.conditioning.signals],
         # What `generate` takes for each of them: for a clock its tempo.
-        "controls": [dataclasses.asdict(asked) for asked in config.conditioning.asked],
+        "controls": [_as_dict(asked) for asked in config.conditioning.asked],
         "config": json.loads(config.to_json()),
         "training": training,
         "packages": {name: _version_of(name) for name in _PACKAGES},
     }
+
+
+def _as_dict(signal: Signal) -> dict[str, Any]:
+    """The tempos of a clock are the range of its control."""
+    values = dataclasses.asdict(signal)
+    del values["tempos_bpm"]
+    return values
 
 
 def _durations(config: Config) -> dict[str, float]:

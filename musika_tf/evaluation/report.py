@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from musika_tf import files, generation
+from musika_tf.conditioning import controls as controls_lib
 from musika_tf.evaluation import (
     adherence,
     adherence_report,
@@ -125,7 +126,8 @@ def _fills(
     system: System, player: Player, settings: Settings, embeddings: Sequence[Embedding]
 ) -> dict[str, Fill]:
     """What fills the folder of each new part; speed first, while the process is young."""
-    asked = dataclasses.replace(settings.request, n_samples=1)
+    controls = controls_lib.middles(player.config.conditioning.signals)
+    asked = dataclasses.replace(settings.request, controls=controls, n_samples=1)
     streamed = dataclasses.replace(asked, seconds=settings.stream_seconds)
     long = dataclasses.replace(asked, seconds=settings.long_seconds, n_samples=settings.n_long)
     return {
