@@ -10,7 +10,6 @@ A chain that was stopped goes on where it stood when the same is asked again.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 import re
@@ -23,7 +22,6 @@ import numpy as np
 from musika_tf import progress
 from musika_tf.chain.order import Order
 from musika_tf.chain.plan import PLAN_FILE, TRAININGS, Plan
-from musika_tf.config import Config
 from musika_tf.data import encoding, preparation
 from musika_tf.data.datasets import open_waveforms
 from musika_tf.data.workers import LocalWorkers, sharing_machine
@@ -158,21 +156,13 @@ class Chain:
         return stage.start_gan(
             run=self._run,
             latent_dir=self._latent_dir,
-            config=self._run.saved_config or self._config(init_from),
+            config=self._run.saved_config or self._order.config(init_from and init_from.config),
             training=self._order.training,
             n_steps=n_steps,
             adopted=self._order.autoencoder,
             init_from=init_from and init_from.folder,
             flags_text=self._order.flags_text,
         )
-
-    def _config(self, init_from: Run | None) -> Config:
-        """What is asked for, and where nothing is asked the sizes of the GAN to begin with."""
-        asked = self._order.config()
-        if init_from is None:
-            return asked
-        sizes = self._order.config(init_from.config)
-        return dataclasses.replace(sizes, conditioning=asked.conditioning)
 
     # The GAN to begin with
 
@@ -207,7 +197,8 @@ class Chain:
             raise ValueError(
                 "--init_from needs the encoders that its latents are of: leave out --from_scratch"
             )
-        initial = self._run.initial_checkpoint("gan", other.folder, self._config(other))
+        config = self._order.config(other.config)
+        initial = self._run.initial_checkpoint("gan", other.folder, config)
         require_same_encoder(initial, self._order.autoencoder.encoder_fingerprint())
 
     # The end

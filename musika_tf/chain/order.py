@@ -62,14 +62,19 @@ class Order:
         if not _MIN_HOURS <= self.hours < float("inf"):
             raise ValueError(f"hours={self.hours:g} must be at least {_MIN_HOURS}, like 8")
 
-    def config(self, saved: Config | None = None) -> Config:
-        """The system that is asked for, where nothing is asked like a saved one.
+    def config(self, begun: Config | None = None) -> Config:
+        """The system that is asked for.
 
-        Without a saved one it is like that of `init_from`, else a new one on the autoencoder.
+        Where nothing is asked it is like that of `init_from`, else a new one on the autoencoder.
+
+        Args:
+          begun: of the GAN to begin with; it gives the sizes, but not what is followed.
         """
         adopted = self.autoencoder and self.autoencoder.config
-        saved = saved or (self.init_from and self.init_from.config)
-        return self.config_like(saved or (adopted and _new_on(adopted)), adopted)
+        like = self.init_from.config if self.init_from else adopted and _new_on(adopted)
+        if begun:
+            like = dataclasses.replace(begun, conditioning=like.conditioning)
+        return self.config_like(like, adopted)
 
 
 def _new_on(config: Config) -> Config:

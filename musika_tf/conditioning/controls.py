@@ -226,11 +226,15 @@ def parse_all(
 
 def untold(texts: Mapping[str, str], signals: Sequence[Signal]) -> Iterator[str]:
     """A line for each signal of which nothing was written: what it is, and how to choose it."""
-    for name, middle in middles(signals).items():
-        if name not in texts:
-            (signal,) = (x.asked for x in signals if x.asked.name == name)
-            flag = f"--{name}" if name in KNOWN_SIGNALS else f"--condition={name}"
-            yield f"{name} is {middle}: {flag}=VALUE takes {_choices(signal)}"
+    for signal in (x.asked for x in signals):
+        if signal.name not in texts:
+            flag = word(signal.name, "VALUE")
+            yield f"{signal.name} is {signal.middle:g}: {flag} takes {_choices(signal)}"
+
+
+def word(name: str, text: str) -> str:
+    """What a command says of a control: a flag of its own, or one for all others."""
+    return f"--{name}={text}" if name in KNOWN_SIGNALS else f"--condition={name}={text}"
 
 
 def middles(signals: Sequence[Signal]) -> dict[str, str]:

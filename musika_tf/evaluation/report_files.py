@@ -19,7 +19,7 @@ import soundfile
 
 from musika_tf import files
 from musika_tf import pictures as pictures_lib
-from musika_tf.config import KNOWN_SIGNALS
+from musika_tf.conditioning import controls
 from musika_tf.generation import Request
 
 FORMAT_VERSION = 1
@@ -92,7 +92,7 @@ def command(model: str | os.PathLike, request: Request) -> str:
     }
     words = [f"--{name}={value}" for name, value in given.items()]
     for name, text in request.controls.items():
-        words.append(f"--{name}={text}" if name in KNOWN_SIGNALS else f"--condition={name}={text}")
+        words.append(controls.word(name, text))
     return f"`musika-generate {' '.join(words)}`"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from musika_tf.config import ConditioningConfig, Config, Signal
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
+from musika_tf.training import devices
 from musika_tf.training.gan_trainer import GanTrainer
 
 
@@ -28,8 +29,11 @@ def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
     if saved and saved.conditioning != trainer.config.conditioning:
         theirs, ours = saved.conditioning, trainer.config.conditioning
         change = functools.partial(reconditioned, theirs=theirs, config=trainer.config)
-        followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
-        print(f"the weights that it begins with followed {followed}; this GAN follows {follows}")
+        if devices.is_chief():
+            followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
+            print(
+                f"the weights that it begins with followed {followed}; this GAN follows {follows}"
+            )
     checkpoint.load_networks(initial, networks, change)
     if "generator" not in networks:
         trainer.generator.set_weights(trainer.generator_average.get_weights())
