@@ -80,7 +80,8 @@ test-large: lint
 
 DEMO := demo
 PLAYED := piano techno
-# What a model that follows something is told.
+# What they are told to follow.
+piano_FLAGS := --tempo_bpm=80 --note_density=0.4
 techno_FLAGS := --tempo_bpm=128
 
 play: setup
