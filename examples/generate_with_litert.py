@@ -1,7 +1,8 @@
 """A WAV file without TensorFlow: the LiteRT graphs of a model and NumPy.
 
 pip install ai-edge-litert numpy
-python generate_with_litert.py --model=models/piano/1/litert --seconds=30 --seed=1 --out=music.wav
+python generate_with_litert.py --model=models/techno/1/litert --condition=tempo_bpm=128 \
+    --seconds=30 --seed=1 --out=techno.wav
 
 `musika-export --litert` makes the folder; manifest.json in it says everything that this program
 knows of the model. The draws are NumPy's, so a seed is another piece here than elsewhere.

@@ -1,8 +1,7 @@
 """Music from an exported model, with TensorFlow alone.
 
-    python generate_with_tensorflow.py --model=models/piano/1 --seconds=30 --out=music.wav
-    python generate_with_tensorflow.py --model=models/techno_tempo/1 --condition=tempo_bpm=128 \
-        --out=techno.wav
+    python generate_with_tensorflow.py --model=models/techno/1 --condition=tempo_bpm=128 \
+        --seconds=30 --out=techno.wav
 
 The signature `generate` draws everything from a seed. `serving_default` takes the draws from the
 caller (--signature=serving_default): anchors, one every `seconds_per_anchor`, between which the

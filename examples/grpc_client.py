@@ -1,8 +1,7 @@
 """Music from a model server over gRPC, with the stubs of the package tensorflow-serving-api.
 
-    python grpc_client.py --metadata=models/piano/1/metadata.json --seconds=30 --out=music.wav
-    python grpc_client.py --metadata=models/techno_tempo/1/metadata.json --model_name=techno_tempo \
-        --condition=tempo_bpm=128 --seconds=30 --out=techno.wav
+    python grpc_client.py --metadata=models/techno/1/metadata.json --condition=tempo_bpm=128 \
+        --seconds=30 --out=techno.wav
 
 Calls `serving_default` with anchors and style drawn here. The model's metadata.json tells sizes,
 rates and ranges: take it along to the machine of the client.

@@ -1,17 +1,20 @@
 #!/bin/sh
-# Music from a model server over REST with curl: rest.sh OUT.wav [SECONDS] [SEED] [URL]
+# Music from a model server over REST with curl: rest.sh OUT.wav [SECONDS] [SEED] [URL] [FIELDS]
+#
+# FIELDS are what a conditional model follows, as JSON: '"tempo_bpm": 80, "note_density": 0.4'. An
+# empty word stands for what is usual: rest.sh music.wav 30 1 '' '"tempo_bpm": 128'
 set -eu
 out=$1
 seconds=${2:-30}
 seed=${3:-0}
 url=${4:-http://127.0.0.1:8501/v1/models/musika}
+fields=${5:-}
 
-# A conditional model also takes its signals, like "note_density": 0.4, beside "seconds".
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 curl --silent --show-error --fail-with-body --output "$answer" "$url:predict" --data '{
   "signature_name": "generate_wav",
-  "instances": [{"seed": ['"$seed"', 0], "seconds": '"$seconds"', "truncation": 2.0}]
+  "instances": [{"seed": ['"$seed"', 0], "seconds": '"$seconds"', "truncation": 2.0'"${fields:+, $fields}"'}]
 }' || { cat "$answer" >&2; exit 1; }
 
 # The answer is {"predictions": [{"b64": "…"}]}.

@@ -1,8 +1,6 @@
 """Music from a model server over REST, as a WAV file: needs `requests` and nothing else.
 
-    python rest_client.py --seconds=30 --seed=1 --out=music.wav
-    python rest_client.py --url=http://127.0.0.1:8501/v1/models/techno_tempo --seconds=30 \
-        --condition=tempo_bpm=128 --out=techno.wav
+    python rest_client.py --condition=tempo_bpm=128 --seconds=30 --seed=1 --out=techno.wav
 
 The signature `generate_wav` answers with a whole file. JSON cannot hold bytes, so it comes in
 base64, as {"b64": "…"}.

@@ -1,9 +1,8 @@
 """Music without end, part after part in constant memory, to a file or the speakers.
 
-    python stream_endless.py --model=models/piano/1 --speakers
-    python stream_endless.py --model=models/piano/1 --server=127.0.0.1:8500 --out=music.wav
-    python stream_endless.py --model=models/techno_tempo/1 --condition=tempo_bpm=random_walk \
-        --out=music.wav
+    python stream_endless.py --model=models/techno/1 --condition=tempo_bpm=128 --speakers
+    python stream_endless.py --model=models/techno/1 --condition=tempo_bpm=random_walk \
+        --server=127.0.0.1:8500 --out=techno.wav
 
 Ctrl-C ends it; the file is valid at any time. `latents` makes the latents of a window (11.9 s) and
 reads as much around it as it needs, `decode` makes the waveform; the overlap that decoding leaves

@@ -106,7 +106,10 @@ NOTE_DENSITIES = flags.DEFINE_list(
     "Constants of note density to ask for.",
 )
 TEMPOS_BPM = flags.DEFINE_list(
-    "tempos_bpm", _texts(adherence.Settings.tempos_bpm), "Constant tempos to ask for, in BPM."
+    "tempos_bpm",
+    [],
+    "Constant tempos to ask for, in BPM; none: nine over the middle two thirds of the model's "
+    "range.",
 )
 ONSET_DETECTOR = flags.DEFINE_enum(
     "onset_detector",

@@ -246,7 +246,8 @@ def test_half_the_tempo_is_counted_apart(tempo_config):
 
 def test_constants_out_of_range_are_left_out(tiny_config):
     config = with_signals(tiny_config, dataclasses.replace(TEMPO, maximum=128.0))
-    values = [task.control.value for task in adherence.plan(config, settings(n_samples=1))]
+    asked = settings(n_samples=1, tempos_bpm=(120, 125, 130))
+    values = [task.control.value for task in adherence.plan(config, asked)]
     assert values == [120.0, 125.0]
 
 
@@ -274,6 +275,16 @@ def test_a_density_of_a_whole_piece_has_no_walks(tiny_config):
     assert {type(task.control) for task in tasks} == {controls_lib.Constant}
 
 
+@pytest.mark.parametrize(
+    ("minimum", "maximum", "expected"),
+    [(110, 170, [120, 125, 130, 135, 140, 145, 150, 155, 160]),
+     (50, 130, [63, 70, 77, 83, 90, 97, 103, 110, 117])],
+)  # fmt: skip
+def test_tempos_lie_in_the_middle_of_the_range(minimum, maximum, expected):
+    signal = dataclasses.replace(TEMPO, minimum=minimum, maximum=maximum)
+    assert list(settings().constants(signal)) == expected
+
+
 BAD_PLANS = {
     "unconditional": ((), {}, "unconditional, so there is nothing that it could follow"),
     "unknown": (
@@ -283,7 +294,7 @@ BAD_PLANS = {
     ),
     "out of range": (
         (dataclasses.replace(TEMPO, minimum=60, maximum=121),),
-        {},
+        {"tempos_bpm": (120, 125, 130)},
         r"of the constants 120, 125, .* 1 are inside the model's range, 60 to 121 \(beats",
     ),
     "short": ((DENSITY,), {"seconds": 3.0}, "seconds=3 is too short .* give at least 3.7"),

@@ -40,6 +40,8 @@ NOTE_DENSITY, TEMPO_BPM = MEASURABLE = ("note_density", "tempo_bpm")
 
 # What a tempo is multiplied with by the usual mistakes of estimates: they take double or half.
 OCTAVES = (1.0, 2.0, 0.5)
+# Of a model from 110 to 170 BPM these are 120, 125, … 160.
+_N_TEMPOS = 9
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
 # So many times each sample is held against a walk that was not its own.
@@ -57,7 +59,7 @@ class Settings:
     request: Request = Request(n_samples=8)  # so many samples a constant
     n_walks: int = 4  # of each signal that has a value a step
     note_densities: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
-    tempos_bpm: tuple[float, ...] = tuple(range(120, 161, 5))
+    tempos_bpm: tuple[float, ...] = ()  # none: whole numbers over the middle of the model's range
     onset_detector: str = dataclasses.field(default_factory=onsets.default_detector)
 
     def __post_init__(self):
@@ -67,6 +69,10 @@ class Settings:
 
     def asked(self, signal: Signal) -> tuple[float, ...]:
         """The constants for a signal, whether or not the model has them in its range."""
+        if signal.name == TEMPO_BPM and not self.tempos_bpm:
+            margin = (signal.maximum - signal.minimum) / 6
+            ends = signal.minimum + margin, signal.maximum - margin
+            return tuple(np.linspace(*ends, _N_TEMPOS).round().tolist())
         return {NOTE_DENSITY: self.note_densities, TEMPO_BPM: self.tempos_bpm}[signal.name]
 
     def constants(self, signal: Signal) -> tuple[float, ...]:

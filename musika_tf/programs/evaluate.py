@@ -1,7 +1,7 @@
 """Measures a trained model; writes tables, numbers, pictures and a page with sound to --out.
 
     musika-evaluate --run_dir=weights/piano --data_dir=data/piano_test --out=report
-    musika-evaluate --model_dir=models/piano_note_density --out=report --adherence
+    musika-evaluate --model_dir=piano --out=report --adherence
     musika-evaluate --run_dir=runs/piano --data_dir=data/piano --out=report --quality
 
 The first makes the whole report of a run or of released weights: samples, long pieces, distances to

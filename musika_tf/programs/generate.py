@@ -4,7 +4,7 @@
     musika-generate --model_dir=piano --out=music/piano.wav
     musika-generate --model_dir=models/piano --seconds=240 --seed=1 --num_samples=3 \
         --out=music/piano.flac
-    musika-generate --model_dir=models/piano_note_density --note_density=random_walk \
+    musika-generate --model_dir=piano --tempo_bpm=80 --note_density=random_walk \
         --out=music/piano.flac
     musika-generate --model_dir=models/piano --seed=1 --start=1:00:00 --out=music/second_hour.flac
 
