@@ -1,6 +1,6 @@
 """Installs musika_tf and its commands."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 _PROGRAMS = (
     "train",
@@ -24,23 +24,8 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     description="Musika (ISMIR 2022) in TensorFlow: fast generation of stereo music of any length",
-    # Named one by one: a search would install the tests as a top-level package too.
-    packages=[
-        "musika_tf",
-        "musika_tf.chain",
-        "musika_tf.conditioning",
-        "musika_tf.data",
-        "musika_tf.evaluation",
-        "musika_tf.networks",
-        "musika_tf.programs",
-        "musika_tf.runs",
-        "musika_tf.training",
-        "flags",
-        "export",
-        "export.serving",
-        "export.verification",
-        "export.web",
-    ],
+    # The tests are no package to install.
+    packages=find_packages(include=["musika_tf*", "flags", "export*"]),
     package_data={
         "flags": ["presets/*.flags"],
         "export.web": ["page/*", "page/vendor/litert/*"],

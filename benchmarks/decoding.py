@@ -263,8 +263,7 @@ def main(argv: list[str]) -> None:
     text = _tables(rows, resampling)
     print(text)
     if _OUT.value:
-        machine.write(_OUT.value, rows, minutes=_MINUTES.value, resampling=resampling)
-        pathlib.Path(_OUT.value).with_suffix(".md").write_text(text, encoding="utf-8")
+        machine.write(_OUT.value, rows, text, minutes=_MINUTES.value, resampling=resampling)
 
 
 if __name__ == "__main__":

@@ -187,11 +187,8 @@ def _line(row: Row) -> str:
 
 
 def _write(rows: list[Row]) -> None:
-    if not _OUT.value:
-        return
-    machine.write(_OUT.value, rows)
-    table = _header() + "\n".join(map(_line, rows)) + "\n"
-    pathlib.Path(_OUT.value).with_suffix(".md").write_text(table, encoding="utf-8")
+    if _OUT.value:
+        machine.write(_OUT.value, rows, _header() + "\n".join(map(_line, rows)) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from typing import Any
 from musika_tf.evaluation.machine import describe
 
 
-def write(path: str | os.PathLike, rows: Sequence[Any], **more: Any) -> None:
-    """Writes the machine and rows to a JSON file."""
-    content = {"machine": describe() | more, "rows": rows}
-    pathlib.Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def write(path: str | os.PathLike, rows: Sequence[Any], table: str = "", **more: Any) -> None:
+    """Writes the machine and rows to a JSON file, and a table, if any, to its name with .md."""
+    path, content = pathlib.Path(path), {"machine": describe() | more, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if table:
+        path.with_suffix(".md").write_text(table, encoding="utf-8")
 
 
 def heading(*names: str, n_words: int) -> str:

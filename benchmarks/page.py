@@ -187,8 +187,7 @@ def main(argv: list[str]) -> None:
     text = f"{_markdown(rows)}\nLoad of the machine over 1, 5 and 15 minutes: {load}.\n"
     print(text)
     if _OUT.value:
-        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], load=load)
-        pathlib.Path(_OUT.value).with_suffix(".md").write_text(text, encoding="utf-8")
+        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], text, load=load)
 
 
 if __name__ == "__main__":

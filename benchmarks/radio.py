@@ -168,8 +168,7 @@ def main(argv: list[str]) -> None:
                 print(_markdown(rows[-1:]).splitlines()[-1], flush=True)
     print("\n" + _markdown(rows))
     if _OUT.value:
-        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows])
-        pathlib.Path(_OUT.value).with_suffix(".md").write_text(_markdown(rows), encoding="utf-8")
+        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], _markdown(rows))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ _OUT = flags.DEFINE_string("out", None, "JSON file to write; the table goes to i
 _SAMPLE_SECONDS = 2.0
 _CHANGE = "new version serves"
 _N_FAILURES_SHOWN = 20
-_TIMES = ("p50 ms", "p95 ms", "p99 ms")
 # RSS "at" a share of the time: the median over this share before it, versions come and go in it.
 _RSS_WINDOW = 0.1
 _RSS_SHARES = (0.25, 0.5, 1.0)

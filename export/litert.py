@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections
 import copy
-import dataclasses
 import hashlib
 import json
 import math
@@ -30,6 +29,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from export.metadata import describe
+from export.schema import Port, Signature
 from musika_tf.conditioning import controls
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks import coordinates
@@ -48,87 +48,40 @@ MAX_DIFFERENCE_DB = -70.0
 _LEAST_HALVED_BYTES = 1024
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """One input or output of a graph.
-
-    Attributes:
-      shape: all static.
-      meaning: what it is, with unit and range.
-      dtype: of the tensor.
-    """
-
-    shape: tuple[int, ...]
-    meaning: str
-    dtype: tf.DType = tf.float32
-
-
-@dataclasses.dataclass(frozen=True)
-class Graph:
-    """A signature of a TFLite file, which has its name.
-
-    Attributes:
-      compute: inputs by name → outputs by name.
-      inputs, outputs: by name.
-    """
-
-    compute: Callable[..., dict[str, tf.Tensor]]
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Tensor]
-
-    def traced(self) -> tf.types.experimental.ConcreteFunction:
-        """The graph for TensorFlow."""
-        specs = {name: tf.TensorSpec(t.shape, t.dtype, name) for name, t in self.inputs.items()}
-        return tf.function(self.compute, autograph=False).get_concrete_function(**specs)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {
-            side: {
-                name: {
-                    "shape": list(tensor.shape),
-                    "dtype": tensor.dtype.name,
-                    "meaning": tensor.meaning,
-                }
-                for name, tensor in tensors.items()
-            }
-            for side, tensors in (("inputs", self.inputs), ("outputs", self.outputs))
-        }
-
-
-def graphs(synthesizer: Synthesizer) -> dict[str, Graph]:
+def graphs(synthesizer: Synthesizer) -> dict[str, Signature]:
     """The graphs of a model, by name."""
     return {"generator": _generator(synthesizer), "decoder": _decoder(synthesizer)}
 
 
-def _generator(synthesizer: Synthesizer) -> Graph:
+def _generator(synthesizer: Synthesizer) -> Signature:
     config, gan = synthesizer.config, synthesizer.config.gan
     n_steps = gan.seq_len + 2 * gan.context_n_steps
     conditioning = {}
     if signals := config.conditioning.signals:
         units = ", ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
-        conditioning["conditioning"] = Tensor((1, n_steps, len(signals)), f"a step: {units}")
+        conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}", "")
     start = f"step of the first latent, a multiple of {gan.coarsest_n_steps}"
-    return Graph(
+    return Signature(
         compute=lambda coordinates, **inputs: {
             "latents": synthesizer.latents(coordinates, **inputs)
         },
         inputs={
-            "coordinates": Tensor((1, n_steps, gan.anchor_depth), "on the line between anchors"),
-            "style": Tensor((1, n_steps, gan.style_depth), "standard normal, one a step"),
-            "start": Tensor((1,), start, tf.int32),
+            "coordinates": Port((1, n_steps, gan.anchor_depth), "on the line between anchors", ""),
+            "style": Port((1, n_steps, gan.style_depth), "standard normal, one a step", ""),
+            "start": Port((1,), start, "", tf.int32),
             **conditioning,
         },
         outputs={
-            "latents": Tensor(
+            "latents": Port(
                 (1, gan.seq_len, config.stereo_latent_depth),
                 f"in (-1, 1), of all steps but the first and last {gan.context_n_steps}",
+                "",
             )
         },
     )
 
 
-def _decoder(synthesizer: Synthesizer) -> Graph:
+def _decoder(synthesizer: Synthesizer) -> Signature:
     config, autoencoder = synthesizer.config, synthesizer.autoencoder
 
     def compute(latents: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -139,12 +92,12 @@ def _decoder(synthesizer: Synthesizer) -> Graph:
 
     shape = (1, config.excerpt_n_latents, config.stereo_latent_depth)
     part = (N_CHANNELS, config.audio.excerpt_n_frames, config.audio.n_bins)
-    return Graph(
-        compute,
-        inputs={"latents": Tensor(shape, "of one excerpt, in (-1, 1)")},
+    return Signature(
+        compute=compute,
+        inputs={"latents": Port(shape, "of one excerpt, in (-1, 1)", "")},
         outputs={
-            "real": Tensor(part, "part of the spectrum, left and right"),
-            "imaginary": Tensor(part, "part of the spectrum, left and right"),
+            "real": Port(part, "part of the spectrum, left and right", ""),
+            "imaginary": Port(part, "part of the spectrum, left and right", ""),
         },
     )
 
@@ -191,7 +144,7 @@ def _rounded(synthesizer: Synthesizer) -> Synthesizer:
     return rounded
 
 
-def _converted(synthesizer: Synthesizer, found: Mapping[str, Graph]) -> dict[str, bytes]:
+def _converted(synthesizer: Synthesizer, found: Mapping[str, Signature]) -> dict[str, bytes]:
     """The graphs as TFLite files."""
     module = tf.Module()
     module.weights = [v.value for network in synthesizer.networks.values() for v in network.weights]
@@ -199,7 +152,7 @@ def _converted(synthesizer: Synthesizer, found: Mapping[str, Graph]) -> dict[str
     with tempfile.TemporaryDirectory() as scratch:
         # By way of a SavedModel, or the names of inputs and outputs would be lost.
         tf.saved_model.save(
-            module, scratch, signatures={name: graph.traced() for name, graph in found.items()}
+            module, scratch, signatures={name: graph.unchecked() for name, graph in found.items()}
         )
         for name in found:
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=[name])
@@ -250,7 +203,7 @@ def _as_half(model: schema.ModelT, tensor: schema.TensorT) -> schema.TensorT | N
 
 def _manifest(
     synthesizer: Synthesizer,
-    found: Mapping[str, Graph],
+    found: Mapping[str, Signature],
     folder: pathlib.Path,
     difference: float,
     training: Mapping[str, Any],
@@ -264,6 +217,9 @@ def _manifest(
             "sha256": hashlib.sha256(content).hexdigest(),
             **graph.as_dict(),
         }
+        for side in ("inputs", "outputs"):
+            for port in described[name][side].values():
+                del port["range"]  # what it means says it
     return {
         "format_version": MANIFEST_FORMAT_VERSION,
         **describe(synthesizer, training),

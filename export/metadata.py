@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from musika_tf.config import N_CHANNELS, Config, Signal
+from musika_tf.config import N_CHANNELS, Signal
 from musika_tf.networks.synthesizer import Synthesizer
 
 _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
@@ -23,13 +23,19 @@ def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str,
       training: step and flags of each stage, as `Run.provenance` gives.
     """
     config = synthesizer.config
+    n_samples = {
+        "seconds_per_anchor": config.anchor_hop_size,
+        "seconds_per_patch": config.patch_n_samples,
+        "seconds_per_latent": config.latent_hop_size,
+        "seconds_per_excerpt": config.audio.excerpt_n_samples,
+    }
     now = datetime.datetime.now(datetime.UTC)
     return {
         "created_utc": now.isoformat(timespec="seconds"),
         "weights_sha256": synthesizer.weights_sha256(),
         "sample_rate_hz": config.audio.sample_rate_hz,
         "n_channels": N_CHANNELS,
-        **_durations(config),
+        **{name: n / config.audio.sample_rate_hz for name, n in n_samples.items()},
         "n_latents_per_anchor": 2 * config.gan.seq_len,
         # What `latents` reads on each side of its window.
         "context_n_latents": config.gan.context_n_steps,
@@ -48,16 +54,6 @@ def _as_dict(signal: Signal) -> dict[str, Any]:
     values = dataclasses.asdict(signal)
     del values["tempos_bpm"]
     return values
-
-
-def _durations(config: Config) -> dict[str, float]:
-    n_samples = {
-        "seconds_per_anchor": config.anchor_hop_size,
-        "seconds_per_patch": config.patch_n_samples,
-        "seconds_per_latent": config.latent_hop_size,
-        "seconds_per_excerpt": config.audio.excerpt_n_samples,
-    }
-    return {name: n / config.audio.sample_rate_hz for name, n in n_samples.items()}
 
 
 def _version_of(package: str) -> str | None:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 
 import tensorflow as tf
-from google.protobuf import message
 
 from export.schema import Signature
 from export.verification.checks import WARMUP_FILE
@@ -33,13 +32,9 @@ def write(version_dir: str | os.PathLike, contract: Mapping[str, Signature]) -> 
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, signature in contract.items():
             log = prediction_log_pb2.PredictionLog()
-            _fill(log.predict_log.request, name, signature)
+            request = log.predict_log.request
+            # Servers answer it with the version that they are loading: it names no model.
+            request.model_spec.signature_name = name
+            for input_name, value in signature.example(batch_size=1).items():
+                request.inputs[input_name].CopyFrom(tf.make_tensor_proto(value))
             writer.write(log.SerializeToString(deterministic=True))
-
-
-def _fill(request: message.Message, name: str, signature: Signature) -> None:
-    """Makes an empty PredictRequest one of a signature."""
-    # Servers answer it with the version that they are loading: it names no model.
-    request.model_spec.signature_name = name
-    for input_name, value in signature.example(batch_size=1).items():
-        request.inputs[input_name].CopyFrom(tf.make_tensor_proto(value))

@@ -31,19 +31,6 @@ class _IntTupleParser(flags.ArgumentParser):
                 f"{argument!r} is not a list of whole numbers separated by commas, like 512,768"
             ) from None
 
-    def flag_type(self) -> str:
-        return "integers separated by commas"
-
-
-class _IntTupleSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: tuple[int, ...]) -> str:
-        return ",".join(str(number) for number in value)
-
-
-def _define_int_tuple(name: str, default: tuple[int, ...], help_text: str) -> flags.FlagHolder:
-    parser, serializer = _IntTupleParser(), _IntTupleSerializer()
-    return flags.DEFINE(parser, name, default, help_text, serializer=serializer)
-
 
 # By the type of a field.
 _KINDS = {
@@ -51,7 +38,9 @@ _KINDS = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
-    tuple[int, ...]: _define_int_tuple,
+    tuple[int, ...]: functools.partial(
+        flags.DEFINE, _IntTupleParser(), serializer=flags.ListSerializer(",")
+    ),
 }
 
 

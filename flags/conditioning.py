@@ -34,14 +34,6 @@ class _SignalsParser(flags.ArgumentParser):
             return tuple(argument)
         return tuple(parse_signal(entry.strip()) for entry in argument.split(",") if entry.strip())
 
-    def flag_type(self) -> str:
-        return "signals separated by commas"
-
-
-class _SignalsSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: tuple[Signal, ...]) -> str:
-        return ",".join(map(str, value))
-
 
 def parse_signal(entry: str) -> Signal:
     """One entry of `--conditioning`.
@@ -73,7 +65,7 @@ CONDITIONING = flags.DEFINE(
     "What conditions the generator along time: note_density, tempo_bpm, beats (musical time), "
     "one of them with its range, like tempo_bpm:110:170, or NAME:UNIT:MINIMUM:MAXIMUM:RATE with "
     "the rate step or piece; several are separated by commas; none makes an unconditional system.",
-    serializer=_SignalsSerializer(),
+    serializer=flags.ListSerializer(","),
 )
 
 

@@ -173,12 +173,14 @@ def opened_embeddings() -> tuple[embeddings.Embedding, ...]:
 
 def adherence_settings() -> adherence.Settings:
     """What `--adherence` asks; ValueError as `adherence.Settings`, or if a value is no number."""
-    settings = adherence.Settings(
-        request(), NUM_WALKS.value, _numbers(NOTE_DENSITIES), _numbers(TEMPOS_BPM)
+    name = None if ONSET_DETECTOR.value == _AUTO else ONSET_DETECTOR.value
+    return adherence.Settings(
+        request(),
+        NUM_WALKS.value,
+        _numbers(NOTE_DENSITIES),
+        _numbers(TEMPOS_BPM),
+        onsets.installed_detector(name),
     )
-    if ONSET_DETECTOR.value == _AUTO:
-        return settings
-    return dataclasses.replace(settings, onset_detector=ONSET_DETECTOR.value)
 
 
 def _numbers(flag: flags.FlagHolder[Sequence[str]]) -> tuple[float, ...]:

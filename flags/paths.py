@@ -24,9 +24,6 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         return os.path.expanduser(argument)
 
-    def flag_type(self) -> str:
-        return "path"
-
 
 class _ModelParser(_PathParser):
     """Parses `piano` to the folder of the weights of that name, too."""
@@ -42,11 +39,9 @@ def define(
     return _define(_PathParser(), name, help_text, required, default)
 
 
-def define_model(
-    name: str, help_text: str, *, required: bool = False, default: str | None = None
-) -> flags.FlagHolder:
+def define_model(name: str, help_text: str, *, required: bool = False) -> flags.FlagHolder:
     """Defines a flag that takes the folder of a run or model, or the name of weights that ship."""
-    return _define(_ModelParser(), name, help_text, required, default)
+    return _define(_ModelParser(), name, help_text, required, None)
 
 
 def _define(parser, name, help_text, required, default) -> flags.FlagHolder:

@@ -24,11 +24,11 @@ flags.DEFINE_enum(
 )
 
 
-def set_defaults(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def set_defaults(name: str) -> None:
     """Makes what a preset says the defaults: what holds where the user and a run say nothing."""
     for word in expand([f"--preset={name}"]):
         flag, _, value = word.removeprefix("--").partition("=")
-        flag_values.set_default(flag, value)
+        flags.FLAGS.set_default(flag, value)
 
 
 def expand(words: Sequence[str]) -> list[str]:

@@ -88,7 +88,9 @@ def recordings() -> Found:
     if not kinds:
         return find_audio_files(flags.FLAGS.audio_dir)
     founds = [
-        recordings_lib.find(kind, os.path.expanduser(root), _tags(kind))
+        recordings_lib.find(
+            kind, os.path.expanduser(root), flags.FLAGS.tags if kind == "mtg_jamendo" else ()
+        )
         for kind, root in zip(kinds, roots, strict=True)
     ]
     if len(founds) == 1 and not flags.FLAGS.share:
@@ -100,10 +102,6 @@ def recordings() -> Found:
         )
     shares = dict(zip(names, flags.FLAGS.share, strict=False))
     return recordings_lib.mix(dict(zip(names, founds, strict=True)), shares)
-
-
-def _tags(kind: str) -> list[str]:
-    return flags.FLAGS.tags if kind == "mtg_jamendo" else []
 
 
 def detectors() -> tuple[str | None, str | None]:

@@ -7,7 +7,9 @@ checkpoints and exported models.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import typing
 
 from musika_tf import sections
 from musika_tf.sections import require, require_positive
@@ -329,6 +331,19 @@ class Config:
         """Reads what `to_json` wrote, in this version or an earlier one.
 
         Raises:
-          ValueError: it was written by something else, or values do not fit.
+          ValueError: no JSON object, an unknown version, missing or unknown sections or fields, or
+            values that do not fit.
         """
-        return sections.config_from_json(cls, text)
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a config is a JSON object, not {text[:40]}")
+        version = values.pop("version", None)
+        if version == 1:  # The first conditional systems brought this section.
+            values = {"conditioning": {}, **values}
+        kinds = typing.get_type_hints(cls)
+        if values.keys() != kinds.keys():
+            raise ValueError(
+                f"a config has the sections {', '.join(kinds)}, this one has "
+                f"{', '.join(values) or 'none'}: use the release that wrote it"
+            )
+        return cls(**{k: sections.section_from_dict(kinds[k], values[k], version) for k in values})

@@ -8,14 +8,14 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tqdm
 
 from musika_tf import audio as audio_io
 from musika_tf import pictures
-from musika_tf.conditioning.controls import Control, parse_all
+from musika_tf.conditioning.controls import parse_all
 from musika_tf.config import N_CHANNELS
 from musika_tf.networks import coordinates
 from musika_tf.player import Player
@@ -123,9 +123,8 @@ def generate(
       ValueError: the suffix is unknown, or the controls are not those of the model.
       KeyboardInterrupt: the user ended it before there was anything to keep.
     """
-    controls = parse_all(request.controls, player.config.conditioning.signals)
     for index, path in enumerate(_paths(pathlib.Path(out), request.n_samples)):
-        report = _write_sample(player, request, controls, index, path)
+        report = _write_sample(player, request, index, path)
         if with_picture:
             _draw_picture(path)
         yield report
@@ -147,16 +146,6 @@ def stream(
 ) -> Stream:
     """The same, chunk after chunk; `max_chunk_seconds` as for `Player.stream`."""
     controls = parse_all(request.controls, player.config.conditioning.signals)
-    return _chunks(player, request, controls, index, max_chunk_seconds)
-
-
-def _chunks(
-    player: Player,
-    request: Request,
-    controls: Sequence[Control],
-    index: int,
-    max_chunk_seconds: float | None = None,
-) -> Stream:
     seed, n_samples = (request.seed, index), _n_samples(player, request)
     start = request.start_seconds
     return player.stream(seed, request.truncation, controls, n_samples, start, max_chunk_seconds)
@@ -175,21 +164,17 @@ def _paths(out: pathlib.Path, n_samples: int) -> list[pathlib.Path]:
     return [out.with_stem(f"{out.stem}-{index}") for index in range(n_samples)]
 
 
-def _write_sample(
-    player: Player,
-    request: Request,
-    controls: Sequence[Control],
-    index: int,
-    path: pathlib.Path,
-) -> Report:
+def _write_sample(player: Player, request: Request, index: int, path: pathlib.Path) -> Report:
     """Streams one sample to its file."""
     rate_hz = player.config.audio.sample_rate_hz
     n_written, peak, energy, start = 0, 0.0, 0.0, time.perf_counter()
     is_complete = False
     try:
+        chunks, total = stream(player, request, index), round(request.seconds, 1)
         writer = audio_io.AudioWriter(path, rate_hz, expected_n_samples=_n_samples(player, request))
-        with writer, _progress(request, path) as bar:
-            for chunk in _chunks(player, request, controls, index):
+        bar = tqdm.tqdm(total=total, unit=" s of audio", desc=path.name, dynamic_ncols=True)
+        with writer, bar:
+            for chunk in chunks:
                 writer.write(chunk)
                 n_written += len(chunk)
                 peak = max(peak, float(np.abs(chunk).max()))
@@ -207,11 +192,6 @@ def _write_sample(
         rms=math.sqrt(energy / max(1, n_written * N_CHANNELS)),
         is_complete=is_complete,
     )
-
-
-def _progress(request: Request, path: pathlib.Path) -> tqdm.tqdm:
-    total = round(request.seconds, 1)
-    return tqdm.tqdm(total=total, unit=" s of audio", desc=path.name, dynamic_ncols=True)
 
 
 def _draw_picture(path: pathlib.Path) -> None:

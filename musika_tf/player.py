@@ -123,7 +123,7 @@ def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Play
 
 def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
     # First: what is no model of ours is named before TensorFlow looks at it.
-    metadata = _read_metadata(path)
+    _read_metadata(path)
     loaded = tf.saved_model.load(str(path))
 
     def signature(name: str) -> Signature:
@@ -133,7 +133,7 @@ def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
 
         return tf.function(call, jit_compile=True) if jit_compile else call
 
-    return _player(path, metadata, signature("latents"), signature("decode"))
+    return player_of_version(path, signature("latents"), signature("decode"))
 
 
 def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature) -> Player:
@@ -146,12 +146,7 @@ def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature)
     Raises:
       ValueError: it is of another format, or damaged.
     """
-    return _player(path, _read_metadata(path), latents, decode)
-
-
-def _player(
-    path: pathlib.Path, metadata: dict[str, Any], latents: Signature, decode: Signature
-) -> Player:
+    metadata = _read_metadata(path)
     config = Config.from_json(json.dumps(metadata.get("config")))
     return Player(path, config, metadata, latents, decode)
 

@@ -16,30 +16,6 @@ def to_json(section: Any) -> str:
     return json.dumps({"version": CONFIG_VERSION, **dataclasses.asdict(section)}, indent=2)
 
 
-def config_from_json(config: type, text: str) -> Any:
-    """Builds a dataclass of sections from what `to_json` made of it in this or an earlier version.
-
-    Raises:
-      ValueError: no JSON object, an unknown version, missing or unknown sections, unknown fields,
-        or values that do not fit.
-    """
-    values = json.loads(text)
-    if not isinstance(values, dict):
-        raise ValueError(f"a config is a JSON object, not {text[:40]}")
-    version = values.pop("version", None)
-    if version == 1:  # The first conditional systems brought this section.
-        values = {"conditioning": {}, **values}
-    sections = typing.get_type_hints(config)
-    if values.keys() != sections.keys():
-        raise ValueError(
-            f"a config has the sections {', '.join(sections)}, this one has "
-            f"{', '.join(values) or 'none'}: use the release that wrote it"
-        )
-    return config(
-        **{name: section_from_dict(sections[name], values[name], version) for name in values}
-    )
-
-
 def section_from_dict(section: type, values: Any, version: Any = CONFIG_VERSION) -> Any:
     """Builds a dataclass from what JSON made of it.
 

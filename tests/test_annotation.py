@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -156,9 +157,9 @@ def test_annotators_by_name(monkeypatch):
     made = annotation.annotators(["tempo", "note_density", "beats"], "librosa", "librosa")
     assert made == [TempoAnnotator(), OnsetAnnotator("librosa"), BeatAnnotator("librosa")]
     assert annotation.annotators([]) == []
-    monkeypatch.setattr(onsets, "default_detector", lambda: "librosa")
+    monkeypatch.setitem(sys.modules, "madmom", None)
     assert annotation.annotators(["note_density"]) == [OnsetAnnotator("librosa")]
-    assert annotation.annotators(["beats"]) == [BeatAnnotator(beats.default_detector())]
+    assert annotation.annotators(["beats"]) == [BeatAnnotator(beats.installed_detector())]
     with pytest.raises(ValueError, match="madmom, the onset detector, is not installed: pip inst"):
         annotation.annotators(["note_density"], "madmom")
     with pytest.raises(ValueError, match="annotator 'key' must be one of note_density, tempo, b"):

@@ -129,7 +129,7 @@ def test_madmom_follows_a_tempo_that_changes():
 
 def test_who_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert beats.default_detector() == "librosa"
+    assert beats.installed_detector() == "librosa"
     for detector, message in {
         "tempocnn": r"Tempo-CNN.*\[tempo\]'.*--beat_detector=librosa",
         "madmom": r"madmom, the beat tracker, is not installed: pip install '\.\[madmom\]'",

@@ -120,6 +120,7 @@ def test_it_ends_with_weights_that_play_and_a_card(made, weights):
     assert "The autoencoder is that of tiny; the GAN began with that of tiny." in card
     rows = [line for line in card.splitlines() if line.startswith(("| mine", "| tiny, which"))]
     assert len(rows) == 2 and rows[0] != rows[1]
+    assert card.index("\n## Figures\n") < card.index(rows[0]) < card.index("\n## Training\n")
     assert all(row in shown.read_text() for row in rows)
     assert f"musika-generate --model_dir={made}/weights/mine" in shown.read_text()
 

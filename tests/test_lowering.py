@@ -47,7 +47,7 @@ def make_batch(stage, config, training) -> list[tf.Tensor]:
 
 def as_pure_function(trainer, names):
     """(state, batch) → (new state, metrics), with no other input."""
-    variables = trainer.variables
+    variables = trainer.named_variables().values()
 
     @tf.function(jit_compile=True, autograph=False)
     def pure(state, batch):
@@ -67,11 +67,11 @@ def test_step_lowers_to_one_program(stage, tiny_config, conditional_config, tiny
     batch = make_batch(stage, config, tiny_training)
     names: list[str] = []
     pure = as_pure_function(trainer, names)
-    state = [variable.read_value() for variable in trainer.variables]
+    state = [variable.read_value() for variable in trainer.named_variables().values()]
     program = pure.experimental_get_compiler_ir(state, batch)(stage="hlo_serialized")
     assert len(program) > 10_000
     # Whatever the program takes besides state and batch is a variable that the state holds too.
-    known = {variable.handle.ref() for variable in trainer.variables}
+    known = {variable.handle.ref() for variable in trainer.named_variables().values()}
     captured = pure.get_concrete_function(state, batch).captured_inputs
     strangers = [c for c in captured if c.dtype == tf.resource and c.ref() not in known]
     assert not strangers

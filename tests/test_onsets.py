@@ -123,7 +123,7 @@ def test_madmom_reads_files_alike(tmp_path):
 
 def test_without_madmom(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert onsets.default_detector() == "librosa"
+    assert onsets.installed_detector() == "librosa"
     waveform = clicks(TIMES_SECONDS, 22_050)
     assert len(onsets.detect_onsets(waveform, 22_050)) == len(TIMES_SECONDS)
     with pytest.raises(ValueError, match=r"pip install '\.\[madmom\]'.*librosa"):
@@ -132,7 +132,7 @@ def test_without_madmom(monkeypatch):
 
 @needs_madmom
 def test_with_madmom():
-    assert onsets.default_detector() == "madmom"
+    assert onsets.installed_detector() == "madmom"
 
 
 def test_wrong_questions():

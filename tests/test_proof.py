@@ -194,8 +194,9 @@ def test_speed_is_what_a_clock_says(run_player, monkeypatch):
 
     monkeypatch.setattr(run_player, "decode", slow)
     found = speed_lib.measure(lambda: run_player, Request(seconds=20.0))
-    assert min(found.first_chunk, found.first_chunk_cold, found.steered_chunk) > 0.02
+    assert min(found["first_chunk"], found["steered_chunk"]) > 0.02
+    assert found["first_chunk_cold"] > 0.02
     audio = run_player.config.audio
-    assert found.excerpt == audio.excerpt_n_samples / audio.sample_rate_hz
-    assert found.times_real_time > 1
-    assert found.memory_mib_end > found.memory_mib_begin + 20
+    assert found["excerpt"] == audio.excerpt_n_samples / audio.sample_rate_hz
+    assert found["times_real_time"] > 1
+    assert found["memory_mib_end"] > found["memory_mib_begin"] + 20

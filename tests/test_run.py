@@ -36,7 +36,7 @@ def test_the_best_gan_can_be_had_instead_of_the_newest(tmp_path, tiny_config):
         Run(tmp_path).synthesizer(with_best=True)
     better = gan.build_generator(tiny_config, name="generator_average")
     variables = {f"networks/generator_average/{v.path}": v.value for v in better.variables}
-    checkpoint.save_best(Run(tmp_path).stage_dir("gan"), variables, 7)
+    checkpoint.save(Run(tmp_path).stage_dir("gan"), variables, 7, checkpoint.BEST)
     for with_best, expected, step in ((False, saved.generator, None), (True, better, 7)):
         ours = Run(tmp_path).synthesizer(with_best).generator.get_weights()
         assert all(map(np.array_equal, ours, expected.get_weights()))

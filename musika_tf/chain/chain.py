@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from musika_tf import progress
+from musika_tf import files, progress
 from musika_tf.chain.order import Order
 from musika_tf.chain.plan import PLAN_FILE, TRAININGS, Plan
 from musika_tf.data import encoding, preparation
@@ -57,14 +57,11 @@ class Chain:
         path = self._run.folder / PLAN_FILE
         self._plan = Plan(path, order.asked, tuple(self._stages), order.hours)
         if self._plan.is_new:
-            self._require_free()
+            for folder in (self._run.folder, self._weights_dir):
+                if folder.exists():
+                    raise ValueError(f"{folder} is there already: give another --name")
         if order.init_from:
             self._require_fit(order.init_from)
-
-    def _require_free(self) -> None:
-        for folder in (self._run.folder, self._weights_dir):
-            if folder.exists():
-                raise ValueError(f"{folder} is there already: give another --name")
 
     def run(self) -> pathlib.Path:
         """Does every stage that is not done, and returns the folder of the weights."""
@@ -204,23 +201,22 @@ class Chain:
     # The end
 
     def _release(self) -> None:
-        """Weights with a card, on which they stand beside those that they began with."""
-        self._write_weights()
+        """The best GAN, or the newest where no best one is known; its card has it beside others."""
+        with_best = checkpoint.best(self._run.stage_dir("gan")) is not None
+        with tempfile.TemporaryDirectory() as folder:
+            words = pathlib.Path(folder, release.CARD_FILE)
+            words.write_text(self._words(), encoding="utf-8")
+            release.release(self._run, self._weights_dir, words, with_best, overwrite=True)
         runs = {self._order.name: Run(self._weights_dir)}
         if self._plan.init_from:
             begun = Run(self._plan.init_from)
             runs[f"{begun.folder.name}, which it began with"] = begun
         figures = comparison.compare(runs, self._data_dir)
-        self._write_weights(f"\n## Figures\n\n{figures}\n")
+        card, training = self._weights_dir / release.CARD_FILE, "## Training\n"
+        text = card.read_text(encoding="utf-8")
+        told = f"## Figures\n\n{figures}\n\n{training}"
+        files.write_text(card, text.replace(training, told, 1))
         print(f"\n{figures}\n")
-
-    def _write_weights(self, figures: str = "") -> None:
-        """The best GAN, or the newest where no best one is known."""
-        with_best = checkpoint.best(self._run.stage_dir("gan")) is not None
-        with tempfile.TemporaryDirectory() as folder:
-            card = pathlib.Path(folder, release.CARD_FILE)
-            card.write_text(self._words() + figures, encoding="utf-8")
-            release.release(self._run, self._weights_dir, card, with_best, overwrite=True)
 
     def _words(self) -> str:
         """What the card begins with."""

@@ -67,22 +67,23 @@ _CHROMA_WINDOW_SIZE = 4096
 _CHROMA_HOP_SIZE = 512
 
 
-def default_detector() -> str:
-    """Tempo-CNN's tempo for the clock where it is installed; otherwise librosa's."""
-    return TEMPOCNN if importlib.util.find_spec("tempocnn") else LIBROSA
+def installed_detector(name: str | None = None) -> str:
+    """The detector of a name; None: Tempo-CNN if it is installed, or else librosa.
 
-
-def require_installed(detector: str) -> None:
-    """Raises ValueError if a detector is unknown, or is not installed."""
-    if detector not in DETECTORS:
-        raise ValueError(f"beat detector {detector!r} must be one of {', '.join(DETECTORS)}")
-    if detector == TEMPOCNN:
+    Raises:
+      ValueError: it is unknown, or is not installed.
+    """
+    name = name or (TEMPOCNN if importlib.util.find_spec("tempocnn") else LIBROSA)
+    if name not in DETECTORS:
+        raise ValueError(f"beat detector {name!r} must be one of {', '.join(DETECTORS)}")
+    if name == TEMPOCNN:
         tempo.require_installed()
-    if detector == MADMOM and not importlib.util.find_spec("madmom"):
+    if name == MADMOM and not importlib.util.find_spec("madmom"):
         raise ValueError(
             "madmom, the beat tracker, is not installed: pip install '.[madmom]', or take "
             "music of steady tempo (--beat_detector=tempocnn or librosa)"
         )
+    return name
 
 
 def detect_beats(
@@ -95,7 +96,7 @@ def detect_beats(
       sample_rate_hz: its rate.
       detector: 'tempocnn' or 'librosa', whose tempo a steady clock begins with; 'madmom', the
         networks of Böck et al. (ISMIR 2016) that follow tempos which change; None:
-        `default_detector()`.
+        see `installed_detector`.
 
     Returns:
       Points float64 [n, 2] of time in seconds and position, multiples of 4 where a bar is thought
@@ -105,8 +106,7 @@ def detect_beats(
     Raises:
       ValueError: an unknown detector, one that is not installed, or a waveform of another shape.
     """
-    detector = detector or default_detector()
-    require_installed(detector)
+    detector = installed_detector(detector)
     if waveform.ndim != 1:
         raise ValueError(f"waveform has shape {waveform.shape}; beats are detected in mono audio")
     if detector == MADMOM:

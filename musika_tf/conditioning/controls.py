@@ -31,6 +31,9 @@ CURVE_COLUMNS = ("time_seconds", "value")
 # with the root of time: 0.07 a second is 0.24 in the 11.9 s of a patch.
 RANDOM_WALK_SPREAD = 0.07
 
+# Times in seconds, rising, and values there.
+Points = tuple[np.ndarray, np.ndarray]
+
 
 # Controls
 
@@ -50,10 +53,8 @@ class Lines(Control):
     """Straight lines between points in time; held before the first and after the last."""
 
     @abc.abstractmethod
-    def points(
-        self, config: Config, seed: Sequence[int], n_steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Times in seconds, rising, and values of the points: all, or those of the first steps."""
+    def points(self, config: Config, seed: Sequence[int], n_steps: int) -> Points:
+        """All, or those of the first steps."""
 
     def values(self, config: Config, seed: Sequence[int], start: int, n_steps: int) -> np.ndarray:
         """The lines at the centres of the steps."""
@@ -72,9 +73,7 @@ class Constant(Lines):
         """What `parse` takes."""
         return f"{self.value:g}"
 
-    def points(
-        self, config: Config, seed: Sequence[int], n_steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, config: Config, seed: Sequence[int], n_steps: int) -> Points:
         """One."""
         return np.zeros(1), np.array([self.value])
 
@@ -95,9 +94,7 @@ class RandomWalk(Lines):
         """What `parse` takes."""
         return f"{RANDOM_WALK}:{self.minimum:g}:{self.maximum:g}"
 
-    def points(
-        self, config: Config, seed: Sequence[int], n_steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, config: Config, seed: Sequence[int], n_steps: int) -> Points:
         """One a step, from step 0: as many as it takes, because each builds on those before."""
         rng, n_points = np.random.default_rng(list(seed)), max(1, n_steps)
         width = self.maximum - self.minimum
@@ -116,9 +113,7 @@ class Curve(Lines):
     times_seconds: tuple[float, ...]
     values_at_times: tuple[float, ...]
 
-    def points(
-        self, config: Config, seed: Sequence[int], n_steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, config: Config, seed: Sequence[int], n_steps: int) -> Points:
         """All."""
         return np.array(self.times_seconds), np.array(self.values_at_times)
 

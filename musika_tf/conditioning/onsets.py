@@ -45,20 +45,22 @@ _LIBROSA_PEAKS = {
 _LIBROSA_DELAY_SECONDS = 0.008
 
 
-def default_detector() -> str:
-    """The detector of the paper, madmom's, where it is installed; otherwise librosa's."""
-    return MADMOM if importlib.util.find_spec("madmom") else LIBROSA
+def installed_detector(name: str | None = None) -> str:
+    """The detector of a name; None: the paper's, madmom's, if it is installed, or else librosa's.
 
-
-def require_installed(detector: str) -> None:
-    """Raises ValueError if a detector is unknown, or is not installed."""
-    if detector not in DETECTORS:
-        raise ValueError(f"onset detector {detector!r} must be {' or '.join(DETECTORS)}")
-    if detector == MADMOM and default_detector() != MADMOM:
+    Raises:
+      ValueError: it is unknown, or is not installed.
+    """
+    has_madmom = importlib.util.find_spec("madmom")
+    name = name or (MADMOM if has_madmom else LIBROSA)
+    if name not in DETECTORS:
+        raise ValueError(f"onset detector {name!r} must be {' or '.join(DETECTORS)}")
+    if name == MADMOM and not has_madmom:
         raise ValueError(
             "madmom, the onset detector, is not installed: pip install '.[madmom]', or "
             "take librosa's, a simpler one (--onset_detector=librosa)"
         )
+    return name
 
 
 def detect_onsets(
@@ -70,13 +72,12 @@ def detect_onsets(
       waveform: float32 [n_samples], mono, in [-1, 1].
       sample_rate_hz: its rate.
       detector: 'madmom', as in the paper, the convolutional network of Schlüter & Böck (ICASSP
-        2014); 'librosa', a simpler one, peaks of the spectral flux; None: `default_detector()`.
+        2014); 'librosa', a simpler one, peaks of the spectral flux; None: see `installed_detector`.
 
     Raises:
       ValueError: an unknown detector, one that is not installed, or a waveform of another shape.
     """
-    detector = detector or default_detector()
-    require_installed(detector)
+    detector = installed_detector(detector)
     if waveform.ndim != 1:
         raise ValueError(f"waveform has shape {waveform.shape}; onsets are detected in mono audio")
     if not len(waveform):

@@ -14,7 +14,7 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from musika_tf import files
 from musika_tf.conditioning import beats, onsets, tempo
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import INT16_SCALE
+from musika_tf.data.stored_rows import StoredRows
 
 NOTE_DENSITY = "note_density"
 TEMPO = "tempo"
@@ -162,16 +163,12 @@ def annotators(
 
 def _annotator(name: str, onset_detector: str | None, beat_detector: str | None) -> Annotator:
     if name == NOTE_DENSITY:
-        detector = onset_detector or onsets.default_detector()
-        onsets.require_installed(detector)
-        return OnsetAnnotator(detector)
+        return OnsetAnnotator(onsets.installed_detector(onset_detector))
     if name == TEMPO:
         tempo.require_installed()
         return TempoAnnotator()
     if name == BEATS:
-        detector = beat_detector or beats.default_detector()
-        beats.require_installed(detector)
-        return BeatAnnotator(detector)
+        return BeatAnnotator(beats.installed_detector(beat_detector))
     raise ValueError(f"annotator {name!r} must be one of {', '.join(ANNOTATORS)}")
 
 
@@ -225,6 +222,37 @@ def annotate(
         rows = np.array(values["rows"], np.float64).reshape(-1, len(annotator.columns))
         found[annotator.signal_name] = Annotation(rows, values["seconds"], is_remembered)
     return found
+
+
+class Waveform(NamedTuple):
+    """The samples of a file, int16 [n_samples, 2], and its name."""
+
+    name: str
+    rows: StoredRows
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotationTask:
+    """Annotates a `Waveform`; see `Task`.
+
+    Attributes:
+      annotators: what to annotate, at least one.
+      sample_rate_hz: of all waveforms.
+      memory_dir: folder where annotators remember.
+    """
+
+    annotators: tuple[Annotator, ...]
+    sample_rate_hz: int
+    memory_dir: str
+    stuck_after_seconds: ClassVar[int] = 0
+
+    def __call__(self, waveform: Waveform) -> dict[str, Annotation]:
+        rows = waveform.rows.view()
+        return annotate(rows, self.sample_rate_hz, self.annotators, self.memory_dir)
+
+    def failed(self, waveform: Waveform, reason: str) -> dict[str, Annotation]:
+        names = ", ".join(annotator.signal_name for annotator in self.annotators)
+        raise ValueError(f"annotating {names} of {waveform.name} {reason}: prepare without it")
 
 
 def labels_of(annotator: Annotator, annotations: Mapping[str, Annotation]) -> Labels:

@@ -19,7 +19,7 @@ from musika_tf import audio as audio_io
 from musika_tf import files, progress
 from musika_tf.config import INT16_SCALE
 from musika_tf.data import datasets
-from musika_tf.data.annotation_task import Waveform
+from musika_tf.data.annotation import Waveform
 from musika_tf.data.latent_labels import AudioLabels
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.stored_rows import StoredRows

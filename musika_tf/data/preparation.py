@@ -16,8 +16,7 @@ from musika_tf.conditioning import labels as labels_lib
 from musika_tf.conditioning.labels import Labels
 from musika_tf.config import N_CHANNELS, AudioConfig
 from musika_tf.data import annotation, datasets
-from musika_tf.data.annotation import Annotation, Annotator
-from musika_tf.data.annotation_task import AnnotationTask, Waveform
+from musika_tf.data.annotation import Annotation, AnnotationTask, Annotator, Waveform
 from musika_tf.data.audio_folder import Found, find_audio_files
 from musika_tf.data.decoding import AudioFile, Content, Decoded, Decoder
 from musika_tf.data.earlier_shards import REPORT_NAME, EarlierShards

@@ -63,15 +63,13 @@ def mix(parts: Mapping[str, Found], shares: Mapping[str, float]) -> Found:
         raise ValueError(f"shares {dict(shares)} must be above 0, one for each of {list(parts)}")
     files, others, closed = [], collections.Counter(), {}
     for part, found in parts.items():
-        files += (_renamed(file, part) for file in found.files)
+        files += (
+            dataclasses.replace(file, name=f"{part}/{file.name}", part=part) for file in found.files
+        )
         others.update(found.others)
         closed |= {f"{part}/{name}": reason for name, reason in found.closed.items()}
     files.sort(key=lambda file: file.name)
     return Found(tuple(files), dict(sorted(others.items())), closed, dict(shares))
-
-
-def _renamed(file: AudioFile, part: str) -> AudioFile:
-    return dataclasses.replace(file, name=f"{part}/{file.name}", part=part)
 
 
 def _maestro(root: pathlib.Path) -> Found:

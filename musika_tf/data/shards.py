@@ -50,7 +50,7 @@ class Shards:
         self.label_names = tuple(manifest["labels"])
         self._arrays = arrays
         # Kept: for a large data set a table takes longer to make than a batch.
-        self._positions = functools.cache(self._make_positions)
+        self._positions = functools.cache(lambda n, split: Positions(self._of(split), n))
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Shards:
@@ -118,16 +118,16 @@ class Shards:
         return np.stack([self.rows(source)[row : row + crop_n_rows] for source, row in positions])
 
     def random_positions(
-        self, rng: np.random.Generator, n_crops: int, crop_n_rows: int, split: str = "train"
+        self, rng: np.random.Generator, n_crops: int, crop_n_rows: int
     ) -> list[Position]:
-        """Draws positions of crops with replacement, all of the split by their sources' weights.
+        """Draws positions of training crops with replacement, by their sources' weights.
 
         A crop lies inside one source; sources shorter than a crop are left out.
 
         Raises:
           ValueError: no source of the split is long enough.
         """
-        return self._positions(crop_n_rows, split).draw(rng, n_crops)
+        return self._positions(crop_n_rows, "train").draw(rng, n_crops)
 
     def fixed_positions(
         self, n_crops: int, crop_n_rows: int, split: str = "validation"
@@ -145,9 +145,6 @@ class Shards:
     def fixed_crops(self, n_crops: int, crop_n_rows: int, split: str = "validation") -> np.ndarray:
         """Crops at `fixed_positions`: [n_crops, crop_n_rows, n_channels]."""
         return self.crops(self.fixed_positions(n_crops, crop_n_rows, split), crop_n_rows)
-
-    def _make_positions(self, crop_n_rows: int, split: str) -> Positions:
-        return Positions(self._of(split), crop_n_rows)
 
 
 def require_split(split: str) -> None:

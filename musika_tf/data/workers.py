@@ -120,11 +120,9 @@ class Worker:
             )
         if process.exitcode == -signal.SIGALRM:
             return f"showed no headway for {self._task.stuck_after_seconds} s and was stopped"
-        return f"crashed its process ({_exit_name(process.exitcode)})"
-
-
-def _exit_name(code: int) -> str:
-    return f"status {code}" if code >= 0 else signal.Signals(-code).name
+        code = process.exitcode
+        end = f"status {code}" if code >= 0 else signal.Signals(-code).name
+        return f"crashed its process ({end})"
 
 
 def _end_with_parent() -> None:

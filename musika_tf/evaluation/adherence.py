@@ -60,12 +60,12 @@ class Settings:
     n_walks: int = 4  # of each signal that has a value a step
     note_densities: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
     tempos_bpm: tuple[float, ...] = ()  # none: whole numbers over the middle of the model's range
-    onset_detector: str = dataclasses.field(default_factory=onsets.default_detector)
+    onset_detector: str = dataclasses.field(default_factory=onsets.installed_detector)
 
     def __post_init__(self):
         if self.n_walks < 0:
             raise ValueError(f"n_walks={self.n_walks} must not be negative")
-        onsets.require_installed(self.onset_detector)
+        onsets.installed_detector(self.onset_detector)
 
     def asked(self, signal: Signal) -> tuple[float, ...]:
         """The constants for a signal, whether or not the model has them in its range."""

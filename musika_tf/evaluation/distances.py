@@ -13,6 +13,7 @@ Of every kind of music there are as many windows, in crops of one length:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,6 @@ from musika_tf.config import Config, Signal
 from musika_tf.evaluation import adherence, quality, report_files
 from musika_tf.evaluation.embeddings import Embedding
 from musika_tf.evaluation.quality import System
-from musika_tf.generation import Request
 from musika_tf.player import Player
 
 NAME = "distances"
@@ -136,12 +136,8 @@ def kinds(
     asked = dataclasses.replace(system.request, seconds=seconds, n_samples=n_crops)
     for kind, controls in conditions(system.config, settings).items():
         request = dataclasses.replace(asked, controls=controls)
-        yield kind, _generated(player, request)
+        yield kind, map(functools.partial(generation.sample, player, request), range(n_crops))
     yield quality.UNTRAINED, (quality.generate(system.untrained, asked, i) for i in range(n_crops))
-
-
-def _generated(player: Player, request: Request) -> Iterator[np.ndarray]:
-    return (generation.sample(player, request, index) for index in range(request.n_samples))
 
 
 def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[str, str]]:

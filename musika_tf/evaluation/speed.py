@@ -24,33 +24,21 @@ _N_TRIALS = 10
 LONG_SECONDS = 3600.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Speed:
-    """Times in seconds, of one stream on an otherwise idle machine; medians of 10 trials."""
-
-    open: float
-    first_chunk_cold: float  # the first of the process, which traces the networks
-    first_chunk: float
-    steered_chunk: float  # from `steer` to the next chunk, an excerpt long
-    excerpt: float  # the length of an excerpt, played
-    times_real_time: float  # streamed without end, as `musika-generate` does
-    memory_mib_begin: float  # of the process, when a tenth was played
-    memory_mib_end: float
-    streamed_seconds: float
-
-
 def evaluate(
     model_dir: str | os.PathLike, request: Request, folder: pathlib.Path
 ) -> tuple[str, dict[str, Any]]:
     """Opens a model and plays `request.seconds` of it; tables, and numbers as JSON takes them."""
     del folder  # there is nothing to see or hear
-    found = dataclasses.asdict(measure(lambda: open_player(model_dir), request))
+    found = measure(lambda: open_player(model_dir), request)
     values = report_files.numbers({"machine": machine.describe()}, request) | {"speed": found}
     return report_files.markdown(_paragraphs(values)), values
 
 
-def measure(opened: Callable[[], Player], request: Request) -> Speed:
-    """Plays a request, whose controls a conditional model needs."""
+def measure(opened: Callable[[], Player], request: Request) -> dict[str, float]:
+    """Times in seconds, of one stream on an otherwise idle machine; medians of 10 trials.
+
+    It plays a request, whose controls a conditional model needs.
+    """
     player, open_seconds = _timed(opened)
     audio = player.config.audio
     excerpt = audio.excerpt_n_samples / audio.sample_rate_hz
@@ -60,17 +48,17 @@ def measure(opened: Callable[[], Player], request: Request) -> Speed:
     ]
     steered = _steered(player, request, 1.01 * excerpt)
     seconds, memory = _streamed(player, request)
-    return Speed(
-        open=open_seconds,
-        first_chunk_cold=cold,
-        first_chunk=float(np.median(firsts)),
-        steered_chunk=steered,
-        excerpt=excerpt,
-        times_real_time=request.seconds / seconds,
-        memory_mib_begin=memory[len(memory) // 10],
-        memory_mib_end=memory[-1],
-        streamed_seconds=request.seconds,
-    )
+    return {
+        "open": open_seconds,
+        "first_chunk_cold": cold,  # the first of the process, which traces the networks
+        "first_chunk": float(np.median(firsts)),
+        "steered_chunk": steered,  # from `steer` to the next chunk, an excerpt long
+        "excerpt": excerpt,  # the length of an excerpt, played
+        "times_real_time": request.seconds / seconds,  # without end, as `musika-generate` does
+        "memory_mib_begin": memory[len(memory) // 10],  # of the process, when a tenth was played
+        "memory_mib_end": memory[-1],
+        "streamed_seconds": request.seconds,
+    }
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

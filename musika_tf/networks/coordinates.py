@@ -130,7 +130,8 @@ def truncated_normal(
         fn_output_signature=tf.float32,
     )
     # One truncation a row, against all dimensions of the row.
-    limit = tf.reshape(truncation, tf.concat([tf.shape(truncation), _ones_like(shape)], axis=0))
+    ones = tf.ones([tf.size(shape)], tf.int32)
+    limit = tf.reshape(truncation, tf.concat([tf.shape(truncation), ones], axis=0))
     below = 0.5 * tf.math.erfc(limit * 0.5**0.5)  # Φ(-truncation)
     drawn = tf.math.ndtri(below + uniform * (1.0 - 2.0 * below))
     # Rounding may reach Φ⁻¹(0) = -∞ where the cut is far out.
@@ -145,10 +146,6 @@ def require_truncation(truncation: float, name: str = "truncation") -> None:
             f"{name}={truncation} must be above 0 and at most {MAX_TRUNCATION:g}: 2 is usual, "
             "smaller is more stable"
         )
-
-
-def _ones_like(shape: Sequence[int] | tf.Tensor) -> tf.Tensor:
-    return tf.ones([tf.size(shape)], tf.int32)
 
 
 def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:

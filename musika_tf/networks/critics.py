@@ -47,7 +47,7 @@ def standardised(config: Config, generator: keras.Model, latents: tf.Tensor) -> 
     return (before_tanh(latents) - layer.shift) * tf.math.rsqrt(spread)
 
 
-def build_discriminator(config: Config, name: str = "discriminator") -> keras.Model:
+def build_discriminator(config: Config) -> keras.Model:
     """The discriminator with the light decoder that rebuilds its input (paper §4.2).
 
     Channels are mixed first, and the conditioning is put beside them. Then the rate is halved stage
@@ -77,7 +77,7 @@ def build_discriminator(config: Config, name: str = "discriminator") -> keras.Mo
         logits.append(_dense_logit(x))
     reconstruction = _decoder(config, x)
     inputs = [latents, *conditioning] if conditioning else latents
-    return keras.Model(inputs, [*logits, reconstruction], name=name)
+    return keras.Model(inputs, [*logits, reconstruction], name="discriminator")
 
 
 def judged(
@@ -103,7 +103,7 @@ def _dense_logit(x):
     return keras.layers.Flatten(dtype="float32", name="dense_logit")(logit)
 
 
-def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
+def build_estimator(config: Config) -> keras.Model:
     """Reads in latents what belongs to them: the conditioning, in model units.
 
     The paper has no such network (ours): learning from real latents, it finds what the signals mean
@@ -128,7 +128,7 @@ def build_estimator(config: Config, name: str = "estimator") -> keras.Model:
         dtype="float32",
         name="conditioning",
     )
-    return keras.Model(latents, estimate(x), name=name)
+    return keras.Model(latents, estimate(x), name="estimator")
 
 
 def _leaky_conv(x, width: int, kernel_size: int, name: str, **options):

@@ -16,7 +16,14 @@ from musika_tf.networks import coordinates
 _EXCITATION_N_STEPS = 4
 
 
-class PositionModulation(keras.layers.Layer):
+class SameShape(keras.layers.Layer):
+    """What comes out has the shape of the first input."""
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class PositionModulation(SameShape):
     """A learnt scale and shift for every time step of an excerpt and every channel.
 
         y[t] = (1 + scale[t]) * x[t] + shift[t]
@@ -36,11 +43,8 @@ class PositionModulation(keras.layers.Layer):
         """Modulates x [B, T, C]."""
         return x * (1.0 + self.scale) + self.shift
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
-
-class SpatiallyAlignedAdaIN(keras.layers.Layer):
+class SpatiallyAlignedAdaIN(SameShape):
     """A normalisation, then a scale and a shift that follow the coordinates.
 
     SA-AdaIN of ALIS (Skorokhodov et al. 2021), used after each convolution of the generator
@@ -106,9 +110,6 @@ class SpatiallyAlignedAdaIN(keras.layers.Layer):
         else:
             variance = tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True)
         return tf.cast(wide * tf.math.rsqrt(variance + self.epsilon), x.dtype)
-
-    def compute_output_shape(self, x_shape, modulation_shape):
-        return x_shape
 
 
 class GatedLinearUnit(keras.layers.Layer):
@@ -222,7 +223,7 @@ class PositionFeatures(keras.layers.Layer):
         return (*along_time_shape[:2], coordinates.n_position_features(self.seq_len))
 
 
-class OutputScale(keras.layers.Layer):
+class OutputScale(SameShape):
     """A fixed scale and shift of each channel, `scale · x + shift`: the spread of the latents.
 
     Non-trainable weights, which checkpoints hold; the identity until they are set.
@@ -240,11 +241,8 @@ class OutputScale(keras.layers.Layer):
         """[..., C] → [..., C]."""
         return x * self.scale + self.shift
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
-
-class CrossChannelMixing(keras.layers.Layer):
+class CrossChannelMixing(SameShape):
     """A fixed random mix of channels before the discriminator (Projected GAN's CCM; paper §4.2).
 
     The mix is a random rotation, so that it hides nothing and keeps distances, and it is a
@@ -269,9 +267,6 @@ class CrossChannelMixing(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Mixes the channels of x, [B, T, C] → [B, T, C]."""
         return tf.matmul(x, self.mix)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 class ModelUnits(keras.layers.Layer):

@@ -23,6 +23,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from musika_tf.networks.layers import SameShape
+
 # artanh is taken of latents up to this: 3.0, with this c nine deviations of the first component.
 # Beyond, it would magnify the rounding of latents more than a hundred times.
 _LATENT_LIMIT = 0.995
@@ -107,7 +109,7 @@ class PrincipalDecoding(_LinearPath):
         return (batch_size, n_latents and n_latents * self.block_n_frames, self.n_features)
 
 
-class Standardization(keras.layers.Layer):
+class Standardization(SameShape):
     """(x - mean)/deviation of every channel, set from the data: networks read unit spread."""
 
     def __init__(self, **kwargs):
@@ -122,11 +124,8 @@ class Standardization(keras.layers.Layer):
         """[B, T, C] → [B, T, C]."""
         return (x - self.mean) / self.deviation
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
-
-class Gain(keras.layers.Layer):
+class Gain(SameShape):
     """One constant factor, set from the data: networks write unit spread.
 
     It is as large as what they correct.
@@ -141,9 +140,6 @@ class Gain(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[B, T, C] → [B, T, C]."""
         return x * self.gain
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 class Moments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -12,27 +13,36 @@ from absl import app, flags
 
 from flags import saving
 
+# What shells give to programs that Ctrl-C ended.
+_INTERRUPTED = 130
 
-def run(
-    main: Callable[[list[str]], None], expand: Callable[[Sequence[str]], list[str]] = list
-) -> None:
-    """Runs a program; mistakes of the user end it with one line and exit status 1.
+
+def program(
+    expand: Callable[[Sequence[str]], list[str]] = list,
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Makes a function a program; mistakes of the user end it with one line and exit status 1.
 
     They are ValueError and OSError. MUSIKA_TRACEBACK=1 in the environment shows where they come
     from.
 
     Args:
-      main: the program, given its name and what is left of the command line without the flags.
       expand: what is done to the command line before flags are read: `preset.expand` of those
         programs that take presets.
     """
+    return lambda main: functools.partial(_run, main, expand)
+
+
+def _run(main: Callable[[], None], expand: Callable[[Sequence[str]], list[str]]) -> None:
     _show_all_flags(main)
     with _mistakes_in_one_line():
         words = expand(sys.argv[1:])
 
     def guarded(argv: list[str]) -> None:
         with _mistakes_in_one_line():
-            main(argv)
+            # Typos, or an indented comment of a flagfile.
+            if len(argv) > 1:
+                raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+            main()
 
     app.run(guarded, [sys.argv[0], *words])
 
@@ -46,6 +56,8 @@ def _mistakes_in_one_line() -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -66,7 +78,7 @@ def told_when_stopped(text: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _show_all_flags(main: Callable[[list[str]], None]) -> None:
+def _show_all_flags(main: Callable[[], None]) -> None:
     """Makes `--help` say what the program does and list all flags of this project that it takes.
 
     By itself absl shows the docstring and the flags of the script that was started: of `python -m`
@@ -77,12 +89,6 @@ def _show_all_flags(main: Callable[[list[str]], None]) -> None:
         if saving.is_own(module):
             for flag in module_flags:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-
-
-def reject_arguments(argv: list[str]) -> None:
-    """Refuses words that are not flags: they are typos, or an indented comment of a flagfile."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
 
 
 def require(flag: flags.FlagHolder, meaning: str) -> None:

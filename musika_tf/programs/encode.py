@@ -23,9 +23,9 @@ DECODE = flags.DEFINE_bool("decode", False, "Turn latents back to audio files.")
 OUT_DIR = paths.define("out_dir", "With --decode: folder of the WAV files.")
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Encodes, or decodes."""
-    common.reject_arguments(argv)
     run_dir, latent_dir, scale = RUN_DIR.value, LATENT_DIR.value, note_density.MAX_ONSETS_PER_SECOND
     if DECODE.value:
         common.require(OUT_DIR, "where the audio files go")
@@ -41,11 +41,6 @@ def main(argv: list[str]) -> None:
             max_onsets_per_second,
             workers.workers(encoding.THIS_PROCESS),
         )
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

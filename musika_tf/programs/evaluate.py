@@ -12,31 +12,23 @@ real music as other networks hear it, speed, and both of what follows; open repo
 
 from __future__ import annotations
 
-import sys
-
 from flags import evaluate as evaluate_flags
 from musika_tf.evaluation import adherence_report, quality_report, references, report
 from musika_tf.player import open_player
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
 
-# What shells give to programs that Ctrl-C ended.
-_INTERRUPTED = 130
 
-
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Runs the evaluations that the flags ask for."""
-    common.reject_arguments(argv)
     evaluate_flags.require_folders()
-    try:
-        if evaluate_flags.is_whole_report():
-            print(_report(), flush=True)
-        if evaluate_flags.ADHERENCE.value:
-            print(_adherence(), flush=True)
-        if evaluate_flags.QUALITY.value:
-            print(_quality(), flush=True)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+    if evaluate_flags.is_whole_report():
+        print(_report(), flush=True)
+    if evaluate_flags.ADHERENCE.value:
+        print(_adherence(), flush=True)
+    if evaluate_flags.QUALITY.value:
+        print(_quality(), flush=True)
 
 
 def _report() -> str:
@@ -76,11 +68,6 @@ def _quality() -> str:
         evaluate_flags.OUT.value,
         overwrite=evaluate_flags.OVERWRITE.value,
     )
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from musika_tf.programs import common
 from musika_tf.runs.run import Run
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Exports the run that the flags name."""
-    common.reject_arguments(argv)
     # Saving tells at length about names of tensors and temporary files.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
@@ -39,11 +39,6 @@ def main(argv: list[str]) -> None:
             file=sys.stderr,
         )
     print(version_dir)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

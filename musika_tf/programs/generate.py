@@ -13,8 +13,6 @@ Ctrl-C ends early and leaves a complete file of what was made so far.
 
 from __future__ import annotations
 
-import sys
-
 from flags import generate as generate_flags
 from musika_tf import generation
 from musika_tf.conditioning.controls import untold
@@ -22,33 +20,22 @@ from musika_tf.player import open_player
 from musika_tf.programs import common
 from musika_tf.runs import shipped
 
-# What shells give to programs that Ctrl-C ended.
-_INTERRUPTED = 130
 
-
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Generates what the flags ask for."""
-    common.reject_arguments(argv)
     if generate_flags.LIST.value:
         print(shipped.listing())
         return
     request = generate_flags.request()
     out, with_picture = generate_flags.OUT.value, generate_flags.PICTURE.value
-    try:
-        player = open_player(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
-        for line in untold(request.controls, player.config.conditioning.signals):
-            print(line, flush=True)
-        for report in generation.generate(player, request, out, with_picture):
-            print(report, flush=True)
-            if not report.is_complete:
-                sys.exit(_INTERRUPTED)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
+    player = open_player(generate_flags.MODEL_DIR.value, generate_flags.JIT_COMPILE.value)
+    for line in untold(request.controls, player.config.conditioning.signals):
+        print(line, flush=True)
+    for report in generation.generate(player, request, out, with_picture):
+        print(report, flush=True)
+        if not report.is_complete:
+            raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

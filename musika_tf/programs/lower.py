@@ -31,9 +31,9 @@ _LEVELS_AND_PHASES = {
 }
 
 
-def main(argv: list[str]) -> None:
+@common.program(preset.expand)
+def run() -> None:
     """Starts the stage that the flags name, and lowers its step."""
-    common.reject_arguments(argv)
     started = _start(Run(run_flags.RUN_DIR.value))
     lowering.lower(started.trainer, started.batches, started.folder, LOWERED_DIR.value)
     print(LOWERED_DIR.value)
@@ -64,11 +64,6 @@ def _start(run: Run) -> stage.StartedStage:
         phase=phase,
         **shared,
     )
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

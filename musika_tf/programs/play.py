@@ -20,9 +20,9 @@ from musika_tf.programs import common
 from musika_tf.runs import shipped
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Serves the page of the models that the flags name until it is told to stop."""
-    common.reject_arguments(argv)
     logging.set_verbosity(logging.WARNING)
     models = site.named(play_flags.MODEL_DIRS.value or shipped.playable().values())
     folder = site.kept(models, play_flags.CACHE_DIR.value)
@@ -33,11 +33,6 @@ def main(argv: list[str]) -> None:
             webbrowser.open(address)
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

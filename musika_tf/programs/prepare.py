@@ -37,9 +37,9 @@ from musika_tf.programs import common
 FLAGS = flags.FLAGS
 
 
-def main(argv: list[str]) -> None:
+@common.program(preset.expand)
+def run() -> None:
     """Prepares one data set."""
-    common.reject_arguments(argv)
     with workers_lib.sharing_machine(FLAGS.n_workers):
         report = preparation.prepare(
             recording_flags.recordings(),
@@ -54,11 +54,6 @@ def main(argv: list[str]) -> None:
             labels=recording_flags.labels(),
         )
     print(report.to_text())
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

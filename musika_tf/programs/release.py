@@ -11,9 +11,9 @@ from musika_tf.runs import release
 from musika_tf.runs.run import Run
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Releases the run that the flags name."""
-    common.reject_arguments(argv)
     path = release.release(
         Run(release_flags.RUN_DIR.value),
         release_flags.WEIGHTS_DIR.value,
@@ -22,11 +22,6 @@ def main(argv: list[str]) -> None:
         overwrite=release_flags.OVERWRITE.value,
     )
     print(path)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

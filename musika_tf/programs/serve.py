@@ -20,9 +20,9 @@ from flags import serve as serve_flags
 from musika_tf.programs import common
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Serves until it is told to stop."""
-    common.reject_arguments(argv)
     settings = serve_flags.settings()
     try:
         from export.serving.server import Server
@@ -44,11 +44,6 @@ def main(argv: list[str]) -> None:
         name = settings.model_name
         print(f"serving {name} version {server.version}: {server.address}", flush=True)
         stopped.wait()
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

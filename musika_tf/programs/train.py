@@ -24,25 +24,20 @@ from flags import train as train_flags
 from musika_tf.programs import common
 
 
-def main(argv: list[str]) -> None:
+def _expand(words: Sequence[str]) -> list[str]:
+    preset.set_defaults(train_flags.PRESET)
+    return preset.expand(words)
+
+
+@common.program(_expand)
+def run() -> None:
     """Trains what the flags ask for."""
-    common.reject_arguments(argv)
     # Not at the start: workers import this module again, and have no use for TensorFlow.
     from musika_tf.chain.chain import Chain
 
     with common.told_when_stopped("stopped; the same command goes on from here"):
         weights_dir = Chain(train_flags.order()).run()
     print(f"play it: musika-generate --model_dir={weights_dir} --seconds=240 --out=music.flac")
-
-
-def _expand(words: Sequence[str]) -> list[str]:
-    preset.set_defaults(train_flags.PRESET)
-    return preset.expand(words)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main, _expand)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ LEVEL = flags.DEFINE_integer("level", None, "Autoencoder to train.", 1, 2, requi
 PHASE = flags.DEFINE_integer("phase", None, "1: magnitudes; 2: waveforms.", 1, 2, required=True)
 
 
-def main(argv: list[str]) -> None:
+@common.program(preset.expand)
+def run() -> None:
     """Trains the stage that the flags name."""
-    common.reject_arguments(argv)
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
     name = autoencoder_stage(LEVEL.value, PHASE.value).name
@@ -45,11 +45,6 @@ def main(argv: list[str]) -> None:
             flags_text=saving.flags_into_string(),
         )
         started.train(settings)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

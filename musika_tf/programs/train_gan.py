@@ -16,9 +16,9 @@ from musika_tf.training import stage
 LATENT_DIR = paths.define("latent_dir", "Latent shards.", required=True)
 
 
-def main(argv: list[str]) -> None:
+@common.program(preset.expand)
+def run() -> None:
     """Trains with the settings that the flags give."""
-    common.reject_arguments(argv)
     run = Run(run_flags.RUN_DIR.value)
     training = training_flags.config(run.saved_training)
     settings = loop_flags.settings(training.n_steps_of("gan"))
@@ -35,11 +35,6 @@ def main(argv: list[str]) -> None:
             flags_text=saving.flags_into_string(),
         )
         started.train(settings)
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main, preset.expand)
 
 
 if __name__ == "__main__":

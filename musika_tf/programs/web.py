@@ -15,17 +15,12 @@ from flags import web as web_flags
 from musika_tf.programs import common
 
 
-def main(argv: list[str]) -> None:
+@common.program()
+def run() -> None:
     """Builds the page of the models that the flags name."""
-    common.reject_arguments(argv)
     logging.set_verbosity(logging.WARNING)
     models = site.named(web_flags.MODEL_DIRS.value)
     print(site.build(models, web_flags.OUT.value, web_flags.OVERWRITE.value))
-
-
-def run() -> None:
-    """Console entry point."""
-    common.run(main)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from musika_tf import files
 from musika_tf.networks.fingerprint import sha256
 
 # Of the two kinds, which a folder keeps independently of each other.
-_NEWEST, _BEST = "checkpoint", "best"
+NEWEST, BEST = "checkpoint", "best"
+_N_KEPT = 2
 # What their weights are named after: networks/<network>/<layer>/<variable>.
 _NETWORKS = "networks/"
 # Before the name of the metric whose best value a training keeps.
@@ -31,27 +32,20 @@ BEST_METRIC = "loop/best_metric/"
 _ADDED = ("state/r1_gamma", "state/hinge_average", BEST_METRIC)
 # The best value of another metric, or of one that earlier releases did not name: not comparable.
 _DROPPED = "loop/best_"
-_NAME = re.compile(rf"(?:{_NEWEST}|{_BEST})-(\d{{8}})\.safetensors")
+_NAME = re.compile(rf"(?:{NEWEST}|{BEST})-(\d{{8}})\.safetensors")
 
 
 def save(
-    folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, n_kept: int = 2
+    folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, kind: str = NEWEST
 ) -> pathlib.Path:
-    """Writes `checkpoint-<step>.safetensors` and removes all but the newest `n_kept`."""
-    return _save(pathlib.Path(folder), _NEWEST, variables, step, n_kept)
+    """Writes `<kind>-<step>.safetensors` and removes all but the last two of its kind.
 
-
-def save_best(
-    folder: str | os.PathLike, variables: Mapping[str, tf.Variable], step: int, n_kept: int = 2
-) -> pathlib.Path:
-    """Writes `best-<step>.safetensors`, better than any before, and keeps the `n_kept` best."""
-    return _save(pathlib.Path(folder), _BEST, variables, step, n_kept)
-
-
-def _save(folder: pathlib.Path, kind: str, variables, step: int, n_kept: int) -> pathlib.Path:
+    A checkpoint of the kind `BEST` is better than any before.
+    """
+    folder = pathlib.Path(folder)
     path = folder / f"{kind}-{step:08d}.safetensors"
     save_arrays(path, {name: variable.numpy() for name, variable in variables.items()})
-    for old in _all(folder, kind)[:-n_kept]:
+    for old in _all(folder, kind)[:-_N_KEPT]:
         old.unlink()
     files.remove_unfinished(folder)
     return path
@@ -80,7 +74,7 @@ def save_weights(
         for name, array in _read(path).items()
         if name.startswith(_NETWORKS) and _network_of(name) not in left_out
     }
-    target = pathlib.Path(folder) / f"{_NEWEST}-{step_of(path):08d}.safetensors"
+    target = pathlib.Path(folder) / f"{NEWEST}-{step_of(path):08d}.safetensors"
     save_arrays(target, arrays)
     return target
 
@@ -96,17 +90,17 @@ def _network_of(name: str) -> str:
 
 def latest(folder: str | os.PathLike) -> pathlib.Path | None:
     """The newest checkpoint in a folder, or None."""
-    return next(reversed(_all(pathlib.Path(folder), _NEWEST)), None)
+    return next(reversed(_all(pathlib.Path(folder), NEWEST)), None)
 
 
 def best(folder: str | os.PathLike) -> pathlib.Path | None:
     """The checkpoint of the best validation metric in a folder, or None."""
-    return next(reversed(_all(pathlib.Path(folder), _BEST)), None)
+    return next(reversed(_all(pathlib.Path(folder), BEST)), None)
 
 
 def remove_best_after(folder: str | os.PathLike, step: int) -> None:
     """Removes best checkpoints of steps that a resumed run has lost and will take again."""
-    for path in _all(pathlib.Path(folder), _BEST):
+    for path in _all(pathlib.Path(folder), BEST):
         if step_of(path) > step:
             path.unlink()
 

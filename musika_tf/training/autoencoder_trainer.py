@@ -72,6 +72,7 @@ class AutoencoderTrainer(Trainer):
         super().__init__(training, n_steps)
         self.config = config
         self.level, self.phase = level, phase
+        self._decoder_name, self._learning_name = f"decoder{level}", f"decoder{level}_learning"
         with precision.networks_of(training.precision):
             self._build()
         self._finish_building()
@@ -92,23 +93,12 @@ class AutoencoderTrainer(Trainer):
             self._learning = self.autoencoder.with_network(self._decoder_name, learning)
         self.trained = {"decoder": self._trained_variables()}
         if self.phase == 2:
+            self._discriminator_stft = config.audio.discriminator_window_size, config.audio.hop_size
             n_samples = N_EXCERPTS * config.audio.excerpt_n_samples - config.audio.overlap_size
             n_frames = spectral.n_frames_of(n_samples, *self._discriminator_stft)
             self.discriminator = build_discriminator(config, n_frames)
             self.networks["discriminator"] = self.discriminator
             self.trained["discriminator"] = self.discriminator.trainable_variables
-
-    @property
-    def _decoder_name(self) -> str:
-        return f"decoder{self.level}"
-
-    @property
-    def _learning_name(self) -> str:
-        return f"{self._decoder_name}_learning"
-
-    @property
-    def _discriminator_stft(self) -> tuple[int, int]:
-        return self.config.audio.discriminator_window_size, self.config.audio.hop_size
 
     def _trained_variables(self) -> list[keras.Variable]:
         networks = self._learning.networks
@@ -186,9 +176,6 @@ class AutoencoderTrainer(Trainer):
         """Cuts off both ends, which an inverse STFT cannot rebuild."""
         overlap_size = self.config.audio.overlap_size
         return waveforms[:, overlap_size:-overlap_size]
-
-    def _discriminator_view(self, waveforms: tf.Tensor) -> tf.Tensor:
-        return spectral.log_spectrogram(waveforms, *self._discriminator_stft)
 
     # Training
 
@@ -284,7 +271,8 @@ class AutoencoderTrainer(Trainer):
         }
 
     def _adversarial_terms(self, target: tf.Tensor, made: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = self._discriminator_view(tf.concat([target, made], axis=0))
+        waveforms = tf.concat([target, made], axis=0)
+        views = spectral.log_spectrogram(waveforms, *self._discriminator_stft)
         real_logits, fake_logits = tf.split(self.discriminator(views), 2)
         terms = (
             losses.hinge_generator_loss(fake_logits),
@@ -310,13 +298,10 @@ class AutoencoderTrainer(Trainer):
         target = self._target_magnitudes(log_magnitudes)
         metrics = {"held_out/log_magnitude_l1": losses.l1(target, decoded)}
         if self.phase == 2:
-            real, fake = self._complete(waveforms), self._waveform(decoded, directions)
-            metrics["held_out/multi_scale"] = losses.multi_scale_spectral_distance(
-                real, fake, self.config.audio.multi_scale_hop_sizes
-            )
-            metrics["held_out/waveform_log_magnitude_l1"] = losses.l1(
-                self.autoencoder.log_spectrogram(real), self.autoencoder.log_spectrogram(fake)
-            )
+            made = self._waveform(decoded, directions)
+            terms = self._reconstruction_terms(self._complete(waveforms), made)
+            metrics["held_out/multi_scale"] = terms["multi_scale"]
+            metrics["held_out/waveform_log_magnitude_l1"] = terms["log_magnitude_l1"]
         return metrics
 
     def validate(self) -> dict[str, float]:

@@ -17,7 +17,6 @@ import tensorflow as tf
 from musika_tf.training import devices, pipeline
 from musika_tf.training.loop import LoopSettings
 from musika_tf.training.stage import StartedStage
-from musika_tf.training.trainer import Trainer
 
 # Length of a stage that is tried out: its steps are dear where the schedule says so.
 TRIED_N_STEPS = 10_000
@@ -52,7 +51,9 @@ def settings_within(started: StartedStage, seconds: float) -> LoopSettings:
     try:
         compile_seconds, step_seconds = _tried(started, seconds)
         # The first time it is compiled.
-        validation_seconds = min(_seconds_of(lambda: _validate(trainer)) for _ in range(2))
+        validation_seconds = min(
+            _seconds_of(lambda: (trainer.validate(), trainer.sample())) for _ in range(2)
+        )
     finally:
         for name, variable in trainer.named_variables().items():
             variable.assign(kept[name])
@@ -115,12 +116,7 @@ def _compiled_by(started: StartedStage, with_xla: bool) -> Callable[[int], objec
     return lambda n_steps: run_steps(iterator, tf.constant(n_steps))
 
 
-def _validate(trainer: Trainer) -> None:
-    trainer.validate()
-    trainer.sample()
-
-
-def _seconds_of(function: Callable[[], None]) -> float:
+def _seconds_of(function: Callable[[], object]) -> float:
     begun = time.monotonic()
     function()
     return time.monotonic() - begun

@@ -212,8 +212,8 @@ class _Run:
             metrics = {}
         metrics["steps_per_second"] = n_steps / (time.monotonic() - started)
         metrics["skipped_steps"] = int(self.trainer.state["n_skipped"].numpy())
-        for name, rate in _learning_rates(self.trainer).items():
-            metrics[f"learning_rate/{name}"] = rate
+        for name, optimizer in self.trainer.optimizers.items():
+            metrics[f"learning_rate/{name}"] = float(optimizer.learning_rate.value.numpy())
         if self.writer:
             self.writer.scalars(metrics, self.step)
 
@@ -275,7 +275,7 @@ class _Run:
     def _keep_best(self, metric: float) -> None:
         if self.step > 0 and metric < self.state.best_metric.numpy():
             self.state.best_metric.assign(metric)
-            checkpoint.save_best(self.stage_dir, self.state.variables(), self.step)
+            checkpoint.save(self.stage_dir, self.state.variables(), self.step, checkpoint.BEST)
 
     def _progress_bar(self) -> tqdm.tqdm:
         return progress.bar(
@@ -286,10 +286,6 @@ class _Run:
             mininterval=1.0,
             disable=not devices.is_chief(),
         )
-
-
-def _learning_rates(trainer: Trainer) -> dict[str, float]:
-    return {name: float(o.learning_rate.value.numpy()) for name, o in trainer.optimizers.items()}
 
 
 def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:

@@ -45,20 +45,19 @@ class LoweredStep:
 
     Args:
       folder: what `lowering.lower` wrote.
-      device: of JAX; by default the first.
 
     Raises:
       ValueError: another version's folder.
     """
 
-    def __init__(self, folder: pathlib.Path, device: jax.Device | None = None):
+    def __init__(self, folder: pathlib.Path):
         self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if self.manifest["version"] != LOWERED_VERSION:
             raise ValueError(
                 f"{folder} has version {self.manifest['version']}, this program runs version "
                 f"{LOWERED_VERSION}: use the release that wrote it"
             )
-        self.device = device or jax.devices()[0]
+        self.device = jax.devices()[0]
         self._arrays = safetensors.numpy.load_file(folder / "state.safetensors")
         constants = safetensors.numpy.load_file(folder / "constants.safetensors")
         # After the batch, in the order of the program's parameters: a name in the state, or None.

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -152,7 +152,8 @@ class Trainer(abc.ABC):
         """
         gradients, metrics = self.gradients(*batch)
         numbers = [*metrics.values(), *itertools.chain(*gradients.values())]
-        n_bad = tf.add_n([tf.cast(~_is_finite(number), tf.float32) for number in numbers])
+        are_bad = [~tf.reduce_all(tf.math.is_finite(number)) for number in numbers]
+        n_bad = tf.add_n([tf.cast(is_bad, tf.float32) for is_bad in are_bad])
         is_good = tf.equal(devices.sum_over_replicas(n_bad), 0.0)
         for name, group in gradients.items():
             is_moved = is_good & self.is_due(name)
@@ -227,11 +228,6 @@ class Trainer(abc.ABC):
         named |= {f"state/{name}": variable for name, variable in self.state.items()}
         return named
 
-    @property
-    def variables(self) -> Sequence[tf.Variable]:
-        """The variables of `named_variables`, in its order."""
-        return list(self.named_variables().values())
-
 
 def won_diagnosis(hinge: float, advice: str) -> str | None:
     """What to say of a discriminator whose hinge loss is almost nothing; None if it is not."""
@@ -241,7 +237,3 @@ def won_diagnosis(hinge: float, advice: str) -> str | None:
         f"the discriminator tells real from generated almost without fail (hinge loss {hinge:.3f}; "
         f"2 is a draw), so that nothing is left to learn from it: lower --learning_rate, {advice}"
     )
-
-
-def _is_finite(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_all(tf.math.is_finite(values))

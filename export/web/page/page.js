@@ -29,7 +29,7 @@ async function begin() {
 function open(asked) {
   const wanted = models.find(({ name }) => name === asked.model) ?? models[0];
   state.asked = asked;
-  state.seed = asked.seed ?? [Math.floor(Math.random() * 2 ** 31), 0];
+  state.seed = asked.seed ?? [randomSeed(), 0];
   state.truncation = asked.truncation;
   pad.style = asked.style ?? [{ seed: state.seed, weight: 1 }];
   if (model === wanted) adopt();
@@ -234,6 +234,8 @@ function piece(seed) {
 }
 
 const randomSeed = () => Math.floor(Math.random() * 2 ** 31);
+const saveWav = (waveform) =>
+  download(wavFile(waveform, player.manifest.sample_rate_hz), `${model.name}-${state.seed[0]}.wav`);
 
 at("play").onclick = toggle;
 at("back").onclick = () => jump(seconds() - 30);
@@ -275,9 +277,7 @@ at("record").onclick = () => {
   at("record").setAttribute("aria-pressed", isOn);
   at("record").textContent = isOn ? "Stop and save the recording" : "Record what plays";
   player.record(isOn);
-  if (!isOn && recorded.length) {
-    download(wavFile(joined(recorded), player.manifest.sample_rate_hz), `${model.name}-${state.seed[0]}.wav`);
-  }
+  if (!isOn && recorded.length) saveWav(joined(recorded));
   recorded = isOn ? [] : undefined;
 };
 at("save").onsubmit = (event) => {
@@ -289,7 +289,7 @@ player.addEventListener("recorded", ({ detail }) => recorded?.push(detail));
 player.addEventListener("rendering", ({ detail }) => say(`Computing … ${Math.floor(100 * detail.rendering / detail.of)} %`));
 player.addEventListener("rendered", ({ detail }) => {
   say("Saved.");
-  download(wavFile(detail, player.manifest.sample_rate_hz), `${model.name}-${state.seed[0]}.wav`);
+  saveWav(detail);
 });
 addEventListener("hashchange", () => open(link.read(location.hash)));
 if ("mediaSession" in navigator) {

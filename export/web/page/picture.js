@@ -1,7 +1,7 @@
 // What is heard as a scrolling log-mel spectrogram. The line is now; right of it is what is computed
 // already.
 
-import { FFT } from "./spectral.js";
+import { FFT, hann } from "./spectral.js";
 
 const WINDOW = 2048, HOP = 512, N_BANDS = 96, N_COLUMNS = 2048;
 const LOWEST_HZ = 40;
@@ -28,7 +28,7 @@ export class Picture {
     Object.assign(this, { canvas, sampleRate, patchSeconds });
     this.fft = new FFT(WINDOW);
     this.bands = melBands(sampleRate);
-    this.hann = Float64Array.from({ length: WINDOW }, (_, n) => 0.5 - 0.5 * Math.cos(2 * Math.PI * n / WINDOW));
+    this.hann = hann(WINDOW);
     this.columns = new OffscreenCanvas(N_COLUMNS, N_BANDS);
     this.drawing = this.columns.getContext("2d");
     this.samples = new Float32Array(2 ** Math.ceil(Math.log2(10 * sampleRate)));

@@ -64,7 +64,7 @@ export class FFT {
   }
 }
 
-const hann = (size) =>
+export const hann = (size) =>
   Float64Array.from({ length: size }, (_, n) => 0.5 - 0.5 * Math.cos(2 * Math.PI * n / size));
 
 /** Spectra of excerpts → waveforms that join. */
