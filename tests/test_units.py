@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning.units import limited, to_model_units
+from musika_tf.conditioning.units import feature_weights, limited, to_model_units
 from musika_tf.config import KNOWN_SIGNALS, Signal
 
 DENSITY = KNOWN_SIGNALS["note_density"]
@@ -42,6 +42,13 @@ def test_a_clock_is_seen_as_three_turning_hands():
 def test_whole_bars_are_taken_from_a_clock_before_it_is_rounded():
     beats = np.array([[-0.5], [4.0], [7.25], [4e9 + 1.125]])
     np.testing.assert_array_equal(limited(beats, (BEATS,)), [[3.5], [0.0], [3.25], [1.125]])
+
+
+def test_all_signals_weigh_alike():
+    errors = np.array([0.6] * 6 + [0.1])
+    weights = feature_weights([BEATS, DENSITY])
+    assert (weights * errors).mean() == pytest.approx(0.35)
+    np.testing.assert_array_equal(feature_weights([DENSITY, TEMPO]), [1.0, 1.0])
 
 
 def test_values_are_limited_signal_by_signal():

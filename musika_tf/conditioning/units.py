@@ -39,6 +39,16 @@ def to_model_units(values: Any, signals: Sequence[Signal]) -> Any:
     return maths.stack(features, axis=-1)
 
 
+def feature_weights(signals: Sequence[Signal]) -> np.ndarray:
+    """Weights of features, float32 [n_features], in whose weighted mean all signals count alike.
+
+    In a plain one the clock, which has six features, would count six times.
+    """
+    sizes = [signal.n_features for signal in signals]
+    shares = [sum(sizes) / (len(sizes) * size) for size in sizes]
+    return np.repeat(shares, sizes).astype(np.float32)
+
+
 def limited(values: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
     """Values [..., C] in user units inside the ranges of the signals: float32.
 

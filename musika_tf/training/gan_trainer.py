@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.conditioning.units import to_model_units
+from musika_tf.conditioning.units import feature_weights, to_model_units
 from musika_tf.config import Config
 from musika_tf.networks import coordinates, critics, gan, precision
 from musika_tf.training import gan_draws, losses, validation
@@ -234,12 +234,14 @@ class GanTrainer(Trainer):
     ) -> dict[str, tf.Tensor]:
         """How far its estimates of real and of generated latents are from their conditioning.
 
-        Mean absolute differences in model units, in which a signal's range is 2.
+        Mean absolute differences in model units, in which a signal's range is 2; each signal counts
+        alike.
         """
-        wanted = to_model_units(conditioning, self.config.conditioning.signals)
+        signals = self.config.conditioning.signals
+        wanted, weights = to_model_units(conditioning, signals), feature_weights(signals)
         return {
-            "estimator/real_error": losses.l1(wanted, self.estimator(latents)),
-            "estimator/fake_error": losses.l1(wanted, self.estimator(fake)),
+            f"estimator/{name}_error": losses.l1(weights * wanted, weights * self.estimator(seen))
+            for name, seen in (("real", latents), ("fake", fake))
         }
 
     def after_update(self) -> None:

@@ -156,8 +156,8 @@ def gan(
         belong to their conditioning.
       held_out/conditioning_ratio: mean change of the generated latents, with the conditioning of
         others, over their standard deviation; 0: the generator does not listen.
-      held_out/real_conditioning_error, held_out/fake_conditioning_error: mean distance between the
-        conditioning and what the estimator reads in held-out and in generated latents.
+      held_out/real_SIGNAL_error, held_out/fake_SIGNAL_error: mean distance, in model units, between
+        a signal and what the estimator reads of it in held-out and in generated latents.
     """
     real, fake = held_out.astype(np.float64), outputs["fake"].astype(np.float64)
     n_steps = min(config.second_n_latents, real.shape[1])
@@ -174,11 +174,14 @@ def gan(
         change = np.abs(outputs["fake_of_others"] - fake).mean()
         metrics["conditioning_ratio"] = change / max(fake.std(), _LEAST)
         beside = gan_lib.without_context(config, conditioning)
-        wanted = to_model_units(beside, config.conditioning.signals)
+        signals = config.conditioning.signals
+        wanted, sizes = to_model_units(beside, signals), [s.n_features for s in signals]
         for name in _ESTIMATED:
             if f"{name}_estimate" in outputs:
-                error = np.abs(outputs[f"{name}_estimate"] - wanted).mean()
-                metrics[f"{name}_conditioning_error"] = error
+                errors = np.abs(outputs[f"{name}_estimate"] - wanted).mean(axis=(0, 1))
+                parts = np.split(errors, np.cumsum(sizes)[:-1])
+                for signal, part in zip(signals, parts, strict=True):
+                    metrics[f"{name}_{signal.name}_error"] = part.mean()
     return {f"held_out/{name}": float(value) for name, value in metrics.items()}
 
 
