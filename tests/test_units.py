@@ -1,6 +1,7 @@
 """Units by their formula."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from musika_tf.conditioning.units import feature_weights, limited, to_model_units
