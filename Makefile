@@ -3,6 +3,8 @@
 
 PYTHON ?= python3.11
 VENV ?= .venv
+# More than the default tests: --run_slow, as continuous integration does, or --run_large.
+TIERS ?=
 # Test processes; tests/conftest.py divides the cores between them.
 TEST_PROCESSES ?= 2
 
@@ -29,7 +31,7 @@ help:
 	@echo "make setup       install everything into $(VENV)"
 	@echo "make test        lint, then the default tests"
 	@echo "make test-newest core tests with the newest TensorFlow, on Python 3.13 or 3.12"
-	@echo "make test-large  the default tests and the large ones"
+	@echo "make test-large  all tests; make test TIERS=--run_slow: all but those that take minutes each"
 	@echo "make lint        check style, formatting and who imports whom"
 	@echo "make format      correct style and formatting"
 	@echo "make demo        play the trained models, then run the whole chain on real audio; into demo/"
@@ -65,7 +67,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint
-	$(PYTEST) $(PARALLEL)
+	$(PYTEST) $(PARALLEL) $(TIERS)
 
 test-newest:
 	@python="$(NEWEST_PYTHON)"; if [ -z "$$python" ]; then \
@@ -75,8 +77,8 @@ test-newest:
 	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[serving,test]"; \
 	$(NEWEST_VENV)/bin/python -m pytest -q $(NEWEST_TESTS)
 
-test-large: lint
-	$(PYTEST) $(PARALLEL) --run_large
+test-large:
+	$(MAKE) test TIERS=--run_large
 
 DEMO := demo
 PLAYED := piano techno

@@ -1,4 +1,4 @@
-"""What all tests share: two tiers, one quiet and repeatable TensorFlow, tiny configs."""
+"""What all tests share: three tiers, one quiet and repeatable TensorFlow, tiny configs."""
 
 from __future__ import annotations
 
@@ -55,9 +55,14 @@ FLAG_MODULES = (audio, autoencoder, gan, conditioning, note_density, training)
 
 def pytest_addoption(parser):
     parser.addoption(
+        "--run_slow",
+        action="store_true",
+        help="Run also the tests marked slow: some ten minutes in all.",
+    )
+    parser.addoption(
         "--run_large",
         action="store_true",
-        help="Run also the tests marked large: minutes each, or with trained weights.",
+        help="Run also the tests marked slow or large; of the large ones each takes minutes.",
     )
     parser.addoption(
         "--jax_python",
@@ -68,15 +73,17 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Shells let what they start in the background ignore it, and so would all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "slow: takes long; runs with --run_slow or --run_large")
     config.addinivalue_line("markers", "large: takes minutes; runs only with --run_large")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--run_large"):
-        skip = pytest.mark.skip(reason="large: runs with --run_large")
-        for item in items:
-            if "large" in item.keywords:
-                item.add_marker(skip)
+    runs_large = config.getoption("--run_large")
+    runs = {"slow": runs_large or config.getoption("--run_slow"), "large": runs_large}
+    for item in items:
+        for tier in (tier for tier, is_run in runs.items() if not is_run):
+            if tier in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{tier}: runs with --run_{tier}"))
 
 
 @pytest.fixture(scope="session")
