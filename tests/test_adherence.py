@@ -498,6 +498,7 @@ def model_dir(conditional_model) -> pathlib.Path:
     return conditional_model.parent
 
 
+@pytest.mark.slow
 def test_program(model_dir, tmp_path):
     words = (f"--model_dir={model_dir}", "--adherence", "--seconds=4", "--num_samples=1")
     constants = ("--note_densities=0.2,0.6", "--tempos_bpm=120,150", "--num_walks=1")

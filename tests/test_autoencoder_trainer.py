@@ -122,6 +122,7 @@ def test_both_levels_learn(make_trainer, batch):
     assert level2.validate()["held_out/log_magnitude_l1"] < 0.6 * before
 
 
+@pytest.mark.slow
 def test_phase_2_brings_the_waveform_closer(make_trainer, batch):
     trainer = make_trainer(1, 2, learning_rate=3e-3)
     before = trainer.validate()["held_out/multi_scale"]

@@ -101,6 +101,7 @@ def made(tmp_path_factory, weights) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_stopped_command_goes_on_as_it_was_planned(made):
     before = json.loads((made / "stopped.json").read_text())
     after = json.loads((made / "runs" / "mine" / "plan.json").read_text())

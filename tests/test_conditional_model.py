@@ -151,6 +151,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", ["serving_default", "latents"])
 @pytest.mark.parametrize("what", BAD)
 def test_bad_conditioning_is_named(loaded, contract, signature, what):
@@ -279,6 +280,7 @@ def test_a_stream_that_is_told_nothing_holds_the_middles(model):
 # The program
 
 
+@pytest.mark.slow
 def test_program_takes_constants_walks_and_curves(model, version, tmp_path):
     curve, out = tmp_path / "curve.csv", tmp_path / "program.wav"
     curve.write_text("time_seconds,value\n0,0.1\n3,0.9\n")

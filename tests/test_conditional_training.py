@@ -19,7 +19,7 @@ from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 from musika_tf.training_config import TrainingConfig
 
-pytestmark = pytest.mark.usefixtures("no_samples")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_samples")]
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
 TEMPOS_BPM = {"train.wav": 100.0, "validation.wav": 140.0, "free.wav": 120.0}

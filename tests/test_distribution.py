@@ -13,6 +13,8 @@ import stage_process
 from musika_tf.runs import checkpoint
 from musika_tf.training import devices
 
+pytestmark = pytest.mark.slow
+
 # Metrics that are no means over examples: a replica's own are averaged, which is another number.
 NOT_MEANS = ("latents/spread_ratio", "steps_per_second")
 

@@ -21,6 +21,8 @@ import pytest
 from export.serving.server import Server
 from export.serving.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 RATE_HZ = 22_050
 # Two patches and a part of a third, with an anchor on the way.

@@ -510,6 +510,7 @@ def _labelled_latents(n, seed=0):
     return latents, conditioning
 
 
+@pytest.mark.slow
 def test_estimator_learns_from_real_latents_and_teaches_the_generator():
     trainer = _conditional_trainer(_conditioning(8, seed=1))
     step = tf.function(trainer.step, autograph=False)

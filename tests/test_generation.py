@@ -26,6 +26,7 @@ def write(model, path, **request):
     return list(generation.generate(model, Request(**request), path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "folder/a.WAV"])
 @pytest.mark.parametrize("seconds", [1.0, 13.7])
 def test_length_is_exact(model, tmp_path, name, seconds):
@@ -160,6 +161,7 @@ def test_unknown_suffix(model, tmp_path):
 # The program
 
 
+@pytest.mark.slow
 def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_path):
     out = tmp_path / "program.wav"
     words = (f"--model_dir={tiny_model.parent}", "--seconds=6.5", "--seed=11", "--truncation=1.5")
@@ -171,6 +173,7 @@ def test_program_gives_the_same_bytes_as_another_process(model, tiny_model, tmp_
     assert out.read_bytes() == (tmp_path / "here.wav").read_bytes()
 
 
+@pytest.mark.slow
 def test_program_ends_with_one_line_on_a_mistake(tmp_path):
     words = (f"--model_dir={tmp_path}", "--seconds=0", f"--out={tmp_path}/a.wav")
     done = processes.run("generate", *words, ok=False)

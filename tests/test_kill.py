@@ -11,6 +11,8 @@ import stage_process
 
 from musika_tf.runs import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def run_with_kills(stage: str, n_steps: int, n_kills: int, folder, rng: random.Random) -> None:
     """Kills a training `n_kills` times, each time after some headway; then lets it be."""

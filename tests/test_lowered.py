@@ -16,6 +16,8 @@ from musika_tf.data import batches as batches_lib
 from musika_tf.runs import checkpoint
 from musika_tf.training import lowering
 
+pytestmark = pytest.mark.slow
+
 BEST_METRIC = "loop/best_metric/held_out/window_frechet"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

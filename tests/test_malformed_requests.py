@@ -18,6 +18,8 @@ from tensorflow_serving.apis import predict_pb2
 from export.serving.server import Server
 from export.serving.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 N_REQUESTS = 100
 TIMEOUT_SECONDS = 10.0
 GRPC_CODES = (

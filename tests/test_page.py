@@ -18,6 +18,8 @@ import pytest
 from browser import wait_for
 from page_piece import RATE_HZ, music
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

@@ -16,6 +16,8 @@ from musika_tf.config import Config
 from musika_tf.networks import coordinates
 from musika_tf.stream import Stream
 
+pytestmark = pytest.mark.slow
+
 COURSE = {
     "seed": [5, 0],
     "style": [{"seed": [5, 0], "weight": 1}],

@@ -76,6 +76,7 @@ def test_a_model_exported_with_a_config_of_version_1(model_dir, tmp_path):
     assert open_player(tmp_path).config == open_player(model_dir).config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_run_plays_what_its_export_plays(tiny_model, jit_compile):
     run_dir = tiny_model.parents[1] / "run"

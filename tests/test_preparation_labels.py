@@ -182,6 +182,7 @@ def test_the_program_annotates_piano(tmp_path):
         np.testing.assert_array_equal(mine.of(file), [[0, 1]])
 
 
+@pytest.mark.slow
 def test_a_killed_program_goes_on(tmp_path):
     words = ("--annotate=note_density", "--onset_detector=librosa", "--n_workers=1")
     words += (f"--audio_dir={PIANO}", f"--data_dir={tmp_path / 'data'}")

@@ -17,6 +17,8 @@ from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training_config import TrainingConfig
 
+pytestmark = pytest.mark.slow
+
 TRAINING = TrainingConfig(batch_size=1)
 _WIDTH = 8
 # One that has all parts; the others are large: minutes together.

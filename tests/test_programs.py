@@ -14,6 +14,8 @@ from musika_tf import audio
 from musika_tf.data.shards import Shards
 from musika_tf.runs import checkpoint
 
+pytestmark = pytest.mark.slow
+
 PRESET = "--preset=tiny"
 STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "gan")
 

@@ -301,6 +301,7 @@ def numbers_in(values) -> list[float]:
     return [] if isinstance(values, str) else [values]
 
 
+@pytest.mark.slow
 def test_program(run_and_data, tmp_path):
     run_dir, data_dir, _ = run_and_data
     words = ("--quality", f"--run_dir={run_dir}", f"--data_dir={data_dir}", f"--out={tmp_path}/out")

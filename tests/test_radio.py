@@ -122,6 +122,7 @@ def test_without_a_query_it_plays_some_piece(url):
     assert first.std() > 10 and not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "tolerance"), [("flac", 0.0), ("ogg", 0.4), ("mp3", 0.4)])
 def test_all_formats_hold_the_music(url, conditional_player, suffix, tolerance):
     data = b""
@@ -216,6 +217,7 @@ def test_too_many_are_refused_until_one_leaves(url):
         assert stack.enter_context(listen(url)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_hundred_that_leave_at_once_leave_no_trace(conditional_model):
     with serving(conditional_model.parent, max_listeners=100) as url, listen(url, **ASKED) as other:
         n_files = len(os.listdir("/proc/self/fd"))
@@ -230,6 +232,7 @@ def test_a_hundred_that_leave_at_once_leave_no_trace(conditional_model):
         assert len(other.raw.read(4 * 10 * RATE_HZ)) == 4 * 10 * RATE_HZ
 
 
+@pytest.mark.slow
 def test_who_takes_nothing_is_cut_and_holds_nobody(conditional_model, monkeypatch):
     monkeypatch.setattr(server_lib, "_UNREAD_SECONDS", 2)
     with serving(conditional_model.parent) as url, socket.socket() as stuck:
@@ -244,6 +247,7 @@ def test_who_takes_nothing_is_cut_and_holds_nobody(conditional_model, monkeypatc
             assert metric(url, "radio_late_chunks_total") == late
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_ends_its_streams(conditional_model):
     with serving(conditional_model.parent) as url:
         stream = listen(url, **ASKED)

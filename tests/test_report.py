@@ -18,6 +18,8 @@ from flags import system
 from musika_tf.evaluation import embeddings, page, report
 from musika_tf.evaluation.adherence import Settings as AdherenceSettings
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("samples", "long_form", "distances", "adherence", "quality", "speed")
 WORDS = (
     "--embeddings=", "--seconds=6", "--num_samples=1", "--num_walks=1", "--note_densities=0.3,0.6",

@@ -17,7 +17,7 @@ from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training.loop import LoopSettings, train
 
-pytestmark = pytest.mark.usefixtures("no_samples")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_samples")]
 
 N_STEPS = 4
 

@@ -18,6 +18,8 @@ import tensorflow as tf
 from export.serving.server import Server
 from export.serving.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5
 
 

@@ -18,6 +18,8 @@ import requests
 import serving_client
 import toy_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINE = r"serving toy version (\d+): REST http://127\.0\.0\.1:(\d+), gRPC 127\.0\.0\.1:(\d+)\n"
 WAIT_SECONDS = 120

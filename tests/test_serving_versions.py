@@ -59,6 +59,7 @@ def test_newest_version_serves(model_dir, saved):
     assert versions.model(10) is versions.model("10") is versions.model()
 
 
+@pytest.mark.slow
 def test_old_version_serves_its_requests_to_the_end_and_goes(versions, model_dir, saved):
     old = versions.model(1)
     put(saved[3.0], model_dir / "2")

@@ -122,6 +122,7 @@ def test_a_conditional_model_is_given_constants(conditional_model):
 # Streaming
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n_excerpts", [1, 7, *(pytest.param(n, marks=pytest.mark.large) for n in (2, 3, 100))]
 )
@@ -218,6 +219,7 @@ def test_bad_input_is_named(loaded, contract, what):
         loaded.signatures[signature](**tensors(inputs))
 
 
+@pytest.mark.slow
 def test_bad_input_is_named_through_a_session(tiny_model, contract):
     inputs = changed(contract["serving_default"], "anchors", lambda x: x[..., 1:])
     call = loaders.load_session(str(tiny_model))
@@ -225,6 +227,7 @@ def test_bad_input_is_named_through_a_session(tiny_model, contract):
         call("serving_default", inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signature", "name", "change"),
     [

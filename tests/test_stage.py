@@ -127,6 +127,7 @@ def train_gan(
     return started.train(LoopSettings(n_steps=n_steps))
 
 
+@pytest.mark.slow
 def test_weights_go_from_stage_to_stage(tmp_path, data_dir, trained, tiny_config, tiny_training):
     assert train(tmp_path, data_dir, tiny_config, tiny_training, 2, 2) == 2
 
@@ -230,6 +231,7 @@ def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
     assert train(*args, 2, 2, n_steps=1, run="a") == 1
 
 
+@pytest.mark.slow
 def test_a_gan_begins_with_the_weights_of_another(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):
@@ -246,6 +248,7 @@ def test_a_gan_begins_with_the_weights_of_another(
         train_gan(tmp_path / "third", *args, init_from=trained)
 
 
+@pytest.mark.slow
 def test_released_weights_begin_a_gan_of_another_run(
     tmp_path, data_dir, trained, tiny_config, tiny_training
 ):

@@ -79,6 +79,7 @@ def whole(model) -> np.ndarray:
 # Chunks
 
 
+@pytest.mark.slow
 def test_stream_is_the_piece_of_one_call(model):
     n_samples = 21 * excerpt_n_samples(model) + 5
     controls = (Constant(0.3), Beats(Constant(BPM)))
@@ -120,6 +121,7 @@ def test_stream_ends_where_it_shall(model, whole, n_samples):
 # Any time at once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("excerpts", [0.0, 0.4, 1.0, 1.7, 8.0, 13.3, 24.0, 31.999])
 def test_any_time_is_what_playing_up_to_there_gives(model, whole, excerpts):
     start = excerpts * excerpt_seconds(model)

@@ -225,6 +225,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
 @pytest.mark.parametrize("hours", [pytest.param(0.5), pytest.param(3.0, marks=pytest.mark.large)])
 def test_a_long_file_takes_little_memory(tmp_path, hours):

@@ -112,6 +112,7 @@ def nameless(call):
     return changed_call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
