@@ -81,8 +81,8 @@ test-large:
 	$(MAKE) test TIERS=--run_large
 
 DEMO := demo
-PLAYED := piano techno
-# What they are told to follow.
+PLAYED := piano techno orchestral
+# What those that follow something are told.
 piano_FLAGS := --tempo_bpm=80 --note_density=0.4
 techno_FLAGS := --tempo_bpm=128
 
@@ -91,8 +91,7 @@ play: setup
 	@$(foreach name,$(PLAYED),$(BIN)/musika-generate --model_dir=$(name) --seconds=60 --seed=1 \
 		$($(name)_FLAGS) --out=$(DEMO)/$(name).wav --picture &&) true
 	@echo
-	@echo "$(DEMO)/piano.wav, $(DEMO)/techno.wav    60 s of new music by the trained models in weights/;"
-	@echo "                                 $(DEMO)/*.png show it"
+	@echo "$(DEMO)/*.wav    60 s of new music by each trained model in weights/: $(PLAYED); $(DEMO)/*.png show it"
 	@echo
 
 page: setup
@@ -107,7 +106,7 @@ demo: play
 	$(BIN)/musika-generate --model_dir=$(DEMO)/weights/music --seconds=30 --out=$(DEMO)/music.wav \
 		--picture
 	@echo
-	@echo "$(DEMO)/piano.wav      60 s of the trained piano model, and techno.wav of the techno model"
+	@echo "$(DEMO)/piano.wav      60 s of the trained piano model, and others: $(PLAYED)"
 	@echo "$(DEMO)/music.wav      30 s of the model that was just trained, for minutes"
 	@echo "$(DEMO)/*.png          their waveforms and log-mel spectrograms"
 	@echo "$(DEMO)/weights/music/ the weights, with a card that says how far they are from real music"

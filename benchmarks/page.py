@@ -1,6 +1,6 @@
 """What the page costs a listener: until it sounds, × real time, to download, in memory.
 
-    musika-web --model_dir=weights/piano --model_dir=weights/techno --out=site
+    musika-web --model_dir=piano --model_dir=techno --model_dir=orchestral --out=site
     python benchmarks/page.py --page=site --weights=weights --out=page.json
 
 Opens the page of each model in a headless Chromium of its own (`apt install chromium`), clicks play

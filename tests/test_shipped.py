@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def test_names_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shipped.find("piano") == ROOT / "weights" / "piano"
-    assert {"piano", "techno"} <= set(shipped.playable()) < set(shipped.weights())
+    assert {"orchestral", "piano", "techno"} <= set(shipped.playable()) < set(shipped.weights())
     assert open_player("piano").path == ROOT / "weights" / "piano"
     # A folder here goes before; a path is a path, there or not.
     pathlib.Path("piano").mkdir()
@@ -33,7 +33,7 @@ def test_weights_made_here_have_a_name_too(tmp_path, monkeypatch, tiny_config):
 
 def test_other_names_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="nope is no folder .* are piano, techno"):
+    with pytest.raises(ValueError, match="nope is no folder .* are orchestral, piano, techno"):
         shipped.find("nope")
     # Of an installed package, without the checkout.
     monkeypatch.setattr(shipped, "_CHECKOUT", tmp_path)
