@@ -126,8 +126,7 @@ results: setup
 
 samples:
 	@for name in $(PLAYED); do for end in mp3 png; do \
-		cp $(REPORTS)/$$name/samples/seed-1.$$end docs/samples/$$name.$$end && \
-		cp $(REPORTS)/$$name/long_form/generated-0.$$end docs/samples/$$name-long.$$end || exit 1; \
+		cp $(REPORTS)/$$name/samples/seed-1.$$end docs/samples/$$name.$$end || exit 1; \
 	done; done
 
 # In an environment of its own: pip-tools is no part of the project's.
