@@ -59,23 +59,22 @@ def _generator(synthesizer: Synthesizer) -> Signature:
     conditioning = {}
     if signals := config.conditioning.signals:
         units = ", ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
-        conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}", "")
+        conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}")
     start = f"step of the first latent, a multiple of {gan.coarsest_n_steps}"
     return Signature(
         compute=lambda coordinates, **inputs: {
             "latents": synthesizer.latents(coordinates, **inputs)
         },
         inputs={
-            "coordinates": Port((1, n_steps, gan.anchor_depth), "on the line between anchors", ""),
-            "style": Port((1, n_steps, gan.style_depth), "standard normal, one a step", ""),
-            "start": Port((1,), start, "", tf.int32),
+            "coordinates": Port((1, n_steps, gan.anchor_depth), "on the line between anchors"),
+            "style": Port((1, n_steps, gan.style_depth), "standard normal, one a step"),
+            "start": Port((1,), start, dtype=tf.int32),
             **conditioning,
         },
         outputs={
             "latents": Port(
                 (1, gan.seq_len, config.stereo_latent_depth),
                 f"in (-1, 1), of all steps but the first and last {gan.context_n_steps}",
-                "",
             )
         },
     )
@@ -94,10 +93,10 @@ def _decoder(synthesizer: Synthesizer) -> Signature:
     part = (N_CHANNELS, config.audio.excerpt_n_frames, config.audio.n_bins)
     return Signature(
         compute=compute,
-        inputs={"latents": Port(shape, "of one excerpt, in (-1, 1)", "")},
+        inputs={"latents": Port(shape, "of one excerpt, in (-1, 1)")},
         outputs={
-            "real": Port(part, "part of the spectrum, left and right", ""),
-            "imaginary": Port(part, "part of the spectrum, left and right", ""),
+            "real": Port(part, "part of the spectrum, left and right"),
+            "imaginary": Port(part, "part of the spectrum, left and right"),
         },
     )
 
@@ -217,9 +216,6 @@ def _manifest(
             "sha256": hashlib.sha256(content).hexdigest(),
             **graph.as_dict(),
         }
-        for side in ("inputs", "outputs"):
-            for port in described[name][side].values():
-                del port["range"]  # what it means says it
     return {
         "format_version": MANIFEST_FORMAT_VERSION,
         **describe(synthesizer, training),

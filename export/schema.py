@@ -90,7 +90,7 @@ class Port:
     Attributes:
       shape: sizes, batch first: a number, a Size, a Following, or, of an output, a formula.
       meaning: what it is, with its unit.
-      range: the values that it takes, in words.
+      range: the values that it takes, in words, if the meaning does not say them.
       dtype: of the tensor.
       intervals: what is checked of that: one for all values, or one for each channel of the last
         axis.
@@ -100,7 +100,7 @@ class Port:
 
     shape: tuple[int | Size | Following | str, ...]
     meaning: str
-    range: str
+    range: str = ""
     dtype: tf.DType = tf.float32
     intervals: tuple[Interval, ...] = ()
     example: float | None = None
@@ -123,8 +123,9 @@ class Port:
             "shape": [size if isinstance(size, int) else str(size) for size in self.shape],
             "dtype": self.dtype.name,
             "meaning": self.meaning,
-            "range": self.range,
         }
+        if self.range:
+            described["range"] = self.range
         sizes = [size for size in self.shape if isinstance(size, Size)]
         if sizes:
             described["sizes"] = {size.name: _without(size, "name") for size in sizes}

@@ -122,10 +122,6 @@ def open_player(model_dir: str | os.PathLike, jit_compile: bool = False) -> Play
 
 
 def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
-    # First: what is no model of ours is named before TensorFlow looks at it.
-    _read_metadata(path)
-    loaded = tf.saved_model.load(str(path))
-
     def signature(name: str) -> Signature:
         # Asked of the model every time: it holds the weights, and its signatures only weakly.
         def call(**inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
@@ -133,7 +129,10 @@ def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
 
         return tf.function(call, jit_compile=True) if jit_compile else call
 
-    return player_of_version(path, signature("latents"), signature("decode"))
+    # First: what is no model of ours is named before TensorFlow looks at it.
+    player = player_of_version(path, signature("latents"), signature("decode"))
+    loaded = tf.saved_model.load(str(path))
+    return player
 
 
 def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature) -> Player:

@@ -80,10 +80,14 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     runs_large = config.getoption("--run_large")
     runs = {"slow": runs_large or config.getoption("--run_slow"), "large": runs_large}
+    skips = {
+        tier: pytest.mark.skip(reason=f"{tier}: runs with --run_{tier}")
+        for tier, is_run in runs.items()
+        if not is_run
+    }
     for item in items:
-        for tier in (tier for tier, is_run in runs.items() if not is_run):
-            if tier in item.keywords:
-                item.add_marker(pytest.mark.skip(reason=f"{tier}: runs with --run_{tier}"))
+        for tier in skips.keys() & item.keywords.keys():
+            item.add_marker(skips[tier])
 
 
 @pytest.fixture(scope="session")

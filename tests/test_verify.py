@@ -68,7 +68,9 @@ def metadata(tiny_model):
 
 def with_noise(call):
     rng = np.random.default_rng(0)
-    return changing_waveforms(call, lambda waveform: waveform + 1e-2 * rng.normal())
+    return changing_waveforms(
+        call, lambda waveform: waveform + 1e-4 * rng.normal(size=waveform.shape)
+    )
 
 
 def with_batch_mean(call):

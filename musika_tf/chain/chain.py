@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from musika_tf import files, progress
+from musika_tf import progress
 from musika_tf.chain.order import Order
 from musika_tf.chain.plan import PLAN_FILE, TRAININGS, Plan
 from musika_tf.data import encoding, preparation
@@ -212,10 +212,7 @@ class Chain:
             begun = Run(self._plan.init_from)
             runs[f"{begun.folder.name}, which it began with"] = begun
         figures = comparison.compare(runs, self._data_dir)
-        card, training = self._weights_dir / release.CARD_FILE, "## Training\n"
-        text = card.read_text(encoding="utf-8")
-        told = f"## Figures\n\n{figures}\n\n{training}"
-        files.write_text(card, text.replace(training, told, 1))
+        release.add_to_card(self._weights_dir, f"## Figures\n\n{figures}")
         print(f"\n{figures}\n")
 
     def _words(self) -> str:

@@ -30,6 +30,8 @@ from musika_tf.runs.stages import STAGES
 
 CARD_FILE = "README.md"
 CURVES_FILE = "curves.png"
+# Below it stands what is known without being asked; above it, what people say.
+_FACTS_HEADING = "## Training\n"
 # Whose averages are released.
 _LEFT_OUT = ("generator", "decoder2_learning")
 # The metrics that say how far a stage has come, and what they are called.
@@ -74,6 +76,13 @@ def release(
         facts = "\n".join(_facts(run, provenance, found, made))
         (made / CARD_FILE).write_text(f"{words.rstrip()}\n\n{facts}\n", encoding="utf-8")
     return weights_dir
+
+
+def add_to_card(weights_dir: pathlib.Path, words: str) -> None:
+    """Puts Markdown into the card of released weights, after the words that it begins with."""
+    card = weights_dir / CARD_FILE
+    before, heading, facts = card.read_text(encoding="utf-8").rpartition(_FACTS_HEADING)
+    files.write_text(card, f"{before}{words}\n\n{heading}{facts}")
 
 
 def _copy_networks(run: Run, made: Run, provenance: dict[str, Any], with_best: bool) -> None:
@@ -122,7 +131,7 @@ def _facts(
     run: Run, provenance: dict[str, Any], found: _Curves, made: pathlib.Path
 ) -> Iterator[str]:
     """What is known of the training without being asked."""
-    yield "## Training\n"
+    yield _FACTS_HEADING
     yield "| stage | steps | minutes | held out, last |\n| --- | ---: | ---: | --- |"
     for stage, origin in provenance.items():
         minutes = curves.duration_seconds(run.stage_dir(stage)) / 60.0
