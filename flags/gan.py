@@ -21,4 +21,6 @@ config = _sections.define(
     "full rate first, each next one at half the rate.",
     dense_logit="Whether the discriminator on latents has a logit that sees all steps beside those "
     "that see a part of them.",
+    mid_side="Whether the discriminator and the estimator see mid and side in place of left and "
+    "right.",
 )

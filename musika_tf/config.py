@@ -155,13 +155,15 @@ class GanConfig:
     latent_discriminator_widths: tuple[int, ...] = (256, 384, 512, 512, 512)
     # Whether the discriminator has a logit that sees all steps beside those that see a part.
     dense_logit: bool = True
+    # Whether discriminator and estimator see mid and side in place of left and right.
+    mid_side: bool = True
 
     def __post_init__(self):
         if self.normalisation not in NORMALISATIONS:
             raise ValueError(
                 f"normalisation={self.normalisation!r} must be {' or '.join(NORMALISATIONS)}"
             )
-        choices = ("normalisation", "dense_logit")
+        choices = ("normalisation", "dense_logit", "mid_side")
         names = (field.name for field in dataclasses.fields(self))
         require_positive(self, *(name for name in names if name not in choices))
         for name, length in (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 
 # R1 was of the sum of the logits. Every preset had 8 of them, and the gradient of their sum is 8
 # times that of their mean.
@@ -30,6 +30,7 @@ _IMPLIED_IN_2 = {
     "GanConfig": {"normalisation": "patch", "dense_logit": False},
     "TrainingConfig": {"r1_period": 1, "r1_gamma_least_share": 1.0},
 }
+_IMPLIED_IN_3 = {"GanConfig": {"mid_side": False}}
 
 
 def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str,
         renamed = _RENAMED_IN_2.get(section, {})
         values = {renamed.get(name, name): value for name, value in values.items()}
         values = {**_IMPLIED_IN_1.get(section, {}), **values}
-    values = {**_IMPLIED_IN_2.get(section, {}), **values}
+    if version <= 2:
+        values = {**_IMPLIED_IN_2.get(section, {}), **values}
+    values = {**_IMPLIED_IN_3.get(section, {}), **values}
     if "r1_weight" in values:
         values["r1_gamma"] = _R1_GAMMA_PER_WEIGHT * values.pop("r1_weight")
     return values

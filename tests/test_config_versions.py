@@ -46,23 +46,28 @@ def first_config(tiny_config) -> Config:
     sizes = dataclasses.replace(
         tiny_config.autoencoder, principal_path=False, consistency_n_steps=0
     )
-    gan = dataclasses.replace(tiny_config.gan, normalisation="patch", dense_logit=False)
+    gan = dataclasses.replace(
+        tiny_config.gan, normalisation="patch", dense_logit=False, mid_side=False
+    )
     return dataclasses.replace(tiny_config, autoencoder=sizes, gan=gan)
 
 
 def test_what_a_version_1_does_not_say_is_as_it_was(first_config):
     assert Config.from_json(CONFIG) == first_config
-    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 3
+    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 4
     said = CONFIG.replace('"level1_latent_depth"', '"principal_path": true, "level1_latent_depth"')
     assert Config.from_json(said).autoencoder.principal_path
 
 
 def test_what_a_version_2_does_not_say_is_as_it_was(tiny_config):
     """Of a system that it said everything else of."""
-    gan = dataclasses.replace(tiny_config.gan, normalisation="patch", dense_logit=False)
+    gan = dataclasses.replace(
+        tiny_config.gan, normalisation="patch", dense_logit=False, mid_side=False
+    )
     before = dataclasses.replace(tiny_config, gan=gan)
     values = json.loads(before.to_json()) | {"version": 2}
-    del values["gan"]["normalisation"], values["gan"]["dense_logit"]
+    for name in ("normalisation", "dense_logit", "mid_side"):
+        del values["gan"][name]
     assert Config.from_json(json.dumps(values)) == before
     values["version"] = CONFIG_VERSION
     assert Config.from_json(json.dumps(values)) == tiny_config
@@ -121,9 +126,14 @@ def test_version_1_latents_belong_to_a_version_1_run(tmp_path, tiny_config, firs
 def test_names_of_an_earlier_version_are_not_those_of_this_one():
     assert upgraded("TrainingConfig", {"told_weight": 1.0}, 3) == {"told_weight": 1.0}
     assert upgraded("AudioConfig", {"hop_size": 16}, 1) == {"hop_size": 16}
-    implied = {"normalisation": "patch", "dense_logit": False}
+    implied = {"normalisation": "patch", "dense_logit": False, "mid_side": False}
+    assert upgraded("GanConfig", {"mid_side": True}, 4) == {"mid_side": True}
+    assert upgraded("GanConfig", {"dense_logit": True}, 3) == {
+        "dense_logit": True,
+        "mid_side": False,
+    }
     assert upgraded("GanConfig", {"seq_len": 16}, 2) == {"seq_len": 16, **implied}
     assert upgraded("GanConfig", {"normalisation": "step"}, 2)["normalisation"] == "step"
-    for version in (0, 4, None, "2"):
+    for version in (0, 5, None, "2"):
         with pytest.raises(ValueError, match=f"version {version}; this program reads versions 1 "):
             upgraded("GanConfig", {}, version)

@@ -8,9 +8,11 @@ import pathlib
 import numpy as np
 import pytest
 import safetensors.numpy
+import tensorflow as tf
 from random_model import save_networks
 
 from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+from musika_tf.networks import critics
 from musika_tf.runs import checkpoint
 from musika_tf.training import warm_start
 from musika_tf.training.gan_trainer import GanTrainer
@@ -129,3 +131,32 @@ def test_weights_that_follow_the_same_are_taken_as_they_are(tmp_path, tiny_confi
     for name, network in theirs.networks.items():
         for a, b in zip(network.get_weights(), ours.networks[name].get_weights(), strict=True):
             np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("mid_side", [True, False])
+def test_critics_judge_mid_and_side_as_they_judged_left_and_right(tmp_path, tiny_config, mid_side):
+    def of(mid_side, *signals):
+        gan = dataclasses.replace(tiny_config.gan, mid_side=mid_side)
+        return trainer_of(dataclasses.replace(tiny_config, gan=gan), "step", *signals)
+
+    theirs, ours = of(not mid_side, BRIGHT), of(mid_side, WARM, BRIGHT)
+    warm_start.begin_with(saved(tmp_path, theirs), ours)
+    shape = 2, 2 * tiny_config.gan.seq_len, tiny_config.stereo_latent_depth
+    latents = np.random.default_rng(1).uniform(-0.5, 0.5, shape).astype(np.float32)
+    value = np.full((*shape[:2], 1), 0.2, np.float32)
+    found = []
+    for trainer, beside in (theirs, value), (ours, np.concatenate([5.0 + 0 * value, value], -1)):
+        seen = critics.standardised(trainer.config, trainer.generator, latents)
+        logits, rebuilt = critics.judged(trainer.discriminator, seen, tf.constant(beside))
+        if trainer.config.gan.mid_side:
+            rebuilt = rebuilt @ np.linalg.inv(critics.mid_side_matrix(shape[-1]))
+        found.append([*logits, rebuilt, trainer.estimator(seen)[..., -1]])
+    for expected, output in zip(*found, strict=True):
+        np.testing.assert_allclose(output, expected, atol=1e-3)
+
+
+def test_mid_is_what_left_and_right_have_in_common():
+    left, right = np.array([0.3, -0.2]), np.array([0.1, -0.2])
+    mid, side = np.split(np.concatenate([left, right]) @ critics.mid_side_matrix(4), 2)
+    np.testing.assert_allclose(mid, (left + right) / 2**0.5, atol=1e-12)
+    np.testing.assert_allclose(side, 3 * (left - right) / 2**0.5, atol=1e-12)

@@ -73,12 +73,13 @@ class Order:
         adopted = self.autoencoder and self.autoencoder.config
         like = self.init_from.config if self.init_from else adopted and _new_on(adopted)
         if begun:
-            like = dataclasses.replace(begun, conditioning=like.conditioning)
+            gan = dataclasses.replace(begun.gan, mid_side=GanConfig.mid_side)
+            like = dataclasses.replace(begun, gan=gan, conditioning=like.conditioning)
         return self.config_like(like, adopted)
 
 
 def _new_on(config: Config) -> Config:
     """The sizes that go with an autoencoder, in the form that GANs have today; unconditional."""
-    form = {"normalisation": GanConfig.normalisation, "dense_logit": GanConfig.dense_logit}
-    gan = dataclasses.replace(config.gan, **form)
+    names = "normalisation", "dense_logit", "mid_side"
+    gan = dataclasses.replace(config.gan, **{name: getattr(GanConfig, name) for name in names})
     return dataclasses.replace(config, gan=gan, conditioning=ConditioningConfig())

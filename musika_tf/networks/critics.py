@@ -6,11 +6,16 @@ Layers carry explicit names, which checkpoints use: `steps16_…` works on 16 st
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from musika_tf.config import Config
 from musika_tf.networks import layers
 from musika_tf.networks.principal import before_tanh
+
+# Side, left less right, has some tenth of the deviation of mid, their sum: its latents count more
+# by the root of that, as those of all channels do.
+_SIDE_GAIN = 3.0
 
 # The rotation of channels before the discriminator.
 _MIXING_SEED = 0
@@ -35,16 +40,28 @@ def standardised(config: Config, generator: keras.Model, latents: tf.Tensor) -> 
     divided by the root of its spread, and all of them by one number. A system that is normalised
     over patches sees them as they are.
 
+    What left and right differ by would be the least of all that is seen, and phases hang on it:
+    with `mid_side` it is seen larger.
+
     Args:
       config: the system.
       generator: whose output scale has been set.
       latents: float32 [..., stereo_latent_depth] in (-1, 1).
     """
-    if config.gan.normalisation == "patch":
-        return latents
-    layer = generator.get_layer("output_scale")
-    spread = layer.scale * tf.reduce_mean(layer.scale)
-    return (before_tanh(latents) - layer.shift) * tf.math.rsqrt(spread)
+    if config.gan.normalisation == "step":
+        layer = generator.get_layer("output_scale")
+        spread = layer.scale * tf.reduce_mean(layer.scale)
+        latents = (before_tanh(latents) - layer.shift) * tf.math.rsqrt(spread)
+    if config.gan.mid_side:
+        matrix = mid_side_matrix(config.stereo_latent_depth)
+        latents = tf.matmul(latents, tf.constant(matrix, tf.float32))
+    return latents
+
+
+def mid_side_matrix(depth: int) -> np.ndarray:
+    """[left, right] times this [depth, depth] is [mid, side], side with its gain."""
+    one = np.eye(depth // 2)
+    return np.block([[one, _SIDE_GAIN * one], [one, -_SIDE_GAIN * one]]) / np.sqrt(2.0)
 
 
 def build_discriminator(config: Config) -> keras.Model:

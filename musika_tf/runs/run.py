@@ -10,6 +10,7 @@ Released weights are a folder of the same shape.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -168,8 +169,8 @@ class Run:
 
         Raises:
           ValueError: nothing is there, the systems differ (every differing field is named; what a
-            GAN follows may differ), or this run has a stage before this one, whose weights this one
-            would begin with.
+            GAN follows and its `mid_side` may differ), or this run has a stage before this one,
+            whose weights this one would begin with.
         """
         before = STAGES[stage].needs
         if stage != "gan" and before and self.newest(before):
@@ -181,6 +182,9 @@ class Run:
         # A checkpoint that was copied out of its run is checked by the shapes of its weights alone.
         theirs = Run(path.parent.parent).saved_config
         if theirs:
+            # Which of the two its critics saw can be converted, see `warm_start`.
+            gan = dataclasses.replace(theirs.gan, mid_side=config.gan.mid_side)
+            theirs = dataclasses.replace(theirs, gan=gan)
             names = ("audio", "autoencoder", *("gan",) * (stage == "gan"))
             _require_same(names, config, theirs, source)
         return path

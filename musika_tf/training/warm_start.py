@@ -1,6 +1,7 @@
 """A GAN that begins with the weights of another, which may follow other signals.
 
 What both follow, and all that is not of a signal, is kept; a new signal is not minded at first.
+Critics that saw left and right judge mid and side as they judged those, and the other way round.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from musika_tf.config import ConditioningConfig, Config, Signal
+from musika_tf.networks import critics
 from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training import devices
@@ -25,18 +27,50 @@ def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
     # Of one that follows nothing there is no estimator to begin with.
     for name in {"generator", "estimator"} - there:
         networks.pop(name, None)
-    saved, change = Run(initial.parent.parent).saved_config, dict
-    if saved and saved.conditioning != trainer.config.conditioning:
-        theirs, ours = saved.conditioning, trainer.config.conditioning
-        change = functools.partial(reconditioned, theirs=theirs, config=trainer.config)
-        if devices.is_chief():
-            followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
-            print(
-                f"the weights that it begins with followed {followed}; this GAN follows {follows}"
-            )
+    saved = Run(initial.parent.parent).saved_config or trainer.config
+    theirs, ours = saved.conditioning, trainer.config.conditioning
+    if theirs != ours and devices.is_chief():
+        followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
+        print(f"the weights that it begins with followed {followed}; this GAN follows {follows}")
+    change = functools.partial(_fitted, saved=saved, config=trainer.config)
     checkpoint.load_networks(initial, networks, change)
     if "generator" not in networks:
         trainer.generator.set_weights(trainer.generator_average.get_weights())
+
+
+def _fitted(
+    arrays: Mapping[str, np.ndarray], saved: Config, config: Config
+) -> dict[str, np.ndarray]:
+    if saved.conditioning != config.conditioning:
+        arrays = reconditioned(arrays, saved.conditioning, config)
+    if saved.gan.mid_side != config.gan.mid_side:
+        arrays = seeing_otherwise(arrays, config)
+    return dict(arrays)
+
+
+def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[str, np.ndarray]:
+    """The weights, with critics that judge as before what they now see as `config` says.
+
+    Args:
+      arrays: by their names in a checkpoint, of critics that saw the other of the two: left and
+        right, or mid and side.
+      config: the system that they are for; all else is the same.
+    """
+    depth = config.stereo_latent_depth
+    change = critics.mid_side_matrix(depth)
+    change = change if config.gan.mid_side else np.linalg.inv(change)
+    back, found = np.linalg.inv(change), dict(arrays)
+    for name, array in arrays.items():
+        _, network, *layers, _ = name.split("/")
+        if layers == ["input_conv"] and name.endswith("kernel"):
+            mix = np.eye(depth)
+            if network == "discriminator":
+                mix = arrays[name.replace("input_conv/kernel", "mixing/mix")]
+            of_latents = np.linalg.inv(mix) @ back @ mix @ array[:, :depth]
+            found[name] = np.concatenate([of_latents, array[:, depth:]], axis=1)
+        elif layers == ["decoder_output_conv"]:
+            found[name] = array @ change
+    return {name: array.astype(arrays[name].dtype) for name, array in found.items()}
 
 
 def reconditioned(
