@@ -427,6 +427,9 @@ def test_half_precision_networks_are_conditioned_in_single():
 
 
 def test_what_the_discriminator_sees_has_unit_variance(tiny_config):
+    """Left and right, that is: side has a gain."""
+    form = dataclasses.replace(tiny_config.gan, mid_side=False)
+    tiny_config = dataclasses.replace(tiny_config, gan=form)
     rng, depth = np.random.default_rng(0), tiny_config.stereo_latent_depth
     scale, shift = np.geomspace(0.3, 0.01, depth), rng.normal(0.0, 0.1, depth)
     before = shift + scale * rng.standard_normal((4, 2000, depth))

@@ -55,7 +55,9 @@ METRICS = {
 
 def _latents(n, seed=0):
     rng = np.random.default_rng(seed)
-    phase = rng.uniform(0, 2 * np.pi, (n, 1, 4)) + np.arange(32)[:, None] * 0.4
+    left = rng.uniform(0, 2 * np.pi, (n, 1, 2)) + np.arange(32)[:, None] * 0.4
+    # Left and right differ little, as in music.
+    phase = np.concatenate([left, left + rng.normal(0, 0.1, (n, 1, 2))], axis=-1)
     return np.tanh(np.sin(phase)).astype(np.float32)
 
 
