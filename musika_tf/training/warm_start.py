@@ -61,16 +61,18 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
     change = change if config.gan.mid_side else np.linalg.inv(change)
     back, found = np.linalg.inv(change), dict(arrays)
     for name, array in arrays.items():
+        # Released weights are float16.
+        array = array.astype(np.float64)
         _, network, *layers, _ = name.split("/")
         if layers == ["input_conv"] and name.endswith("kernel"):
             mix = np.eye(depth)
             if network == "discriminator":
-                mix = arrays[name.replace("input_conv/kernel", "mixing/mix")]
+                mix = arrays[name.replace("input_conv/kernel", "mixing/mix")].astype(np.float64)
             of_latents = np.linalg.inv(mix) @ back @ mix @ array[:, :depth]
             found[name] = np.concatenate([of_latents, array[:, depth:]], axis=1)
         elif layers == ["decoder_output_conv"]:
             found[name] = array @ change
-    return {name: array.astype(arrays[name].dtype) for name, array in found.items()}
+    return found
 
 
 def reconditioned(
