@@ -99,6 +99,18 @@ def _prepared(folder: str) -> float:
     return sum(file.train_seconds + file.validation_seconds for file in report.used)
 
 
+def _encoded(folder: str) -> float:
+    """Of what was prepared of a folder."""
+    from musika_tf.data import encoding
+    from musika_tf.data.shards import Shards
+    from musika_tf.runs import shipped
+    from musika_tf.runs.run import Run
+
+    prepared, latents = f"{folder}.prepared", f"{folder}.latents"
+    encoding.encode_shards(Run(shipped.find("universal")), prepared, latents)
+    return sum(source.n_rows for source in Shards.open(prepared).sources) / _TO_HZ
+
+
 _DECODING: dict[str, Callable[[str], float]] = {
     "libsndfile": _libsndfile,
     "ffmpeg": _ffmpeg,
@@ -110,12 +122,14 @@ _RESAMPLING: dict[str, Callable[[str], float]] = {
     "librosa.load": _librosa,
 }
 _PREPARE = "musika-prepare with 1 worker"
+_ENCODE = "musika-encode of what it prepared"
+_OF_FOLDERS = {_PREPARE: _prepared, _ENCODE: _encoded}
 
 
 def _measure(way: str, folder: pathlib.Path) -> dict[str, Any]:
     """One way over all songs of a folder, in this process."""
-    if way == _PREPARE:
-        seconds = _prepared(str(folder))
+    if way in _OF_FOLDERS:
+        seconds = _OF_FOLDERS[way](str(folder))
     else:
         read = (_DECODING | _RESAMPLING)[way]
         seconds = sum(read(str(path)) for path in sorted(folder.iterdir()))
@@ -249,7 +263,7 @@ def main(argv: list[str]) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = pathlib.Path(place, "songs")
             _make(folder, suffix, _MINUTES.value)
-            for way in _WAYS.value or (*_DECODING, *_RESAMPLING, _PREPARE):
+            for way in _WAYS.value or (*_DECODING, *_RESAMPLING, *_OF_FOLDERS):
                 found = _in_fresh_process(way, folder)
                 rows.append({"format": suffix, "way": way} | (found or {}))
                 print(rows[-1], flush=True)

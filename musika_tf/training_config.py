@@ -28,14 +28,15 @@ class TrainingConfig:
     final_learning_rate_share: float = 0.05
     # First-moment decay of Adam.
     adam_beta_1: float = 0.5
-    # Weight of the L1 distance of the waveforms' log magnitudes in phase 2.
-    reconstruction_weight: float = 1.0
-    # Weight of the multi-scale spectral distance in phase 2.
-    multi_scale_weight: float = 4.0
+    # Weights of the L1 distance of the waveforms' log magnitudes and of the multi-scale spectral
+    # distance in phase 2. The paper has 1 and 4 (§4.1): with those a decoder does not heed its
+    # discriminator within some thousand steps, and what latents do not hold stays blurred.
+    reconstruction_weight: float = 0.5
+    multi_scale_weight: float = 0.2
     # Share of the steps of phase 2 that pass before the discriminator comes in.
     adversarial_start_share: float = 0.6
     # Steps from one that trains and heeds the discriminator to the next.
-    adversarial_period: int = 2
+    adversarial_period: int = 1
     # γ of the R1 gradient penalty ½·γ·E‖∇D̄‖² of the latent GAN, D̄ the mean logit.
     r1_gamma: float = 1280.0
     # Steps from one with the penalty to the next; it counts so many times as much there.

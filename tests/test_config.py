@@ -176,7 +176,7 @@ def test_json_brings_the_same_config_back(tiny_config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (edited(version=99), "version 99; this program reads versions 1 to 3: use the release"),
+        (edited(version=99), "version 99; this program reads versions 1 to 4: use the release"),
         (edited(version=None), "version None"),
         (edited(conditioning=None), "this one has audio, autoencoder, gan: use the release"),
         (edited(gan=None), "sections audio, autoencoder, gan, .* has audio, autoencoder, cond.*:"),
