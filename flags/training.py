@@ -24,6 +24,8 @@ config = _sections.define(
     "discriminator comes in, 0 to 1.",
     adversarial_period="Steps from one that trains and heeds the discriminator of an autoencoder "
     "to the next.",
+    spliced_weight="Weight of spliced real music among what the discriminator of the latent GAN "
+    "shall tell from real music; generated music counts 1.",
     r1_gamma="Gamma of the R1 gradient penalty of the latent GAN, which is half of gamma times the "
     "mean squared norm of the gradient of the discriminator's mean logit at real latents.",
     r1_period="Steps from one with the R1 penalty, times this number, to the next.",

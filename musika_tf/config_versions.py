@@ -30,7 +30,10 @@ _IMPLIED_IN_2 = {
     "GanConfig": {"normalisation": "patch", "dense_logit": False},
     "TrainingConfig": {"r1_period": 1, "r1_gamma_least_share": 1.0},
 }
-_IMPLIED_IN_3 = {"GanConfig": {"mid_side": False}}
+_IMPLIED_IN_3 = {
+    "GanConfig": {"mid_side": False},
+    "TrainingConfig": {"spliced_weight": 0.0},
+}
 
 
 def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str, Any]:

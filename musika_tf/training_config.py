@@ -37,6 +37,9 @@ class TrainingConfig:
     adversarial_start_share: float = 0.6
     # Steps from one that trains and heeds the discriminator to the next.
     adversarial_period: int = 1
+    # Weight of spliced real music among what the discriminator of the latent GAN shall tell from
+    # real music; generated music counts 1.
+    spliced_weight: float = 0.5
     # γ of the R1 gradient penalty ½·γ·E‖∇D̄‖² of the latent GAN, D̄ the mean logit.
     r1_gamma: float = 1280.0
     # Steps from one with the penalty to the next; it counts so many times as much there.
@@ -63,7 +66,7 @@ class TrainingConfig:
         require(self, at_most_1, lambda value: 0 < value <= 1, "r1_gamma_least_share")
         decays = ("adam_beta_1", "average_decay")
         require(self, "be at least 0 and below 1", lambda value: 0 <= value < 1, *decays)
-        terms = ("reconstruction", "multi_scale", "conditioning")
+        terms = ("reconstruction", "multi_scale", "spliced", "conditioning")
         at_least_0 = (*(f"{term}_weight" for term in terms), "r1_gamma", "seed")
         require(self, "not be negative", lambda value: value >= 0, *at_least_0)
         if self.precision not in PRECISIONS:

@@ -55,7 +55,24 @@ def exchanged(latents: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
     return tf.where(devices.replica_rows(draws) < 0.5, other, latents)
 
 
+def spliced(latents: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Examples that go on as another one from some step on: no music, though every part is.
+
+    Args:
+      latents: [B, T, C], a replica's part of the batch, B at least 2.
+      seed: of the training.
+      number: of the step, int64.
+    """
+    n, n_steps = latents.shape[0] * devices.n_replicas(), latents.shape[1]
+    bounds = n_steps // 4, n_steps - n_steps // 4
+    cuts = tf.random.stateless_uniform(
+        [n, 1, 1], _seeds(seed, number)[4], *bounds, tf.int32, alg=_ALG
+    )
+    is_before = tf.range(n_steps)[:, tf.newaxis] < devices.replica_rows(cuts)
+    return tf.where(is_before, latents, tf.roll(latents, 1, axis=0))
+
+
 def _seeds(seed: int, number: tf.Tensor) -> list[tf.Tensor]:
-    """Of anchors, style, window and exchange."""
+    """Of anchors, style, window, exchange and splices."""
     both = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
-    return tf.unstack(tf.random.split(both, 4, alg=_ALG))
+    return tf.unstack(tf.random.split(both, 5, alg=_ALG))

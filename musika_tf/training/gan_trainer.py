@@ -30,10 +30,11 @@ class GanTrainer(Trainer):
 
     Both networks are updated at once from one forward pass of each: the discriminator with the
     hinge loss of its local logits and of the one that sees all steps, its reconstruction of real
-    latents and, every few steps, R1; the generator with the adversarial loss. A conditional
-    generator also learns from an estimator, trained beside them on real latents, how far its
-    latents are from its conditioning. Anchors, style and window of a step, and which real examples
-    have left and right exchanged, follow from the seed and the step's number.
+    latents, real music that was spliced, and, every few steps, R1; the generator with the
+    adversarial loss. A conditional generator also learns from an estimator, trained beside them on
+    real latents, how far its latents are from its conditioning. Anchors, style and window of a
+    step, and which real examples have left and right exchanged, follow from the seed and the step's
+    number.
 
     A conditional generator is given the conditioning of the real latents of the batch, with the
     context that it reads on both sides; the discriminator sees the same beside real latents and
@@ -180,6 +181,12 @@ class GanTrainer(Trainer):
                 "hinge": losses.hinge_of_parts(real_logits, fake_logits),
                 "reconstruction": losses.l1(seen, reconstruction),
             }
+            if self.training.spliced_weight:
+                spliced_logits, _ = critics.judged(
+                    self.discriminator, gan_draws.spliced(seen, self.training.seed, number), beside
+                )
+                weight = self.training.spliced_weight
+                terms["spliced"] = weight * losses.hinge_of_negatives(spliced_logits)
             objectives = {"generator": -fake_logit, "discriminator": sum(terms.values())}
             errors = {}
             if conditioning is not None:

@@ -27,6 +27,11 @@ def hinge_of_parts(real: Sequence[tf.Tensor], fake: Sequence[tf.Tensor]) -> tf.T
     return tf.add_n(list(map(hinge_discriminator_loss, real, fake))) / len(real)
 
 
+def hinge_of_negatives(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The discriminator's hinge loss of what is not real, of each kind of logits, averaged."""
+    return tf.add_n([tf.reduce_mean(tf.nn.relu(1.0 + logits)) for logits in parts]) / len(parts)
+
+
 def hinge_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     """L_adv = -E[D(s̃)] (paper §3.1.2)."""
     return -tf.reduce_mean(fake_logits)
