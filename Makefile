@@ -22,7 +22,7 @@ NEWEST_PYTHON ?= $(shell for python in python3.13 $(HOME)/.pyenv/versions/3.13.*
 NEWEST_VENV ?= .venv-newest
 # Mathematics, a step of training, the player, gRPC, and the weights that ship.
 NEWEST_TESTS := $(addprefix tests/test_,spectral.py losses.py coordinates.py autoencoder.py \
-	gan.py gan_trainer.py::test_step_changes_all_networks_but_not_what_is_fixed \
+	gan.py critics.py gan_trainer.py::test_step_changes_all_networks_but_not_what_is_fixed \
 	lowering.py::test_step_lowers_to_one_program[level1_phase1] player.py serving_grpc.py weights.py)
 
 .PHONY: help setup test test-newest test-large lint format play page demo results samples lock clean

@@ -1,40 +1,15 @@
-import dataclasses
+"""The generator: windows on a line, patches, signals; how many weights it and its critic have."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_gan import CONDITIONAL, CONDITIONAL_PATCH, PATCH, TINY, steady_conditioning
 
 from flags import system
-from musika_tf.config import (
-    KNOWN_SIGNALS,
-    AutoencoderConfig,
-    ConditioningConfig,
-    Config,
-    GanConfig,
-    Signal,
-)
+from musika_tf.config import Config
 from musika_tf.networks import coordinates, critics, gan
 
-TINY = Config(
-    autoencoder=AutoencoderConfig(level2_latent_depth=3),
-    gan=GanConfig(
-        anchor_depth=6,
-        style_depth=5,
-        seq_len=32,
-        generator_widths=(12, 10, 8, 8),
-        latent_discriminator_widths=(8, 12, 12, 16),
-    ),
-)
-
-TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
-CONDITIONING = ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
-CONDITIONAL = dataclasses.replace(TINY, conditioning=CONDITIONING)
-# As in the paper.
-PATCH = dataclasses.replace(
-    TINY, gan=dataclasses.replace(TINY.gan, normalisation="patch", dense_logit=False)
-)
-CONDITIONAL_PATCH = dataclasses.replace(PATCH, conditioning=CONDITIONING)
 CONTEXT = 32
 
 
@@ -49,8 +24,9 @@ def patch_generator():
 
 
 @pytest.fixture(scope="module")
-def discriminator():
-    return critics.build_discriminator(TINY)
+def conditional_generator():
+    keras.utils.set_random_seed(0)
+    return gan.build_generator(CONDITIONAL)
 
 
 @pytest.fixture
@@ -253,58 +229,6 @@ def test_all_generator_weights_get_gradients(config, rng):
     assert all(g is not None and np.abs(g).max() > 0 for g in gradients)
 
 
-# Discriminator
-
-
-def test_discriminator_rebuilds_its_whole_input(discriminator, rng):
-    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
-    logits, dense_logit, reconstruction = discriminator(latents)
-    assert logits.shape == (3, 8)
-    assert dense_logit.shape == (3, 1)
-    assert reconstruction.shape == latents.shape
-    assert np.abs(reconstruction).max() < 1.0
-
-
-def test_discriminator_sees_each_example_alone(discriminator, rng):
-    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
-    together, alone = discriminator(latents), discriminator(latents[1:2])
-    for a, b in zip(together, alone, strict=True):
-        np.testing.assert_allclose(a[1:2], b, atol=1e-5)
-
-
-def test_the_dense_logit_sees_all_steps_at_once(discriminator, rng):
-    """What a change does to it depends on steps that no local logit sees together with it."""
-    latents = tf.constant(rng.uniform(-1, 1, (1, 64, 6)), tf.float32)
-
-    def slopes(latents):
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(latents)
-            logits, dense_logit, _ = discriminator(latents)
-            first = logits[:, 0]
-        of_dense, of_first = tape.gradient(dense_logit, latents), tape.gradient(first, latents)
-        return of_dense.numpy()[0], of_first.numpy()[0]
-
-    of_dense, of_first = slopes(latents)
-    assert (np.abs(of_dense).max(axis=1) > 0).all()
-    assert (of_first[-16:] == 0).all()
-    # Other steps at the end change the slopes at the beginning.
-    spliced = tf.concat([latents[:, :48], -latents[:, 48:]], axis=1)
-    elsewhere, _ = slopes(spliced)
-    assert np.abs(elsewhere[:16] - of_dense[:16]).max() > 1e-4
-
-
-def test_the_paper_has_local_logits_alone(rng):
-    latents = rng.uniform(-1, 1, (3, 64, 6)).astype(np.float32)
-    logits, reconstruction = critics.build_discriminator(PATCH)(latents)
-    assert logits.shape == (3, 8)
-    assert reconstruction.shape == latents.shape
-
-
-def test_discriminator_mixes_channels_first(discriminator):
-    assert discriminator.layers[1].name == "mixing"
-    assert [w.path for w in discriminator.non_trainable_weights] == ["mixing/mix"]
-
-
 def test_half_precision_networks_speak_single():
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
@@ -323,25 +247,9 @@ def test_half_precision_networks_speak_single():
 # Conditional networks
 
 
-@pytest.fixture(scope="module")
-def conditional_generator():
-    keras.utils.set_random_seed(0)
-    return gan.build_generator(CONDITIONAL)
-
-
-@pytest.fixture(scope="module")
-def conditional_discriminator():
-    keras.utils.set_random_seed(0)
-    return critics.build_discriminator(CONDITIONAL)
-
-
-def _conditioning(n, n_steps, density=0.3, tempo_bpm=128.0):
-    return np.tile(np.array([density, tempo_bpm], np.float32), (n, n_steps, 1))
-
-
-def test_conditional_networks_are_given_the_signals(
-    discriminator, conditional_generator, conditional_discriminator
-):
+def test_conditional_networks_are_given_the_signals(conditional_generator):
+    discriminator = critics.build_discriminator(TINY)
+    conditional_discriminator = critics.build_discriminator(CONDITIONAL)
     shapes = {x.name: x.shape for x in conditional_generator.inputs}
     assert list(shapes) == ["coordinates", "style", "conditioning", "start"]
     assert shapes["conditioning"] == (None, None, 2)
@@ -351,8 +259,11 @@ def test_conditional_networks_are_given_the_signals(
 
 
 def test_conditional_networks_have_the_same_weights_but_for_what_reads_the_signals(
-    generator, discriminator, conditional_generator, conditional_discriminator
+    generator, conditional_generator
 ):
+    discriminator = critics.build_discriminator(TINY)
+    conditional_discriminator = critics.build_discriminator(CONDITIONAL)
+
     def shapes(network):
         return {w.path: w.shape for w in network.weights}
 
@@ -371,7 +282,7 @@ def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng
     coarsest = conditional_generator.get_layer("steps4_modulation").output
     model = keras.Model(conditional_generator.inputs, [finest, coarsest])
     coords, style, _, start = _inputs(rng, CONDITIONAL, 32, n_rows=2)
-    conditioning = _conditioning(2, 96)
+    conditioning = steady_conditioning(2, 96)
     conditioning[..., 0] = rng.uniform(size=(2, 96))
     given = [coords, style, tf.constant(conditioning), start]
     fine, coarse = (x.numpy()[..., 6:8] for x in model(given))
@@ -385,32 +296,13 @@ def test_signals_reach_the_modulations_in_model_units(conditional_generator, rng
 def test_a_patch_follows_its_own_signals(rng, signal):
     generator = gan.build_generator(CONDITIONAL_PATCH)
     coords, style, _, start = _inputs(rng, CONDITIONAL_PATCH, 32, n_rows=4)
-    conditioning = _conditioning(4, 32)
+    conditioning = steady_conditioning(4, 32)
     before = generator([coords, style, tf.constant(conditioning), start]).numpy()
     conditioning[2, :, signal] += (0.5, 30.0)[signal]
     after = generator([coords, style, tf.constant(conditioning), start]).numpy()
     changes = np.abs(after - before).max(axis=(1, 2))
     assert changes[2] > 0.01
     np.testing.assert_allclose(changes[[0, 1, 3]], 0.0, atol=1e-6)
-
-
-def test_the_discriminator_sees_the_signals(conditional_discriminator, rng):
-    latents = tf.constant(rng.uniform(-1, 1, (2, 64, 6)), tf.float32)
-    conditioning = _conditioning(2, 64)
-    before = conditional_discriminator([latents, tf.constant(conditioning)])
-    assert before[-1].shape == latents.shape
-    conditioning[1, 40:, 0] = 0.9
-    after = conditional_discriminator([latents, tf.constant(conditioning)])
-    for a, b in zip(after[:2], before[:2], strict=True):
-        changes = np.abs(a - b)
-        assert changes[1].max() > 1e-3
-        np.testing.assert_allclose(changes[0], 0.0, atol=1e-6)
-
-
-def test_the_estimator_has_a_column_for_each_feature():
-    clock = dataclasses.replace(TINY, conditioning=ConditioningConfig((KNOWN_SIGNALS["beats"],)))
-    assert critics.build_estimator(clock).output_shape == (None, 64, 6)
-    assert critics.build_estimator(CONDITIONAL).output_shape == (None, 64, 2)
 
 
 def test_half_precision_networks_are_conditioned_in_single():
@@ -422,21 +314,5 @@ def test_half_precision_networks_are_conditioned_in_single():
         keras.mixed_precision.set_dtype_policy(policy)
     units = generator.get_layer("conditioning_in_model_units")
     model = keras.Model(generator.inputs[2], units.output)
-    conditioning = _conditioning(1, 32, tempo_bpm=127.8)
+    conditioning = steady_conditioning(1, 32, tempo_bpm=127.8)
     assert float(model(conditioning)[0, 0, 1]) == pytest.approx((127.8 - 140) / 30, abs=1e-6)
-
-
-def test_what_the_discriminator_sees_has_unit_variance(tiny_config):
-    """Left and right, that is: side has a gain."""
-    form = dataclasses.replace(tiny_config.gan, mid_side=False)
-    tiny_config = dataclasses.replace(tiny_config, gan=form)
-    rng, depth = np.random.default_rng(0), tiny_config.stereo_latent_depth
-    scale, shift = np.geomspace(0.3, 0.01, depth), rng.normal(0.0, 0.1, depth)
-    before = shift + scale * rng.standard_normal((4, 2000, depth))
-    generator = gan.build_generator(tiny_config)
-    gan.set_output_scale(generator, scale, shift)
-    seen = critics.standardised(tiny_config, generator, tf.constant(np.tanh(before), tf.float32))
-    assert np.mean(np.square(seen)) == pytest.approx(1.0, rel=0.03)
-    # Between equal spreads and those of the latents: the root of them.
-    spreads = np.std(seen, axis=(0, 1))
-    np.testing.assert_allclose(spreads / spreads[0], np.sqrt(scale / scale[0]), rtol=0.05)

@@ -18,6 +18,11 @@ def test_hinge_by_hand():
     assert float(losses.hinge_generator_loss(tf.constant(fake))) == pytest.approx(1.5 / 4)
 
 
+def test_hinge_of_negatives_is_the_discriminators_half():
+    parts = [tf.constant([[-2.0, 0.5]]), tf.constant([[1.0]])]
+    assert float(losses.hinge_of_negatives(parts)) == pytest.approx((1.5 / 2 + 2.0) / 2)
+
+
 def test_hinge_stops_pushing_what_is_right():
     real, fake = tf.constant([1.5]), tf.constant([-1.5])
     with tf.GradientTape() as tape:
