@@ -164,8 +164,7 @@ class GanConfig:
                 f"normalisation={self.normalisation!r} must be {' or '.join(NORMALISATIONS)}"
             )
         choices = ("normalisation", "dense_logit", "mid_side")
-        names = (field.name for field in dataclasses.fields(self))
-        require_positive(self, *(name for name in names if name not in choices))
+        require_positive(self, *sorted({f.name for f in dataclasses.fields(self)} - set(choices)))
         for name, length in (
             ("generator_widths", self.seq_len),
             ("latent_discriminator_widths", 2 * self.seq_len),

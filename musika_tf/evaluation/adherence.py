@@ -40,8 +40,7 @@ NOTE_DENSITY, TEMPO_BPM = MEASURABLE = ("note_density", "tempo_bpm")
 
 # What a tempo is multiplied with by the usual mistakes of estimates: they take double or half.
 OCTAVES = (1.0, 2.0, 0.5)
-# Of a model from 110 to 170 BPM these are 120, 125, … 160.
-_N_TEMPOS = 9
+_N_TEMPOS = 9  # of a model from 110 to 170 BPM: 120, 125, … 160
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
 # So many times each sample is held against a walk that was not its own.
@@ -121,8 +120,7 @@ class Sample:
 
     Attributes:
       times_seconds, requested, measured, steps: of each step, [n].
-      details: `onsets_per_second` of note density, `confidence` (0 to 1) and `tempo_strength` of
-        tempo.
+      details: `onsets_per_second`, or the `confidence` (0 to 1) and `tempo_strength` of a tempo.
     """
 
     task: Task
@@ -278,9 +276,9 @@ def hear_tempo(mono: np.ndarray, config: Config) -> Heard:
     `confidence` of the estimate, and `tempo_strength`, see `music.waveform_metrics`."""
     rate_hz = config.audio.sample_rate_hz
     tempo_bpm, confidence = tempo.estimate_tempo(mono, rate_hz)
-    steps = np.arange(math.ceil(len(mono) / config.latent_hop_size))
+    n_steps = math.ceil(len(mono) / config.latent_hop_size)
     details = {"confidence": confidence, "tempo_strength": music.tempo_strength(mono, rate_hz)}
-    return Heard(steps, np.full(len(steps), tempo_bpm), details)
+    return Heard(np.arange(n_steps), np.full(n_steps, tempo_bpm), details)
 
 
 # What it says
@@ -293,9 +291,7 @@ def results(config: Config, settings: Settings, found: Sequence[Sample]) -> tupl
 
 
 def _result(config: Config, settings: Settings, signal: Signal, found: list[Sample]) -> Result:
-    walks, walk_chance = tuple(sample for sample in found if sample.task.is_walk), None
-    if walks:
-        walk_chance = statistics.summary(_chance_of_walks(config, settings, walks))
+    walks = tuple(sample for sample in found if sample.task.is_walk)
     steady = found[: len(found) - len(walks)]
     requested = [sample.task.control.value for sample in steady]
     measured = [sample.measured_mean for sample in steady]
@@ -308,7 +304,9 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
         chance=statistics.when_shuffled(metrics, requested, measured, settings.request.seed),
         walks=walks,
         walk_metrics=statistics.means([walk.metrics for walk in walks]) if walks else None,
-        walk_chance=walk_chance,
+        walk_chance=statistics.summary(_chance_of_walks(config, settings, walks))
+        if walks
+        else None,
     )
 
 
@@ -326,8 +324,7 @@ def _other_walks(config: Config, settings: Settings, sample: Sample) -> Iterator
     for number in range(1, _N_OTHER_WALKS + 1):
         # Walks that are requested have a seed of three numbers; a fourth of 0 would be the same.
         seed = (settings.request.seed, sample.task.index, 0, number)
-        walk = sample.task.control.values(config, seed, 0, sample.steps[-1] + 1)
-        yield walk[sample.steps]
+        yield sample.task.control.values(config, seed, 0, sample.steps[-1] + 1)[sample.steps]
 
 
 def _curve_metrics(requested: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
@@ -349,7 +346,5 @@ def tempo_shares(requested: Sequence[float], measured: Sequence[float]) -> dict[
     """Shares of tempos in BPM: `share_within` 4 % of what was requested, and
     `share_within_octaves` when each counts as its double or half where that is nearer."""
     folded = statistics.folded(requested, measured, OCTAVES)
-    return {
-        "share_within": statistics.share_within(requested, measured, tempo.TOLERANCE),
-        "share_within_octaves": statistics.share_within(requested, folded, tempo.TOLERANCE),
-    }
+    heard = {"share_within": measured, "share_within_octaves": folded}
+    return {k: statistics.share_within(requested, v, tempo.TOLERANCE) for k, v in heard.items()}

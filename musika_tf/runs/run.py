@@ -36,11 +36,7 @@ ENCODER_FILE = "encoder.txt"
 
 
 class Run:
-    """A run folder, which need not exist yet.
-
-    Args:
-      folder: of the run, or released weights.
-    """
+    """A run folder, which need not exist yet, or released weights."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = pathlib.Path(folder)
