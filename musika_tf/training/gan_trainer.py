@@ -181,7 +181,8 @@ class GanTrainer(Trainer):
                 "hinge": losses.hinge_of_parts(real_logits, fake_logits),
                 "reconstruction": losses.l1(seen, reconstruction),
             }
-            if self.training.spliced_weight:
+            # A single example has no other to go on as.
+            if self.training.spliced_weight and latents.shape[0] > 1:
                 spliced_logits, _ = critics.judged(
                     self.discriminator, gan_draws.spliced(seen, self.training.seed, number), beside
                 )
