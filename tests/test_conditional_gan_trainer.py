@@ -17,18 +17,15 @@ from gan_training import (
     random_latents,
     weights_of,
 )
+from tiny_gan import CONDITIONING
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.timeline import centres_seconds
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
 from musika_tf.networks import critics, gan
 from musika_tf.training import gan_draws
 from musika_tf.training.gan_trainer import GanTrainer
 
-TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")
-CONDITIONAL = dataclasses.replace(
-    CONFIG, conditioning=ConditioningConfig((KNOWN_SIGNALS["note_density"], TEMPO))
-)
+CONDITIONAL = dataclasses.replace(CONFIG, conditioning=CONDITIONING)
 CONTEXT = 32
 
 

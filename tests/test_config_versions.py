@@ -126,7 +126,10 @@ def test_version_1_latents_belong_to_a_version_1_run(tmp_path, tiny_config, firs
 
 def test_names_of_an_earlier_version_are_not_those_of_this_one():
     assert upgraded("TrainingConfig", {"told_weight": 1.0}, 4) == {"told_weight": 1.0}
-    assert upgraded("TrainingConfig", {"told_weight": 1.0}, 3)["told_weight"] == 1.0
+    assert upgraded("TrainingConfig", {"told_weight": 1.0}, 3) == {
+        "told_weight": 1.0,
+        "spliced_weight": 0.0,
+    }
     assert upgraded("AudioConfig", {"hop_size": 16}, 1) == {"hop_size": 16}
     implied = {"normalisation": "patch", "dense_logit": False, "mid_side": False}
     assert upgraded("GanConfig", {"mid_side": True}, 4) == {"mid_side": True}

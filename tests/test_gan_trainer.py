@@ -145,6 +145,14 @@ def test_the_discriminator_sees_real_latents_exchanged(untrained):
     standardised = critics.standardised(CONFIG, untrained.generator, seen)
     logit = np.mean(losses.mean_logit(untrained.discriminator(standardised)[:2]))
     assert float(metrics["discriminator/real_logit"]) == pytest.approx(logit, abs=1e-5)
+    spliced = gan_draws.spliced(standardised, 5, tf.constant(0, tf.int64))
+    parts = untrained.discriminator(spliced)[:2]
+    expected = 0.5 * np.mean([np.maximum(0.0, 1.0 + logits).mean() for logits in parts])
+    assert float(metrics["discriminator/spliced"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_example_alone_is_not_spliced(untrained):
+    assert "discriminator/spliced" not in untrained.gradients(tf.constant(random_latents(1)))[1]
 
 
 # R1

@@ -18,8 +18,7 @@ def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> 
       real_logits, fake_logits: any shapes; averaged over all elements.
     """
     real = tf.reduce_mean(tf.nn.relu(1.0 - real_logits))
-    fake = tf.reduce_mean(tf.nn.relu(1.0 + fake_logits))
-    return real + fake
+    return real + hinge_of_negatives([fake_logits])
 
 
 def hinge_of_parts(real: Sequence[tf.Tensor], fake: Sequence[tf.Tensor]) -> tf.Tensor:

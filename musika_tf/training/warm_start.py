@@ -56,22 +56,24 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
         right, or mid and side.
       config: the system that they are for; all else is the same.
     """
-    depth = config.stereo_latent_depth
-    change = critics.mid_side_matrix(depth)
-    change = change if config.gan.mid_side else np.linalg.inv(change)
-    back, found = np.linalg.inv(change), dict(arrays)
+    depth, found = config.stereo_latent_depth, dict(arrays)
+    there = critics.mid_side_matrix(depth)
+    back = np.linalg.inv(there)
+    if not config.gan.mid_side:
+        there, back = back, there
     for name, array in arrays.items():
-        # Released weights are float16.
-        array = array.astype(np.float64)
-        _, network, *layers, _ = name.split("/")
-        if layers == ["input_conv"] and name.endswith("kernel"):
-            mix = np.eye(depth)
+        _, network, *layers, kind = name.split("/")
+        if layers == ["input_conv"] and kind == "kernel":
             if network == "discriminator":
-                mix = arrays[name.replace("input_conv/kernel", "mixing/mix")].astype(np.float64)
-            of_latents = np.linalg.inv(mix) @ back @ mix @ array[:, :depth]
+                mix = arrays[name.replace("input_conv/kernel", "mixing/mix")]
+                mix = mix.astype(np.float64)  # released weights are float16
+                back_mixed = np.linalg.inv(mix) @ back @ mix
+            else:
+                back_mixed = back
+            of_latents = back_mixed @ array[:, :depth]
             found[name] = np.concatenate([of_latents, array[:, depth:]], axis=1)
         elif layers == ["decoder_output_conv"]:
-            found[name] = array @ change
+            found[name] = array @ there
     return found
 
 
