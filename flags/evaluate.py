@@ -83,7 +83,7 @@ SECONDS = flags.DEFINE_float(
 )
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
-    adherence.Settings.request.n_samples,
+    adherence.Settings.request.n_pieces,
     "Samples a constant, with the same anchors and styles at each; for --quality samples in all, "
     "and as many held-out crops.",
 )
@@ -150,7 +150,7 @@ def request() -> Request:
         seconds=SECONDS.value,
         seed=SEED.value,
         truncation=TRUNCATION.value,
-        n_samples=NUM_SAMPLES.value,
+        n_pieces=NUM_SAMPLES.value,
     )
 
 

@@ -42,7 +42,7 @@ TRUNCATION = flags.DEFINE_float(
     "more stable, larger more varied.",
 )
 NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", Request.n_samples, "Samples to make, each another piece."
+    "num_samples", Request.n_pieces, "Samples to make, each another piece."
 )
 PICTURE = flags.DEFINE_bool(
     "picture", False, "Also draw a log-mel picture of each sample, NAME.png, up to ten minutes."
@@ -65,6 +65,6 @@ def request() -> Request:
         start_seconds=parse_time(START.value),
         seed=SEED.value,
         truncation=TRUNCATION.value,
-        n_samples=NUM_SAMPLES.value,
+        n_pieces=NUM_SAMPLES.value,
         controls=controls.texts(),
     )

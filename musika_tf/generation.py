@@ -35,7 +35,7 @@ class Request:
       start_seconds: where in the piece it begins, up to `stream.MAX_START_SECONDS`.
       seed: from 0 to 2^31 - 1; sample i draws from the pair (seed, i).
       truncation: anchors and style are standard normal draws cut at ± this.
-      n_samples: how many samples.
+      n_pieces: how many pieces.
       controls: of a conditional model, for each signal by its name a number, `random_walk` or the
         path of a curve, as `controls.parse` takes them; others hold the middle of their range.
 
@@ -47,7 +47,7 @@ class Request:
     start_seconds: float = 0.0
     seed: int = 0
     truncation: float = 2.0
-    n_samples: int = 1
+    n_pieces: int = 1
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -60,8 +60,8 @@ class Request:
         coordinates.require_truncation(self.truncation)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed={self.seed} must be from 0 to {MAX_SEED}")
-        if self.n_samples < 1:
-            raise ValueError(f"n_samples={self.n_samples} must be at least 1")
+        if self.n_pieces < 1:
+            raise ValueError(f"n_pieces={self.n_pieces} must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def generate(
       ValueError: the suffix is unknown, or the controls are not those of the model.
       KeyboardInterrupt: the user ended it before there was anything to keep.
     """
-    for index, path in enumerate(_paths(pathlib.Path(out), request.n_samples)):
+    for index, path in enumerate(_paths(pathlib.Path(out), request.n_pieces)):
         report = _write_sample(player, request, index, path)
         if with_picture:
             _draw_picture(path)
@@ -155,13 +155,13 @@ def _n_samples(player: Player, request: Request) -> int:
     return max(1, round(request.seconds * player.config.audio.sample_rate_hz))
 
 
-def _paths(out: pathlib.Path, n_samples: int) -> list[pathlib.Path]:
+def _paths(out: pathlib.Path, n_pieces: int) -> list[pathlib.Path]:
     if out.suffix.lower() not in audio_io.WRITABLE_FORMATS:
         known = " or ".join(audio_io.WRITABLE_FORMATS)
         raise ValueError(f"cannot write {out}: the suffix must be {known}")
-    if n_samples == 1:
+    if n_pieces == 1:
         return [out]
-    return [out.with_stem(f"{out.stem}-{index}") for index in range(n_samples)]
+    return [out.with_stem(f"{out.stem}-{index}") for index in range(n_pieces)]
 
 
 def _write_sample(player: Player, request: Request, index: int, path: pathlib.Path) -> Report:

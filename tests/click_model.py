@@ -67,6 +67,6 @@ def with_signals(config: Config, *signals_: Signal) -> Config:
     return dataclasses.replace(config, conditioning=ConditioningConfig(signals_, 20.0))
 
 
-def settings(seconds=20.0, n_samples=2, n_walks=2, **values) -> Settings:
-    request = Request(seconds=seconds, n_samples=n_samples, seed=5)
+def settings(seconds=20.0, n_pieces=2, n_walks=2, **values) -> Settings:
+    request = Request(seconds=seconds, n_pieces=n_pieces, seed=5)
     return Settings(request=request, n_walks=n_walks, onset_detector="librosa", **values)

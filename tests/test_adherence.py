@@ -85,7 +85,7 @@ def test_a_model_that_follows_note_density(followed):
 
 
 def test_a_model_that_does_not_listen(density_config):
-    (result,) = measure(ClickModel(density_config, deaf), settings(n_samples=4))
+    (result,) = measure(ClickModel(density_config, deaf), settings(n_pieces=4))
     assert abs(result.metrics["pearson_r"]) < 1e-6
     chance = result.chance["mean_absolute_error"]
     assert chance.low < result.metrics["mean_absolute_error"] < chance.high
@@ -193,7 +193,7 @@ def test_half_the_tempo_is_counted_apart(tempo_config):
 
 def test_constants_out_of_range_are_left_out(tiny_config):
     config = with_signals(tiny_config, dataclasses.replace(TEMPO, maximum=128.0))
-    asked = settings(n_samples=1, tempos_bpm=(120, 125, 130))
+    asked = settings(n_pieces=1, tempos_bpm=(120, 125, 130))
     values = [task.control.value for task in adherence.plan(config, asked)]
     assert values == [120.0, 125.0]
 
@@ -201,7 +201,7 @@ def test_constants_out_of_range_are_left_out(tiny_config):
 def test_other_signals_are_given_the_middle_and_unknown_ones_are_skipped(tiny_config):
     energy = Signal("energy", "any", -1.0, 3.0, "step")
     config = with_signals(tiny_config, TEMPO, energy, DENSITY)
-    tasks = adherence.plan(config, settings(n_samples=2, n_walks=3))
+    tasks = adherence.plan(config, settings(n_pieces=2, n_walks=3))
     by_signal = [task.signal.name for task in tasks]
     assert by_signal == ["tempo_bpm"] * 18 + ["note_density"] * 13
     assert adherence.controls(config, tasks[0]) == (
@@ -258,7 +258,7 @@ def test_what_cannot_be_measured_is_named(tiny_config, tmp_path, what):
 
 
 def test_the_shortest_samples_can_be_measured(density_config):
-    made = settings(3.75, note_densities=(0.5, 0.7), n_samples=1)
+    made = settings(3.75, note_densities=(0.5, 0.7), n_pieces=1)
     (result,) = measure(ClickModel(density_config, obedient), made)
     assert min(len(walk.steps) for walk in result.walks) >= 3
 

@@ -103,7 +103,7 @@ def test_what_the_discriminator_sees_has_unit_variance(tiny_config):
     scale, shift = np.geomspace(0.3, 0.01, depth), rng.normal(0.0, 0.1, depth)
     before = shift + scale * rng.standard_normal((4, 2000, depth))
     generator = gan.build_generator(tiny_config)
-    gan.set_output_scale(generator, scale, shift)
+    gan.set_output_spread(generator, scale, shift, np.zeros(depth // 2))
     seen = critics.standardised(tiny_config, generator, tf.constant(np.tanh(before), tf.float32))
     assert np.mean(np.square(seen)) == pytest.approx(1.0, rel=0.03)
     # Between equal spreads and those of the latents: the root of them.

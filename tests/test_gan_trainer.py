@@ -285,7 +285,7 @@ def test_samples_are_the_same_pieces_every_time():
 
 @pytest.mark.parametrize("piece", [0, 1])
 def test_samples_are_the_beginning_of_generated_ones(untrained, piece):
-    seen, request = [], generation.Request(n_samples=2)
+    seen, request = [], generation.Request(n_pieces=2)
     player = player_of(untrained, seen)
     # Two patches: a sample a latent.
     list(player.stream((request.seed, piece), request.truncation, n_samples=32))

@@ -80,7 +80,7 @@ def test_no_time(text):
 
 
 def test_samples_and_seeds_differ_and_do_not_depend_on_how_many(model, tmp_path):
-    reports = write(model, tmp_path / "a.wav", seconds=1.0, seed=4, n_samples=2)
+    reports = write(model, tmp_path / "a.wav", seconds=1.0, seed=4, n_pieces=2)
     assert [report.path.name for report in reports] == ["a-0.wav", "a-1.wav"]
     write(model, tmp_path / "one.wav", seconds=1.0, seed=4)
     write(model, tmp_path / "other.wav", seconds=1.0, seed=5)
@@ -96,7 +96,7 @@ def test_interruption_leaves_a_valid_file(model, tmp_path, monkeypatch):
 
     stream = model.stream
     monkeypatch.setattr(model, "stream", interrupted)
-    (report,) = write(model, tmp_path / "a.flac", seconds=60.0, n_samples=2)
+    (report,) = write(model, tmp_path / "a.flac", seconds=60.0, n_pieces=2)
     assert not report.is_complete
     assert "(stopped)" in str(report)
     assert [path.name for path in tmp_path.iterdir()] == ["a-0.flac"]
@@ -145,7 +145,7 @@ def test_report_in_words():
         ({"truncation": float("nan")}, "truncation=nan"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 2**31}, "seed=2147483648"),
-        ({"n_samples": 0}, "n_samples=0"),
+        ({"n_pieces": 0}, "n_pieces=0"),
     ],
 )
 def test_bad_request(values, message):

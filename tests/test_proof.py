@@ -124,7 +124,7 @@ def test_pieces_with_a_style_are_coherent_and_those_without_are_not():
 
 
 def test_the_longest_real_pieces_are_taken(system):
-    (real,) = long_form.longest(system, Request(seconds=5.0, n_samples=2))
+    (real,) = long_form.longest(system, Request(seconds=5.0, n_pieces=2))
     assert real.shape == (5 * RATE_HZ, 2)
     pieces = long_form.directions({"real": [np.eye(9)], "generated": [np.eye(12)[:, :9]] * 2})
     found = long_form.coherences(pieces)

@@ -88,7 +88,7 @@ def run_and_data(conditional_config, tmp_path_factory):
 def test_pieces_and_latents_are_what_they_are_called(run_and_data, monkeypatch):
     run_dir, data_dir, shards = run_and_data
     monkeypatch.setattr(quality, "N_LATENT_PIECES", 3)
-    system = quality.load(Run(run_dir), data_dir, Request(seconds=6.0, seed=4, n_samples=1))
+    system = quality.load(Run(run_dir), data_dir, Request(seconds=6.0, seed=4, n_pieces=1))
     config = system.config
     pieces = {piece.name: piece.waveform for piece in quality.make_pieces(system)}
     assert list(pieces) == ["generated-0", "reconstructed-0", "real-0", "untrained-0"]

@@ -206,6 +206,16 @@ def test_a_gan_begins_with_the_spread_of_its_latents(tmp_path, trained):
             np.testing.assert_allclose(value, np.tile(expected, 2), rtol=1e-4, atol=1e-5)
 
 
+def test_left_and_right_are_as_much_alike_as_in_the_latents(tmp_path, trained):
+    shards = Shards.open(tmp_path / "latents")
+    rows = np.concatenate([shards.rows(x) for x in shards.split("train")]).astype(np.float64)
+    left, right = np.split(np.arctanh(np.clip(rows, -0.995, 0.995)), 2, axis=1)
+    left, right = np.concatenate([left, right]), np.concatenate([right, left])
+    *_, found = stage._spread(shards)
+    expected = [np.corrcoef(x, y)[0, 1] for x, y in zip(left.T, right.T, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def networks_of(path):
     return {k: v for k, v in checkpoint._read(path).items() if k.startswith("networks/")}
 

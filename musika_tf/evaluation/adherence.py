@@ -55,7 +55,7 @@ class Settings:
       ValueError: a value is out of range, or the detector is not installed.
     """
 
-    request: Request = Request(n_samples=8)  # so many samples a constant
+    request: Request = Request(n_pieces=8)  # so many samples a constant
     n_walks: int = 4  # of each signal that has a value a step
     note_densities: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
     tempos_bpm: tuple[float, ...] = ()  # none: whole numbers over the middle of the model's range
@@ -198,7 +198,7 @@ def plan(config: Config, settings: Settings) -> list[Task]:
 
 
 def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
-    constants, indices = settings.constants(signal), range(settings.request.n_samples)
+    constants, indices = settings.constants(signal), range(settings.request.n_pieces)
     for value, index in itertools.product(constants, indices):
         yield Task(signal, Constant(value), index)
     # A tempo is measured of a whole piece.

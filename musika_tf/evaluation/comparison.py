@@ -57,7 +57,7 @@ def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
         quality.encoded(autoencoder, shards, split) for split in ("validation", "train")
     )
     n_samples = min(round(_MAX_SECONDS * rate_hz), shards.longest("validation").n_rows)
-    request = Request(seconds=n_samples / rate_hz, n_samples=_N_PIECES)
+    request = Request(seconds=n_samples / rate_hz, n_pieces=_N_PIECES)
     configs, latents, pieces = {}, {}, {}
     for name, run in runs.items():
         synthesizer = run.synthesizer()

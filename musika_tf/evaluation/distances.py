@@ -56,9 +56,7 @@ def evaluate(
     n_crops, n_samples = crops(system)
     rate_hz = system.config.audio.sample_rate_hz
     values = {
-        **report_files.numbers(
-            system.about, dataclasses.replace(system.request, n_samples=n_crops)
-        ),
+        **report_files.numbers(system.about, dataclasses.replace(system.request, n_pieces=n_crops)),
         "seconds": n_samples / rate_hz,
         "embeddings": {
             embedding.name: {"weights_sha256": embedding.weights_sha256} for embedding in embeddings
@@ -133,7 +131,7 @@ def kinds(
     yield quality.REAL, real("train")
     yield quality.RECONSTRUCTED, reconstructed()
     seconds = n_samples / system.config.audio.sample_rate_hz
-    asked = dataclasses.replace(system.request, seconds=seconds, n_samples=n_crops)
+    asked = dataclasses.replace(system.request, seconds=seconds, n_pieces=n_crops)
     for kind, controls in conditions(system.config, settings).items():
         request = dataclasses.replace(asked, controls=controls)
         yield kind, map(functools.partial(generation.sample, player, request), range(n_crops))
@@ -163,7 +161,7 @@ def _texts(signal: Signal, settings: adherence.Settings) -> Iterator[str]:
 def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:
     yield "# Distances to real music"
     yield (
-        f"{values['n_samples']} crops of {values['seconds']:.1f} s of each kind, in windows of a "
+        f"{values['n_pieces']} crops of {values['seconds']:.1f} s of each kind, in windows of a "
         f"second; the reference is the validation split of {values['data']}; seed "
         f"{values['seed']}, truncation {values['truncation']:g}. real: music of the training "
         "split. Lower is better, and what real music has is as low as can be asked for."

@@ -54,7 +54,7 @@ def evaluate(
     """Makes the pieces of a request and measures them beside the longest real ones; tables, and
     numbers as JSON takes them."""
     rate_hz, generated = player.config.audio.sample_rate_hz, []
-    for index in progress.bar(range(request.n_samples), desc="long form", unit=" pieces"):
+    for index in progress.bar(range(request.n_pieces), desc="long form", unit=" pieces"):
         waveform = generation.sample(player, request, index)
         generated.append(embedding(waveform, rate_hz))
         if index < _N_KEPT:
@@ -79,7 +79,7 @@ def longest(system: System, request: Request) -> list[np.ndarray]:
     most = round(request.seconds * system.config.audio.sample_rate_hz)
     return [
         quality.crop(system.shards, (source, 0), min(most, source.n_rows))
-        for source in sources[: request.n_samples]
+        for source in sources[: request.n_pieces]
     ]
 
 

@@ -164,7 +164,7 @@ def load(run: Run, data_dir: str | os.PathLike, request: Request) -> System:
     keras.utils.set_random_seed(request.seed)
     codec = FileCodec(trained.autoencoder)
     system = System(run, data_dir, request, trained, Synthesizer(config), codec, shards)
-    shards.fixed_positions(request.n_samples, system.n_samples)
+    shards.fixed_positions(request.n_pieces, system.n_samples)
     # What of it is encoded must hold a window.
     window_size = config.second_n_latents * config.latent_hop_size
     n_excerpts = -(-window_size // config.audio.excerpt_n_samples)
@@ -202,7 +202,7 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
 def make_pieces(system: System) -> Iterator[Piece]:
     """All pieces, one of each kind at a time, with a progress bar."""
     request = system.request
-    positions = system.shards.fixed_positions(request.n_samples, system.n_samples)
+    positions = system.shards.fixed_positions(request.n_pieces, system.n_samples)
     for index, position in enumerate(progress.bar(positions, desc="music", unit=" samples")):
         real = crop(system.shards, position, system.n_samples)
         yield Piece(GENERATED, index, generate(system.trained, request, index))

@@ -81,7 +81,7 @@ def _kept(system: System, folder: pathlib.Path, names: Sequence[str]) -> Iterato
 
 def _kept_names(system: System, keep_real: bool) -> list[str]:
     """All that were generated, and perhaps the first real piece and what became of it."""
-    generated = [f"{quality.GENERATED}-{index}" for index in range(system.request.n_samples)]
+    generated = [f"{quality.GENERATED}-{index}" for index in range(system.request.n_pieces)]
     return generated + [f"{quality.RECONSTRUCTED}-0", f"{quality.REAL}-0"] * keep_real
 
 

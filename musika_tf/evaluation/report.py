@@ -127,9 +127,9 @@ def _fills(
 ) -> dict[str, Fill]:
     """What fills the folder of each new part; speed first, while the process is young."""
     controls = controls_lib.middles(player.config.conditioning.signals)
-    asked = dataclasses.replace(settings.request, controls=controls, n_samples=1)
+    asked = dataclasses.replace(settings.request, controls=controls, n_pieces=1)
     streamed = dataclasses.replace(asked, seconds=settings.stream_seconds)
-    long = dataclasses.replace(asked, seconds=settings.long_seconds, n_samples=settings.n_long)
+    long = dataclasses.replace(asked, seconds=settings.long_seconds, n_pieces=settings.n_long)
     return {
         speed.NAME: functools.partial(speed.evaluate, system.run.folder, streamed),
         SAMPLES: functools.partial(_samples, system, player, asked),

@@ -72,7 +72,7 @@ def write(
 def numbers(about: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """What the numbers of every evaluation begin with, `about` whatever was measured."""
     now = datetime.datetime.now(datetime.UTC)
-    asked = ("seconds", "seed", "truncation", "n_samples")
+    asked = ("seconds", "seed", "truncation", "n_pieces")
     return {
         "format_version": FORMAT_VERSION,
         "created_utc": now.isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ def command(model: str | os.PathLike, request: Request) -> str:
 def asked(request: Request, what: str) -> str:
     """A sentence: so many of `what`, how long, of which seed."""
     return (
-        f"{request.n_samples} {what}, {request.seconds:g} s each, seed {request.seed}, "
+        f"{request.n_pieces} {what}, {request.seconds:g} s each, seed {request.seed}, "
         f"truncation {request.truncation:g}."
     )
 

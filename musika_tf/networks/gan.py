@@ -119,14 +119,27 @@ def without_context(config: Config, conditioning: Any) -> Any:
     return None if conditioning is None else conditioning[:, first : first + 2 * config.gan.seq_len]
 
 
-def set_output_scale(generator: keras.Model, scale: np.ndarray, shift: np.ndarray) -> None:
-    """Sets what the output of a generator that is normalised over steps is scaled by.
+def set_output_spread(
+    generator: keras.Model, scale: np.ndarray, shift: np.ndarray, correlation: np.ndarray
+) -> None:
+    """Gives the output of an untrained generator, normalised over steps, the spread of the data.
+
+    Were left and right not alike from the beginning, what they differ by, which is little in music
+    and which critics see enlarged, would be all that they judge.
 
     Args:
       generator: of `build_generator`.
-      scale, shift: [stereo_latent_depth], standard deviation and mean of the artanh of the latents.
+      scale, shift: [stereo_latent_depth], standard deviation and mean of the artanh of the latents;
+        they stay.
+      correlation: [stereo_latent_depth / 2], of left and right, -1 to 1; of the first output alone.
     """
     generator.get_layer("output_scale").set_weights([scale, shift])
+    convolution = generator.get_layer("output_conv")
+    kernel, bias = convolution.get_weights()
+    left, right = np.split(kernel, 2, axis=-1)
+    mid = np.sqrt(1.0 + correlation) * (left + right) / 2.0
+    side = np.sqrt(1.0 - correlation) * (left - right) / 2.0
+    convolution.set_weights([np.concatenate([mid + side, mid - side], axis=-1), bias])
 
 
 def _generator_inputs(

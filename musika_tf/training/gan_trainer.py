@@ -93,10 +93,12 @@ class GanTrainer(Trainer):
         self._decode = decode
         self._predict = tf.function(self._held_out_outputs, autograph=False)
 
-    def set_output_scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
-        """Before the first step: the spread of the training latents, see `gan.set_output_scale`."""
+    def set_output_spread(
+        self, scale: np.ndarray, shift: np.ndarray, correlation: np.ndarray
+    ) -> None:
+        """Before the first step: of the training latents, see `gan.set_output_spread`."""
         for generator in (self.generator, self.generator_average):
-            gan.set_output_scale(generator, scale, shift)
+            gan.set_output_spread(generator, scale, shift, correlation)
 
     def _checked(
         self, held_out: np.ndarray | None, conditioning: np.ndarray | None

@@ -34,6 +34,8 @@ N_HELD_OUT_LATENTS = 32
 _FEW_N_BATCHES = 10
 # Sources without a value of some signal that people are told of by name.
 _MAX_N_NAMED = 20
+# Of a channel of latents; where there is less, left and right count as unrelated.
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +151,7 @@ def start_gan(
     if initial:
         warm_start.begin_with(initial, trainer)
     elif config.gan.normalisation == "step" and not checkpoint.latest(folder):
-        trainer.set_output_scale(*_spread(batches.shards))
+        trainer.set_output_spread(*_spread(batches.shards))
     if devices.is_chief():
         seconds_per_row = config.latent_hop_size / config.audio.sample_rate_hz
         _tell_data(batches.shards, 2 * config.gan.seq_len, seconds_per_row, training.batch_size)
@@ -162,18 +164,19 @@ def start_gan(
     return StartedStage(trainer, batches, folder)
 
 
-def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviation and mean of the artanh of training latents, the same left and right.
-
-    Float32 [stereo_latent_depth] each.
-    """
-    moments = principal.Moments(shards.n_channels // N_CHANNELS)
+def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the artanh of training latents, what `gan.set_output_spread` takes, float32."""
+    moments, depth = principal.Moments(shards.n_channels), shards.n_channels // N_CHANNELS
     for source in shards.split("train"):
-        rows = np.asarray(shards.rows(source), np.float64)
-        moments.add(principal.before_tanh(rows.reshape(N_CHANNELS * len(rows), -1)).numpy())
-    mean, squares = (x / moments.n_rows for x in (moments.total, moments.products.diagonal()))
-    deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
-    return tuple(np.tile(x, N_CHANNELS).astype(np.float32) for x in (deviation, mean))
+        rows = principal.before_tanh(np.asarray(shards.rows(source), np.float64)).numpy()
+        # Music has no side.
+        for either_way in (rows, np.roll(rows, depth, axis=1)):
+            moments.add(either_way)
+    mean, squares = moments.total / moments.n_rows, moments.products / moments.n_rows
+    covariance = squares - np.outer(mean, mean)
+    variance = np.maximum(covariance.diagonal(), 0.0)
+    alike = covariance[:depth, depth:].diagonal() / np.maximum(variance[:depth], _LEAST_VARIANCE)
+    return tuple(x.astype(np.float32) for x in (np.sqrt(variance), mean, np.clip(alike, -1.0, 1.0)))
 
 
 def _gan_parts(
