@@ -80,14 +80,12 @@ def _of_latents(
     config: Config, latents: np.ndarray, held_out: np.ndarray, training: np.ndarray
 ) -> dict[str, float | None]:
     n_latents = config.second_n_latents
-    # At every step of training: what is copied may begin at any of them.
-    windows = statistics.windows(latents, n_latents, hop=n_latents)
-    distances = statistics.nearest_distances(windows, statistics.windows(training, n_latents))
+    nearest = quality.nearest(latents, training, n_latents)["mean"]
     frechet = statistics.window_frechet(held_out, latents, n_latents)
     seams = music.Grid.of_latents(config).ratios(music.latent_changes(latents))
     return {
         "window_frechet": None if latents is held_out else frechet,
-        "nearest": None if latents is training else float(distances.mean()),
+        "nearest": None if latents is training else nearest,
         "seam": seams["patch_ratio"],
     }
 

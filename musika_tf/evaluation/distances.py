@@ -34,16 +34,6 @@ REFERENCE = "reference"
 MAX_N_CROPS = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Distance:
-    """Of one kind of music to the reference; lower is better."""
-
-    frechet: float
-    frechet_at_infinity: float
-    kernel: float
-    n_windows: int
-
-
 def evaluate(
     system: System,
     player: Player,
@@ -62,8 +52,7 @@ def evaluate(
             embedding.name: {"weights_sha256": embedding.weights_sha256} for embedding in embeddings
         },
     }
-    for name, rows in measure(system, player, settings, embeddings).items():
-        found = {kind: dataclasses.asdict(distance) for kind, distance in rows.items()}
+    for name, found in measure(system, player, settings, embeddings).items():
         values["embeddings"][name]["distances"] = found
     return report_files.markdown(_paragraphs(values)), values
 
@@ -83,8 +72,8 @@ def measure(
     player: Player,
     settings: adherence.Settings,
     embeddings: Sequence[Embedding],
-) -> dict[str, dict[str, Distance]]:
-    """Distances of every kind to the reference, by embedding."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What `distance` finds of every kind beside the reference, by embedding and kind."""
     n_crops, rate_hz = crops(system)[0], system.config.audio.sample_rate_hz
     found = {embedding.name: {} for embedding in embeddings}
     references: dict[str, np.ndarray] = {}
@@ -103,14 +92,14 @@ def measure(
     return found
 
 
-def distance(real: np.ndarray, other: np.ndarray) -> Distance:
-    """Of windows, float64 [n_windows, n_channels]."""
-    return Distance(
-        statistics.frechet_distance(real, other),
-        statistics.frechet_at_infinity(real, other),
-        statistics.kernel_distance(real, other),
-        len(other),
-    )
+def distance(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Of windows, float64 [n_windows, n_channels], by three measures; lower is better."""
+    return {
+        "frechet": statistics.frechet_distance(real, other),
+        "frechet_at_infinity": statistics.frechet_at_infinity(real, other),
+        "kernel": statistics.kernel_distance(real, other),
+        "n_windows": len(other),
+    }
 
 
 def kinds(

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from musika_tf import files, generation
@@ -46,8 +46,6 @@ PARTS = (
 )
 _RESULTS = "results.md"
 _SAMPLE_SECONDS, _N_SAMPLES = 23.0, 4
-
-Fill = Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +122,7 @@ def evaluate(
 
 def _fills(
     system: System, player: Player, settings: Settings, embeddings: Sequence[Embedding]
-) -> dict[str, Fill]:
+) -> dict[str, report_files.Fill]:
     """What fills the folder of each new part; speed first, while the process is young."""
     controls = controls_lib.middles(player.config.conditioning.signals)
     asked = dataclasses.replace(settings.request, controls=controls, n_pieces=1)
