@@ -53,12 +53,9 @@ def read_all(data_dir: str | os.PathLike) -> dict[str, Labels]:
     Raises:
       ValueError: a file is damaged, or called as no signal can be.
     """
-    found = {}
-    prefix, suffix = file_name("*").split("*")
-    for path in sorted(pathlib.Path(data_dir).glob(file_name("*"))):
-        name = path.name.removeprefix(prefix).removesuffix(suffix)
-        found[name] = Labels.read(name, path)
-    return found
+    paths = sorted(pathlib.Path(data_dir).glob(file_name("*")))
+    by_name = {path.stem.removeprefix("labels-"): path for path in paths}
+    return {name: Labels.read(name, path) for name, path in by_name.items()}
 
 
 class Labels:
@@ -92,7 +89,7 @@ class Labels:
                 raise ValueError("beats need a value: the columns must be file,time_seconds,value")
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from None
-        filled = {_as_stored(file): table for file, table in tables.items() if len(table)}
+        filled = {as_stored(file): table for file, table in tables.items() if len(table)}
         self._tables = {file: self._sorted(file, table) for file, table in filled.items()}
 
     @classmethod
@@ -156,8 +153,8 @@ class Labels:
         """
         if not self.is_events:
             self.require([file])
-            return self._tables[_as_stored(file)][:, :2]
-        return self._tables.get(_as_stored(file), np.zeros((0, 1)))[:, 0]
+            return self._tables[as_stored(file)][:, :2]
+        return self._tables.get(as_stored(file), np.zeros((0, 1)))[:, 0]
 
     def values(
         self, file: str, times_seconds: np.ndarray, max_onsets_per_second: float
@@ -191,7 +188,7 @@ class Labels:
         self._require(files, len(files) - 1)
 
     def _require(self, files: Sequence[str], max_n_missing: int) -> None:
-        missing = [file for file in map(_as_stored, files) if file not in self._tables]
+        missing = [file for file in map(as_stored, files) if file not in self._tables]
         if len(missing) > max_n_missing:
             there = f", such as {self.files[0]!r}" if self._tables else ""
             raise ValueError(
@@ -203,7 +200,7 @@ class Labels:
 
     def only(self, files: Iterable[str]) -> Labels:
         """The labels of these files alone."""
-        wanted = set(map(_as_stored, files))
+        wanted = set(map(as_stored, files))
         return self._with({file: self._tables[file] for file in self.files if file in wanted})
 
     def split(self, file: str, end_name: str, seconds: float) -> Labels:
@@ -214,7 +211,7 @@ class Labels:
           end_name: name of the second part. If that has labels already nothing is changed.
           seconds: where it was cut.
         """
-        file, end_name = _as_stored(file), _as_stored(end_name)
+        file, end_name = as_stored(file), as_stored(end_name)
         if file not in self._tables or end_name in self._tables:
             return self
         first, end = self._parts(self._tables[file], seconds)
@@ -292,6 +289,6 @@ def _number(word: str, column: str) -> float:
     return number
 
 
-def _as_stored(file: str) -> str:
-    """A name as it stands in the text: one that is no UTF-8 is escaped there."""
-    return file.encode("utf-8", "backslashreplace").decode()
+def as_stored(text: str) -> str:
+    """Text as files and terminals take it: what is no UTF-8 in a name is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -6,7 +6,7 @@ The figures are those of `quality`, without what only the autoencoder decides.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -67,10 +67,14 @@ def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
     latents |= {_HELD_OUT: held_out, _TRAINING: training}
     positions = shards.fixed_positions(_N_PIECES, n_samples)
     pieces[_HELD_OUT] = [quality.crop(shards, position, n_samples) for position in positions]
+    metrics = {
+        name: statistics.means([music.waveform_metrics(piece, rate_hz) for piece in group])
+        for name, group in pieces.items()
+    }
     rows = [
         {"name": name}
         | _of_latents(configs.get(name, autoencoder.config), of_name, held_out, training)
-        | _of_waveforms(pieces.get(name, ()), rate_hz)
+        | metrics.get(name, {})
         for name, of_name in latents.items()
     ]
     return f"{_EXPLAINED}\n\n{report_files.table(_COLUMNS, rows)}"
@@ -88,8 +92,3 @@ def _of_latents(
         "nearest": None if latents is training else nearest,
         "seam": seams["patch_ratio"],
     }
-
-
-def _of_waveforms(pieces: Sequence[np.ndarray], rate_hz: int) -> dict[str, float]:
-    metrics = [music.waveform_metrics(piece, rate_hz) for piece in pieces]
-    return statistics.means(metrics) if metrics else {}
