@@ -77,18 +77,16 @@ class Labels:
           origin: where they come from, for messages.
 
         Raises:
-          ValueError: other columns than can be, a curve has two values at the same time or NaN
-            beside others, or beats do not rise from point to point.
+          ValueError: a curve has two values at the same time or NaN beside others, or beats are no
+            curve or do not rise from point to point.
         """
         self._origin, self._signal_name = origin, signal_name
         self.columns, self.is_events = tuple(columns), "value" not in columns
         self._is_clock = signal_name == BEATS
-        try:
-            _require_columns(columns)
-            if self._is_clock and self.is_events:
-                raise ValueError("beats need a value: the columns must be file,time_seconds,value")
-        except ValueError as error:
-            raise ValueError(f"{origin}: {error}") from None
+        if self._is_clock and self.is_events:
+            raise ValueError(
+                f"{origin}: beats need a value: the columns must be file,time_seconds,value"
+            )
         filled = {as_stored(file): table for file, table in tables.items() if len(table)}
         self._tables = {file: self._sorted(file, table) for file, table in filled.items()}
 
@@ -254,7 +252,12 @@ def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[fl
     first, *columns = next(rows, [""])
     if first != "file":
         raise ValueError(f"the header begins with {first!r}; it must begin with 'file'")
-    _require_columns(columns)
+    if tuple(columns) not in _COLUMNS:
+        raise ValueError(
+            f"the columns are file,{','.join(columns)}; they must be file,time_seconds,value for a "
+            "curve or file,time_seconds for events, in this order, either perhaps with confidence "
+            "after it"
+        )
     by_file: dict[str, list[list[float]]] = {}
     for row in rows:
         if row:
@@ -266,15 +269,6 @@ def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[fl
             numbers = [_number(word, name) for word, name in zip(words, columns, strict=True)]
             by_file.setdefault(file, []).append(numbers)
     return columns, by_file
-
-
-def _require_columns(columns: Sequence[str]) -> None:
-    if tuple(columns) not in _COLUMNS:
-        raise ValueError(
-            f"the columns are file,{','.join(columns)}; they must be file,time_seconds,value for a "
-            "curve or file,time_seconds for events, in this order, either perhaps with confidence "
-            "after it"
-        )
 
 
 def _number(word: str, column: str) -> float:
