@@ -202,12 +202,8 @@ class Labels:
         return self._with({file: self._tables[file] for file in self.files if file in wanted})
 
     def split(self, file: str, end_name: str, seconds: float) -> Labels:
-        """Labels after a file was cut in two.
-
-        Args:
-          file: name of the file, and of its first part.
-          end_name: name of the second part. If that has labels already nothing is changed.
-          seconds: where it was cut.
+        """Labels after a file was cut in two, so many seconds from its beginning. The first part
+        keeps its name; if the second has labels already nothing is changed.
         """
         file, end_name = as_stored(file), as_stored(end_name)
         if file not in self._tables or end_name in self._tables:

@@ -14,15 +14,8 @@ MIN_BANDWIDTH_SECONDS = 0.5
 
 
 def onsets_per_second(onset_times_seconds: np.ndarray, times_seconds: np.ndarray) -> np.ndarray:
-    """Gaussian kernel density of the onsets of one piece, times their number (paper §5.1).
-
-    Args:
-      onset_times_seconds: [n_onsets], in any order.
-      times_seconds: [n], where to evaluate, in any order.
-
-    Returns:
-      float64 [n]; zeros if there is no onset.
-    """
+    """Gaussian kernel density of the onsets of one piece, times their number (paper §5.1): of times
+    [n_onsets] at times [n], in any order, float64 [n]; zeros if there is no onset."""
     # A slow import, and music can be played without.
     from scipy import stats
 

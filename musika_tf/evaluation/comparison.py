@@ -41,11 +41,8 @@ _EXPLAINED = (
 
 
 def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
-    """A Markdown table of GANs, held-out and training music.
-
-    Args:
-      runs: by the name of their row, with the same encoders.
-      data_dir: waveform shards; the validation split is what music should sound like.
+    """A Markdown table of GANs with the same encoders, by the name of their row, and of the music
+    of waveform shards, whose validation split is what they should sound like.
 
     Raises:
       ValueError: a run and the shards do not fit together.

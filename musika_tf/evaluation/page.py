@@ -46,14 +46,9 @@ $sections
 
 
 def write(out: str | os.PathLike, title: str, names: Sequence[str]) -> None:
-    """Writes the page of those evaluations that are there.
+    """Writes the page of those evaluations that are there, in their order.
 
     A picture gets a player where a file of the same name is beside it that browsers play.
-
-    Args:
-      out: folder of `report_files`.
-      title: of the page.
-      names: of evaluations, in their order.
     """
     out = pathlib.Path(out)
     paths = {name: out / f"{name}.md" for name in names if (out / f"{name}.md").exists()}

@@ -95,7 +95,6 @@ def evaluate(
       run: with a trained autoencoder and GAN, or released weights.
       data_dir: waveform shards with both splits, best of music that was not trained on.
       embeddings: what hears; the first one also the long pieces.
-      out: folder.
 
     Raises:
       ValueError: as `quality.load` and `adherence.plan`, or `out` holds an earlier evaluation and

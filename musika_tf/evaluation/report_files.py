@@ -44,15 +44,8 @@ def require_free(out: str | os.PathLike, name: str, overwrite: bool) -> None:
 
 
 def write(out: str | os.PathLike, name: str, fill: Fill) -> str:
-    """Writes an evaluation over an earlier one: where its numbers are, everything is.
-
-    Args:
-      out: folder; made if it is missing.
-      name: of the evaluation: `adherence`, `quality`.
-      fill: makes what is in it.
-
-    Returns:
-      The Markdown.
+    """Writes an evaluation over an earlier one and returns its Markdown: where its numbers are,
+    everything is.
 
     Raises:
       ValueError: a number is NaN or infinite.
