@@ -22,7 +22,7 @@ import numpy as np
 
 from musika_tf import generation, progress, statistics
 from musika_tf.conditioning import controls as controls_lib
-from musika_tf.config import Config, Signal
+from musika_tf.config import Config
 from musika_tf.evaluation import adherence, quality, report_files
 from musika_tf.evaluation.embeddings import Embedding
 from musika_tf.evaluation.quality import System
@@ -134,17 +134,11 @@ def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[s
     for signal in config.conditioning.asked:
         if signal.name in adherence.MEASURABLE:
             found |= {
-                f"{signal.name} {text.replace('_', ' ')}": given | {signal.name: text}
-                for text in _texts(signal, settings)
+                f"{signal.name} {control.text.replace('_', ' ')}": given
+                | {signal.name: control.text}
+                for control in settings.controls(signal)
             }
     return found
-
-
-def _texts(signal: Signal, settings: adherence.Settings) -> Iterator[str]:
-    constants = settings.constants(signal)
-    yield from (controls_lib.Constant(value).text for value in constants)
-    if signal.rate == "step" and signal.name != adherence.TEMPO_BPM:
-        yield controls_lib.RandomWalk(constants[0], constants[-1]).text
 
 
 def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:

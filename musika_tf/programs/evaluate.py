@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from flags import paths
+from flags import _sections, paths
 from musika_tf.conditioning import onsets
 from musika_tf.evaluation import (
     adherence,
@@ -65,16 +65,16 @@ QUALITY = flags.DEFINE_bool(
     "Evaluate how good a run is on held-out music: what its autoencoder keeps, and how what it "
     "generates differs from real music, in sound and in latents.",
 )
-LONG_SECONDS = flags.DEFINE_float(
-    "long_seconds", report.Settings.long_seconds, "Length of each long piece of the whole report."
-)
 NUM_LONG = flags.DEFINE_integer(
     "num_long", report.Settings.n_long, "Long pieces of the whole report."
 )
-STREAM_SECONDS = flags.DEFINE_float(
-    "stream_seconds",
-    report.Settings.stream_seconds,
-    "How much the whole report plays to see how fast a model is and whether memory grows.",
+_report_settings = _sections.define(
+    report.Settings,
+    long_seconds="Length of each long piece of the whole report.",
+    stream_seconds="How much the whole report plays to see how fast a model is and whether memory "
+    "grows.",
+    keep_real="Let the whole report keep and show audio of held-out music and of its "
+    "reconstruction: where its licence allows that.",
 )
 EMBEDDINGS = flags.DEFINE_list(
     "embeddings",
@@ -85,16 +85,11 @@ EMBEDDINGS = flags.DEFINE_list(
 VGGISH_DIR = paths.define(
     "vggish_dir", "SavedModel of VGGish, the paper's, whose hearing the whole report adds."
 )
-KEEP_REAL = flags.DEFINE_bool(
-    "keep_real",
-    False,
-    "Let the whole report keep and show audio of held-out music and of its reconstruction: where "
-    "its licence allows that.",
-)
-SECONDS = flags.DEFINE_float(
-    "seconds",
-    adherence.Settings.request.seconds,
-    "Length of each sample; for --quality also of the held-out crops beside them.",
+_request = _sections.define(
+    Request,
+    seconds="Length of each sample; for --quality also of the held-out crops beside them.",
+    seed="Seed of the samples.",
+    truncation="Largest value of anchors and style, which are standard normal draws cut there.",
 )
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
@@ -107,12 +102,6 @@ NUM_WALKS = flags.DEFINE_integer(
     adherence.Settings.n_walks,
     "Samples that are to follow a random walk of note density, between the least and the greatest "
     "constant.",
-)
-SEED = flags.DEFINE_integer("seed", adherence.Settings.request.seed, "Seed of the samples.")
-TRUNCATION = flags.DEFINE_float(
-    "truncation",
-    adherence.Settings.request.truncation,
-    "Largest value of anchors and style, which are standard normal draws cut there.",
 )
 NOTE_DENSITIES = flags.DEFINE_list(
     "note_densities",
@@ -159,20 +148,14 @@ def run() -> None:
     if ADHERENCE.value:
         print(_adherence(), flush=True)
     if QUALITY.value:
-        run, asked = Run(RUN_DIR.value), _request()
+        run, asked = Run(RUN_DIR.value), _samples()
         text = quality_report.evaluate(run, DATA_DIR.value, asked, OUT.value, OVERWRITE.value)
         print(text, flush=True)
 
 
 def _report() -> str:
     run = Run(RUN_DIR.value)
-    settings = report.Settings(
-        _adherence_settings(),
-        LONG_SECONDS.value,
-        NUM_LONG.value,
-        STREAM_SECONDS.value,
-        KEEP_REAL.value,
-    )
+    settings = _report_settings(adherence=_adherence_settings(), n_long=NUM_LONG.value)
     heard = embeddings.open_all(EMBEDDINGS.value, VGGISH_DIR.value)
     return report.evaluate(run, DATA_DIR.value, settings, heard, OUT.value, OVERWRITE.value)
 
@@ -193,7 +176,7 @@ def _adherence() -> str:
 def _adherence_settings() -> adherence.Settings:
     name = None if ONSET_DETECTOR.value == _AUTO else ONSET_DETECTOR.value
     return adherence.Settings(
-        _request(),
+        _samples(),
         NUM_WALKS.value,
         _numbers(NOTE_DENSITIES),
         _numbers(TEMPOS_BPM),
@@ -201,13 +184,8 @@ def _adherence_settings() -> adherence.Settings:
     )
 
 
-def _request() -> Request:
-    return Request(
-        seconds=SECONDS.value,
-        seed=SEED.value,
-        truncation=TRUNCATION.value,
-        n_pieces=NUM_SAMPLES.value,
-    )
+def _samples() -> Request:
+    return _request(n_pieces=NUM_SAMPLES.value, start_seconds=0.0, controls={})
 
 
 def _numbers(flag: flags.FlagHolder[Sequence[str]]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from flags import controls, paths
+from flags import _sections, controls, paths
 from musika_tf import generation
 from musika_tf.conditioning.controls import untold
 from musika_tf.generation import Request, parse_time
@@ -38,24 +38,19 @@ flags.register_multi_flags_validator(
     lambda values: values["list"] or (values["model_dir"] and values["out"]),
     "give --model_dir and --out; --list names the weights that ship",
 )
-SECONDS = flags.DEFINE_float("seconds", Request.seconds, "Length of each sample, in seconds.")
 START = flags.DEFINE_string(
     "start",
     "0",
     "Where in the piece to begin: seconds, or a time like 1:30 or 1:00:00. Any hour can be opened "
     "at once, and is what playing up to there would give.",
 )
-SEED = flags.DEFINE_integer(
-    "seed",
-    Request.seed,
-    "Seed of the draw; the same seed gives the same music, and a longer piece of the same seed "
-    "begins with the shorter one.",
-)
-TRUNCATION = flags.DEFINE_float(
-    "truncation",
-    Request.truncation,
-    "Largest value of anchors and style, which are standard normal draws cut there: smaller is "
-    "more stable, larger more varied.",
+_request = _sections.define(
+    Request,
+    seconds="Length of each sample, in seconds.",
+    seed="Seed of the draw; the same seed gives the same music, and a longer piece of the same "
+    "seed begins with the shorter one.",
+    truncation="Largest value of anchors and style, which are standard normal draws cut there: "
+    "smaller is more stable, larger more varied.",
 )
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", Request.n_pieces, "Samples to make, each another piece."
@@ -76,11 +71,8 @@ def run() -> None:
     if LIST.value:
         print(shipped.listing())
         return
-    request = Request(
-        seconds=SECONDS.value,
+    request = _request(
         start_seconds=parse_time(START.value),
-        seed=SEED.value,
-        truncation=TRUNCATION.value,
         n_pieces=NUM_SAMPLES.value,
         controls=controls.texts(),
     )
