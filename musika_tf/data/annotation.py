@@ -226,13 +226,7 @@ class Waveform(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationTask:
-    """Annotates a `Waveform`; see `Task`.
-
-    Attributes:
-      annotators: what to annotate, at least one.
-      sample_rate_hz: of all waveforms.
-      memory_dir: folder where annotators remember.
-    """
+    """Annotates a `Waveform`, as `annotate` does; see `Task`."""
 
     annotators: tuple[Annotator, ...]
     sample_rate_hz: int

@@ -136,6 +136,5 @@ def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.Pat
             waveform = codec.decode(shards.rows(source), n_samples[source.name])
             # The whole name: songs of the same stem (a.mp3, a.flac) must not meet in one file.
             path = pathlib.Path(out_dir, f"{source.name}.wav")
-            path.parent.mkdir(parents=True, exist_ok=True)
             audio_io.write(path, audio_io.Audio(waveform, config.audio.sample_rate_hz))
             bar.update(n_samples[source.name])

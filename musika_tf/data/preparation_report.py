@@ -50,12 +50,11 @@ class FileReport:
     @classmethod
     def from_row(cls, row: dict[str, str]) -> FileReport:
         """The opposite."""
-        fields = {field.name: field.type for field in dataclasses.fields(Decoded)}
         reason = "" if row["digest"] else row["skipped_because"]
         values = {
-            name: int(row[name]) if kind == "int" else row[name]
-            for name, kind in fields.items()
-            if name != "unusable_because"
+            field.name: int(row[field.name]) if field.type == "int" else row[field.name]
+            for field in dataclasses.fields(Decoded)
+            if field.name != "unusable_because"
         }
         seconds = float(row["train_seconds"]), float(row["validation_seconds"])
         decoded = Decoded(reason, **values)
