@@ -65,7 +65,7 @@ class Settings:
     adherence: adherence.Settings
     long_seconds: float = 240.0
     n_long: int = 6
-    stream_seconds: float = speed.LONG_SECONDS
+    stream_seconds: float = 3600.0
     keep_real: bool = False
 
     def __post_init__(self):
