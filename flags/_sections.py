@@ -53,7 +53,6 @@ def define(
     """Defines a flag for each field that has a help text, with the field's default.
 
     Args:
-      section: the dataclass.
       choices: by field what its flag may be, if not anything of its type.
       **help_texts: by field.
 
@@ -80,7 +79,6 @@ def build(
     """Builds a dataclass from the flags named like its fields.
 
     Args:
-      section: the dataclass.
       saved: the section of an existing run, or None for a new one. It answers for every flag that
         the user did not set; flags that the user did set stand, so that the caller can compare the
         two with `require_equal`.

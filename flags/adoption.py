@@ -24,12 +24,7 @@ def config(
     run: Run, other: Run | None = None, flag_values: flags.FlagValues = flags.FLAGS
 ) -> Config:
     """The system of a GAN in `run`; where its autoencoder is adopted, now or before, flags choose
-    the GAN and its conditioning alone.
-
-    Args:
-      run: of the GAN.
-      other: the run whose autoencoder it adopts now, or None.
-      flag_values: parsed flags.
+    the GAN and its conditioning alone. `other` is the run whose autoencoder it adopts now, if any.
 
     Raises:
       ValueError: as `system.config`, or `other` is no run.

@@ -43,16 +43,12 @@ def expand(words: Sequence[str]) -> list[str]:
     for word in left:
         if match := re.fullmatch("--?preset(=.*)?", word):
             name = match[1][1:] if match[1] else next(left, "")
-            expanded += expand([f"--flagfile={_path(name)}"])
+            if name not in NAMES:
+                raise ValueError(
+                    f"--preset={name} must be one of {', '.join(NAMES)}; a file of your own is "
+                    "given by --flagfile"
+                )
+            expanded += expand([f"--flagfile={_FOLDER / name}.flags"])
         else:
             expanded.append(word)
     return expanded
-
-
-def _path(name: str) -> pathlib.Path:
-    if name not in NAMES:
-        raise ValueError(
-            f"--preset={name} must be one of {', '.join(NAMES)}; a file of your own is given by "
-            "--flagfile"
-        )
-    return _FOLDER / f"{name}.flags"

@@ -229,7 +229,7 @@ def test_a_density_of_a_whole_piece_has_no_walks(tiny_config):
 )  # fmt: skip
 def test_tempos_lie_in_the_middle_of_the_range(minimum, maximum, expected):
     signal = dataclasses.replace(TEMPO, minimum=minimum, maximum=maximum)
-    assert list(settings().constants(signal)) == expected
+    assert [control.value for control in settings().controls(signal)] == expected
 
 
 BAD_PLANS = {

@@ -64,7 +64,7 @@ def test_distances_are_of_what_they_are_called(system, run_player):
     assert list(found) == names[1:]
     wanted = distances.distance(HEARD(reference, RATE_HZ), HEARD(decoded, RATE_HZ))
     assert found["reconstructed"] == wanted
-    assert wanted.n_windows == n_samples * 16_000 // RATE_HZ // 4000
+    assert wanted["n_windows"] == n_samples * 16_000 // RATE_HZ // 4000
 
 
 def test_conditions_are_constants_and_walks(beats_config, tempo_and_own):
@@ -106,9 +106,9 @@ def test_coherence_by_all_pairs():
         a[i] @ b[j] for a in pieces for b in pieces if a is not b for i in range(12)
         for j in range(12)
     ]  # fmt: skip
-    assert found.within == pytest.approx(np.mean(within))
-    assert found.across == pytest.approx(np.mean(across))
-    assert (found.n_pieces, found.seconds) == (3, 12)
+    assert found["within"] == pytest.approx(np.mean(within))
+    assert found["across"] == pytest.approx(np.mean(across))
+    assert (found["n_pieces"], found["seconds"]) == (3, 12)
 
 
 def test_pieces_with_a_style_are_coherent_and_those_without_are_not():
@@ -119,8 +119,8 @@ def test_pieces_with_a_style_are_coherent_and_those_without_are_not():
         for k in (3.0, 0.0)
     )
     # The share of all variance that is between pieces.
-    assert with_style.difference == pytest.approx(0.9 * 6 / 5, abs=0.1)
-    assert without.difference == pytest.approx(0.0, abs=0.02)
+    assert with_style["difference"] == pytest.approx(0.9 * 6 / 5, abs=0.1)
+    assert without["difference"] == pytest.approx(0.0, abs=0.02)
 
 
 def test_the_longest_real_pieces_are_taken(system):
@@ -128,7 +128,7 @@ def test_the_longest_real_pieces_are_taken(system):
     assert real.shape == (5 * RATE_HZ, 2)
     pieces = long_form.directions({"real": [np.eye(9)], "generated": [np.eye(12)[:, :9]] * 2})
     found = long_form.coherences(pieces)
-    assert [found[k].seconds for k in ("real", "generated", "generated, whole")] == [9, 9, 12]
+    assert [found[k]["seconds"] for k in ("real", "generated", "generated, whole")] == [9, 9, 12]
 
 
 # Seams

@@ -14,11 +14,11 @@ import pytest
 import soundfile
 import torture
 
+from musika_tf.conditioning.labels import as_stored
 from musika_tf.config import AudioConfig
 from musika_tf.data import preparation
 from musika_tf.data.audio_folder import find_audio_files
 from musika_tf.data.decoding import AudioFile, Decoder
-from musika_tf.data.preparation_report import printable
 from musika_tf.data.shards import Shards
 from musika_tf.data.workers import LocalWorkers
 
@@ -43,7 +43,7 @@ def test_every_file_is_in_the_report(prepared):
     expected = sorted(kind.name for kind in torture.KINDS if kind.says != "absent")
     assert [file.file for file in report.files] == expected
     with open(data_dir / "report.csv", newline="", encoding="utf-8") as file:
-        assert [row["file"] for row in csv.DictReader(file)] == [printable(n) for n in expected]
+        assert [row["file"] for row in csv.DictReader(file)] == [as_stored(n) for n in expected]
     assert report.others == {".jpg": 1, ".wav": 1, "without suffix": 1}
 
 

@@ -72,21 +72,17 @@ class Chain:
                 if name in self._plan.done:
                     continue
                 self._journey.begin(name)
-                self._timed(do)
-                self._plan.done.append(name)
-                self._plan.save()
+                self._begun = time.monotonic()
+                try:
+                    do()
+                    self._plan.done.append(name)
+                finally:
+                    # Whatever ends it, the time that it took is counted.
+                    self._plan.spent_seconds += time.monotonic() - self._begun
+                    self._plan.save()
         spent, given = self._plan.spent_seconds / 60, 60 * self._order.hours
         print(f"{self._weights_dir}: made in {spent:.0f} of {given:.0f} minutes")
         return self._weights_dir
-
-    def _timed(self, do: Callable[[], None]) -> None:
-        """Whatever ends it, the time that it took is counted."""
-        self._begun = time.monotonic()
-        try:
-            do()
-        finally:
-            self._plan.spent_seconds += time.monotonic() - self._begun
-            self._plan.save()
 
     # Data
 

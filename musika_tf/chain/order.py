@@ -66,9 +66,7 @@ class Order:
         """The system that is asked for.
 
         Where nothing is asked it is like that of `init_from`, else a new one on the autoencoder.
-
-        Args:
-          begun: of the GAN to begin with; it gives the sizes, but not what is followed.
+        The GAN to begin with, if any, gives the sizes, but not what is followed.
         """
         adopted = self.autoencoder and self.autoencoder.config
         like = self.init_from.config if self.init_from else adopted and _new_on(adopted)

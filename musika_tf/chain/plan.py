@@ -40,13 +40,8 @@ class Plan:
     def __init__(
         self, path: pathlib.Path, asked: Mapping[str, str], stages: Sequence[str], hours: float
     ):
-        """Opens a plan or begins one.
-
-        Args:
-          path: of the file.
-          asked: flags as they are written, by name.
-          stages: in their order, to be done in so many hours.
-          hours: all of them, over all starts.
+        """Opens a plan or begins one: to do these stages, in their order, in so many hours over all
+        starts; what is asked are flags as they are written, by name.
 
         Raises:
           ValueError: it was begun for something else.

@@ -140,10 +140,8 @@ def values(
 
     Args:
       controls: one a signal of `config.conditioning`, in its order.
-      config: of the model.
       seed: integers from 0: what belongs to the piece. Each signal has draws of its own.
       start: first step; 0 is where the piece begins, and before it there is what is held there.
-      n_steps: how many.
 
     Returns:
       float32 [n_steps, C] in user units, inside the ranges of the signals.

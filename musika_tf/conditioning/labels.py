@@ -53,12 +53,9 @@ def read_all(data_dir: str | os.PathLike) -> dict[str, Labels]:
     Raises:
       ValueError: a file is damaged, or called as no signal can be.
     """
-    found = {}
-    prefix, suffix = file_name("*").split("*")
-    for path in sorted(pathlib.Path(data_dir).glob(file_name("*"))):
-        name = path.name.removeprefix(prefix).removesuffix(suffix)
-        found[name] = Labels.read(name, path)
-    return found
+    paths = sorted(pathlib.Path(data_dir).glob(file_name("*")))
+    by_name = {path.stem.removeprefix("labels-"): path for path in paths}
+    return {name: Labels.read(name, path) for name, path in by_name.items()}
 
 
 class Labels:
@@ -80,19 +77,17 @@ class Labels:
           origin: where they come from, for messages.
 
         Raises:
-          ValueError: other columns than can be, a curve has two values at the same time or NaN
-            beside others, or beats do not rise from point to point.
+          ValueError: a curve has two values at the same time or NaN beside others, or beats are no
+            curve or do not rise from point to point.
         """
         self._origin, self._signal_name = origin, signal_name
         self.columns, self.is_events = tuple(columns), "value" not in columns
         self._is_clock = signal_name == BEATS
-        try:
-            _require_columns(columns)
-            if self._is_clock and self.is_events:
-                raise ValueError("beats need a value: the columns must be file,time_seconds,value")
-        except ValueError as error:
-            raise ValueError(f"{origin}: {error}") from None
-        filled = {_as_stored(file): table for file, table in tables.items() if len(table)}
+        if self._is_clock and self.is_events:
+            raise ValueError(
+                f"{origin}: beats need a value: the columns must be file,time_seconds,value"
+            )
+        filled = {as_stored(file): table for file, table in tables.items() if len(table)}
         self._tables = {file: self._sorted(file, table) for file, table in filled.items()}
 
     @classmethod
@@ -156,8 +151,8 @@ class Labels:
         """
         if not self.is_events:
             self.require([file])
-            return self._tables[_as_stored(file)][:, :2]
-        return self._tables.get(_as_stored(file), np.zeros((0, 1)))[:, 0]
+            return self._tables[as_stored(file)][:, :2]
+        return self._tables.get(as_stored(file), np.zeros((0, 1)))[:, 0]
 
     def values(
         self, file: str, times_seconds: np.ndarray, max_onsets_per_second: float
@@ -191,7 +186,7 @@ class Labels:
         self._require(files, len(files) - 1)
 
     def _require(self, files: Sequence[str], max_n_missing: int) -> None:
-        missing = [file for file in map(_as_stored, files) if file not in self._tables]
+        missing = [file for file in map(as_stored, files) if file not in self._tables]
         if len(missing) > max_n_missing:
             there = f", such as {self.files[0]!r}" if self._tables else ""
             raise ValueError(
@@ -203,18 +198,14 @@ class Labels:
 
     def only(self, files: Iterable[str]) -> Labels:
         """The labels of these files alone."""
-        wanted = set(map(_as_stored, files))
+        wanted = set(map(as_stored, files))
         return self._with({file: self._tables[file] for file in self.files if file in wanted})
 
     def split(self, file: str, end_name: str, seconds: float) -> Labels:
-        """Labels after a file was cut in two.
-
-        Args:
-          file: name of the file, and of its first part.
-          end_name: name of the second part. If that has labels already nothing is changed.
-          seconds: where it was cut.
+        """Labels after a file was cut in two, so many seconds from its beginning. The first part
+        keeps its name; if the second has labels already nothing is changed.
         """
-        file, end_name = _as_stored(file), _as_stored(end_name)
+        file, end_name = as_stored(file), as_stored(end_name)
         if file not in self._tables or end_name in self._tables:
             return self
         first, end = self._parts(self._tables[file], seconds)
@@ -257,7 +248,12 @@ def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[fl
     first, *columns = next(rows, [""])
     if first != "file":
         raise ValueError(f"the header begins with {first!r}; it must begin with 'file'")
-    _require_columns(columns)
+    if tuple(columns) not in _COLUMNS:
+        raise ValueError(
+            f"the columns are file,{','.join(columns)}; they must be file,time_seconds,value for a "
+            "curve or file,time_seconds for events, in this order, either perhaps with confidence "
+            "after it"
+        )
     by_file: dict[str, list[list[float]]] = {}
     for row in rows:
         if row:
@@ -269,15 +265,6 @@ def _parse(rows: Iterator[list[str]]) -> tuple[list[str], dict[str, list[list[fl
             numbers = [_number(word, name) for word, name in zip(words, columns, strict=True)]
             by_file.setdefault(file, []).append(numbers)
     return columns, by_file
-
-
-def _require_columns(columns: Sequence[str]) -> None:
-    if tuple(columns) not in _COLUMNS:
-        raise ValueError(
-            f"the columns are file,{','.join(columns)}; they must be file,time_seconds,value for a "
-            "curve or file,time_seconds for events, in this order, either perhaps with confidence "
-            "after it"
-        )
 
 
 def _number(word: str, column: str) -> float:
@@ -292,6 +279,6 @@ def _number(word: str, column: str) -> float:
     return number
 
 
-def _as_stored(file: str) -> str:
-    """A name as it stands in the text: one that is no UTF-8 is escaped there."""
-    return file.encode("utf-8", "backslashreplace").decode()
+def as_stored(text: str) -> str:
+    """Text as files and terminals take it: what is no UTF-8 in a name is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

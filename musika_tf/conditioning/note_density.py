@@ -13,34 +13,14 @@ BANDWIDTH_FACTOR = 0.004
 MIN_BANDWIDTH_SECONDS = 0.5
 
 
-def onsets_per_second(
-    onset_times_seconds: np.ndarray,
-    times_seconds: np.ndarray,
-    bandwidth_factor: float = BANDWIDTH_FACTOR,
-    min_bandwidth_seconds: float = MIN_BANDWIDTH_SECONDS,
-) -> np.ndarray:
-    """Gaussian kernel density of the onsets of one piece, times their number (paper §5.1).
-
-    The bandwidth is `bandwidth_factor` times the standard deviation of the onset times, as in
-    scipy.stats.gaussian_kde(onset_times_seconds, bandwidth_factor), or `min_bandwidth_seconds` if
-    that is more; so too where fewer than two onsets are distinct.
-
-    Args:
-      onset_times_seconds: [n_onsets], in any order.
-      times_seconds: [n], where to evaluate, in any order.
-      bandwidth_factor, min_bandwidth_seconds: above 0.
-
-    Returns:
-      float64 [n]; zeros if there is no onset.
-
-    Raises:
-      ValueError: a bandwidth that is not above 0.
-    """
+def onsets_per_second(onset_times_seconds: np.ndarray, times_seconds: np.ndarray) -> np.ndarray:
+    """Gaussian kernel density of the onsets of one piece, times their number (paper §5.1): of times
+    [n_onsets] at times [n], in any order, float64 [n]; zeros if there is no onset."""
     # A slow import, and music can be played without.
     from scipy import stats
 
     onsets, times = np.asarray(onset_times_seconds), np.asarray(times_seconds)
-    bandwidth = bandwidth_seconds(onsets, bandwidth_factor, min_bandwidth_seconds)
+    bandwidth = bandwidth_seconds(onsets)
     if not len(onsets):
         return np.zeros(len(times))
     if np.ptp(onsets) == 0:  # SciPy's bandwidths are relative to a deviation, which must not be 0.
@@ -48,22 +28,12 @@ def onsets_per_second(
     return len(onsets) * stats.gaussian_kde(onsets, bandwidth / np.std(onsets, ddof=1))(times)
 
 
-def bandwidth_seconds(
-    onset_times_seconds: np.ndarray,
-    bandwidth_factor: float = BANDWIDTH_FACTOR,
-    min_bandwidth_seconds: float = MIN_BANDWIDTH_SECONDS,
-) -> float:
+def bandwidth_seconds(onset_times_seconds: np.ndarray) -> float:
     """Standard deviation of the kernel that `onsets_per_second` has for these onsets."""
-    for name, value in (
-        ("bandwidth_factor", bandwidth_factor),
-        ("min_bandwidth_seconds", min_bandwidth_seconds),
-    ):
-        if not value > 0:
-            raise ValueError(f"{name}={value} must be above 0")
     if len(onset_times_seconds) < 2:
-        return min_bandwidth_seconds
+        return MIN_BANDWIDTH_SECONDS
     spread = float(np.std(onset_times_seconds, ddof=1))
-    return max(bandwidth_factor * spread, min_bandwidth_seconds)
+    return max(BANDWIDTH_FACTOR * spread, MIN_BANDWIDTH_SECONDS)
 
 
 def scale(onsets_per_second: np.ndarray, maximum: float) -> np.ndarray:

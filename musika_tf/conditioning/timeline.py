@@ -26,12 +26,8 @@ def centres_seconds(
 ) -> np.ndarray:
     """Times of the centres of latent steps start … start + n_steps - 1: float64 [n_steps].
 
-    Args:
-      config: of the system.
-      start: first step; may be negative.
-      n_steps: how many.
-      n_samples_before: of the latents' timeline, before time 0: overlap_size for an encoded file
-        (the zeros before it), 0 for audio as the decoder gives it.
+    So many samples of the latents' timeline are before time 0: overlap_size for an encoded file
+    (the zeros before it), 0 for audio as the decoder gives it. The first step may be negative.
     """
     audio, r = config.audio, config.latent_hop_size
     first_sample = audio.overlap_size // 2 - n_samples_before + start * r

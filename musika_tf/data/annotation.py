@@ -193,17 +193,10 @@ def annotate(
     annotators: Sequence[Annotator],
     memory_dir: str | os.PathLike,
 ) -> dict[str, Annotation]:
-    """Runs annotators on one file, or remembers in a folder what they found in it.
+    """Runs annotators on one file, or remembers in a folder what they found in it: by signal name.
 
-    Args:
-      waveform: int16 [n_samples, n_channels], as it lies in the shards; the mean of its channels is
-        annotated.
-      sample_rate_hz: its rate.
-      annotators: which.
-      memory_dir: made if it is missing.
-
-    Returns:
-      By signal name.
+    The waveform is int16 [n_samples, n_channels], as it lies in the shards; the mean of its
+    channels is annotated.
     """
     digest = hashlib.sha256(np.ascontiguousarray(waveform).data)
     digest.update(f"{waveform.shape} {sample_rate_hz}".encode())
@@ -233,13 +226,7 @@ class Waveform(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationTask:
-    """Annotates a `Waveform`; see `Task`.
-
-    Attributes:
-      annotators: what to annotate, at least one.
-      sample_rate_hz: of all waveforms.
-      memory_dir: folder where annotators remember.
-    """
+    """Annotates a `Waveform`, as `annotate` does; see `Task`."""
 
     annotators: tuple[Annotator, ...]
     sample_rate_hz: int

@@ -26,16 +26,12 @@ _VERSION_KEY = "config_version"
 
 def waveform_metadata(audio: AudioConfig) -> dict[str, Any]:
     """Metadata of waveform shards."""
-    return _metadata(WAVEFORM_KIND, audio)
+    return _metadata(WAVEFORM_KIND, audio=audio)
 
 
-def _metadata(kind: str, *sections: AudioConfig | AutoencoderConfig) -> dict[str, Any]:
-    by_name = {_name(type(section)): dataclasses.asdict(section) for section in sections}
-    return {"kind": kind, _VERSION_KEY: CONFIG_VERSION, **by_name}
-
-
-def _name(section: type) -> str:
-    return section.__name__.removesuffix("Config").lower()
+def _metadata(kind: str, **sections: AudioConfig | AutoencoderConfig) -> dict[str, Any]:
+    values = {name: dataclasses.asdict(section) for name, section in sections.items()}
+    return {"kind": kind, _VERSION_KEY: CONFIG_VERSION, **values}
 
 
 def latent_metadata(
@@ -52,7 +48,7 @@ def latent_metadata(
       n_samples: length of every source before it was encoded.
       labels: `AudioLabels.metadata` of the labels beside the latents; None: there are none.
     """
-    return _metadata(LATENT_KIND, config.audio, config.autoencoder) | {
+    return _metadata(LATENT_KIND, audio=config.audio, autoencoder=config.autoencoder) | {
         "encoder_fingerprint": encoder_fingerprint,
         "n_samples": n_samples,
         METADATA_KEY: labels or {},
@@ -65,7 +61,7 @@ def open_waveforms(data_dir: str | os.PathLike, config: Config) -> Shards:
     Raises:
       ValueError: no shards, other shards, or prepared with another audio format; says what to do.
     """
-    return _open(data_dir, WAVEFORM_KIND, "musika-prepare", config.audio)
+    return _open(data_dir, WAVEFORM_KIND, "musika-prepare", config, "audio")
 
 
 def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerprint: str) -> Shards:
@@ -74,7 +70,7 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
     Raises:
       ValueError: no shards, other shards, or latents of another autoencoder; says what to do.
     """
-    shards = _open(latent_dir, LATENT_KIND, "musika-encode", config.audio, config.autoencoder)
+    shards = _open(latent_dir, LATENT_KIND, "musika-encode", config, "audio", "autoencoder")
     if shards.metadata["encoder_fingerprint"] != encoder_fingerprint:
         raise ValueError(
             f"the latents in {latent_dir} were made by other encoder weights than this run's, "
@@ -84,19 +80,16 @@ def open_latents(latent_dir: str | os.PathLike, config: Config, encoder_fingerpr
 
 
 def _open(
-    folder: str | os.PathLike,
-    kind: str,
-    program: str,
-    *sections: AudioConfig | AutoencoderConfig,
+    folder: str | os.PathLike, kind: str, program: str, config: Config, *sections: str
 ) -> Shards:
     """Opens shards that must have been made with these sections of the run's config."""
     shards = Shards.open(folder)
     found, version = shards.metadata.get("kind"), shards.metadata.get(_VERSION_KEY, 1)
     if found != kind:
         raise ValueError(f"{folder} holds {found} shards, not {kind} shards: {program} makes them")
-    for ours in sections:
-        values = shards.metadata[_name(type(ours))]
-        theirs = section_from_dict(type(ours), values, version)
+    for name in sections:
+        ours = getattr(config, name)
+        theirs = section_from_dict(type(ours), shards.metadata[name], version)
         require_equal(ours, theirs, "the run", str(folder))
     return shards
 

@@ -6,9 +6,10 @@ import csv
 import os
 import pathlib
 
+from musika_tf.conditioning.labels import as_stored
 from musika_tf.config import AudioConfig
 from musika_tf.data.decoding import AudioFile, Content, Decoded
-from musika_tf.data.preparation_report import FileReport, printable
+from musika_tf.data.preparation_report import FileReport
 from musika_tf.data.shards import Shards
 from musika_tf.data.stored_rows import StoredRows
 
@@ -40,8 +41,7 @@ class EarlierShards:
 
         Rows are None if the file was not used. Of one that was cut in two nothing is known.
         """
-        # Names in the report are as they can be printed.
-        decoded, rows = self._decoded.get(printable(file.name)), self._rows.get(file.name)
+        decoded, rows = self._decoded.get(as_stored(file.name)), self._rows.get(file.name)
         if decoded is None or not decoded.is_of(file):
             return None
         if rows is not None and rows.n_rows != decoded.n_samples:

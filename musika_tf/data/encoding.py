@@ -86,9 +86,7 @@ def encode_shards(
       run: with a trained autoencoder.
       data_dir: waveform shards.
       latent_dir: latent shards to write, float16, sources and splits as in `data_dir`.
-      overwrite: replace latent shards that are there.
       max_onsets_per_second: onsets per second that make a note density of 1; None: the run's.
-      workers: who encodes.
 
     Raises:
       ValueError: run and shards do not fit together, labels are damaged or incomplete, or
@@ -122,12 +120,8 @@ def encode_shards(
 
 
 def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
-    """Decodes every source of latent shards to a WAV file: the ceiling of what a GAN can reach.
-
-    Args:
-      run: with the autoencoder that encoded them.
-      latent_dir: latent shards.
-      out_dir: folder of the WAV files, each named like its source with .wav appended.
+    """Decodes every source of latent shards, by the autoencoder that encoded them, to a WAV file:
+    the ceiling of what a GAN can reach. It is named like its source, with .wav appended.
 
     Raises:
       ValueError: run and latents do not fit together.
@@ -142,6 +136,5 @@ def decode_shards(run: Run, latent_dir: str | os.PathLike, out_dir: str | os.Pat
             waveform = codec.decode(shards.rows(source), n_samples[source.name])
             # The whole name: songs of the same stem (a.mp3, a.flac) must not meet in one file.
             path = pathlib.Path(out_dir, f"{source.name}.wav")
-            path.parent.mkdir(parents=True, exist_ok=True)
             audio_io.write(path, audio_io.Audio(waveform, config.audio.sample_rate_hz))
             bar.update(n_samples[source.name])

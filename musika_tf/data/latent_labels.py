@@ -99,11 +99,8 @@ class LatentSignals:
     """
 
     def __init__(self, shards: Shards, conditioning: ConditioningConfig):
-        """Reads the labels of all sources: a number a latent and signal, which is little.
-
-        Args:
-          shards: latent shards.
-          conditioning: of the system.
+        """Reads the labels of all sources of latent shards: a number a latent and signal, which is
+        little.
 
         Raises:
           ValueError: the shards have no label of a signal, or note density on another scale, or
@@ -122,17 +119,15 @@ class LatentSignals:
             else:
                 self._values[source.name] = values
         for split in SPLITS:
-            self._require_known(split, shards.split(split))
+            sources = shards.split(split)
+            if sources and all(source.name in self.unknown for source in sources):
+                raise ValueError(
+                    f"none of the {len(sources)} {split} sources, such as {sources[0].name!r}, has "
+                    f"a value of {' and '.join(conditioning.names)}: correct the labels beside the "
+                    "waveforms and encode again, or train without"
+                )
         self.n_latents = sum(map(len, self._values.values()))
         self.n_limited = self._count_limited()
-
-    def _require_known(self, split: str, sources: Sequence[Source]) -> None:
-        if sources and all(source.name in self.unknown for source in sources):
-            raise ValueError(
-                f"none of the {len(sources)} {split} sources, such as {sources[0].name!r}, has a "
-                f"value of {' and '.join(signal.name for signal in self._signals)}: correct the "
-                "labels beside the waveforms and encode again, or train without"
-            )
 
     def _count_limited(self) -> dict[str, int]:
         n_limited = np.zeros(len(self._signals), np.int64)

@@ -40,11 +40,7 @@ class Positions:
     """Numbers all positions at which a crop fits, source after source."""
 
     def __init__(self, sources: Sequence[Source], crop_n_rows: int):
-        """Counts them.
-
-        Args:
-          sources: of one split, at least one; those shorter than a crop are left out.
-          crop_n_rows: rows of a crop.
+        """Counts them. Of sources, at least one, those shorter than a crop are left out.
 
         Raises:
           ValueError: no source is long enough, or the crop has no row.

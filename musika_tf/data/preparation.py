@@ -97,7 +97,10 @@ def prepare(
     _require_used(report, strict, pathlib.Path(decoder.kept_dir, REPORT_NAME))
     waveforms = [Waveform(file.file, contents[file.file].rows) for file in report.used]
     task = AnnotationTask(tuple(annotators), config.sample_rate_hz, f"{base}.annotations")
-    annotations = _annotate_all(waveforms, task, workers)
+    annotations = {}
+    if annotators:
+        results = workers.map(task, waveforms, "annotating")
+        annotations = {x.name: rows for x, rows in zip(waveforms, results, strict=True)}
     weights = _weights(found, report)
     with writer:
         for file in sorted(report.used, key=lambda file: hash_position(file.file)):
@@ -167,8 +170,11 @@ def _reports(
     ]
     for name, reason in reasons.items():
         decoded, split = contents[name].decoded, splits.get(name, "")
-        n_train = _train_n_samples(name, decoded.n_samples, split, config)
-        n_held_out = decoded.n_samples - n_train if split else 0
+        n_train = decoded.n_samples if "train" in split else 0
+        n_held_out = decoded.n_samples if split == "validation" else 0
+        if split == _BOTH_SPLITS:
+            n_held_out = _end_n_samples(name, decoded.n_samples, config)
+            n_train -= n_held_out
         seconds = n_train / config.sample_rate_hz, n_held_out / config.sample_rate_hz
         reports.append(FileReport(name, split, *seconds, reason, decoded))
     return sorted(reports, key=lambda report: report.file)
@@ -177,7 +183,11 @@ def _reports(
 def _splits(files: Sequence[AudioFile], validation_share: float) -> dict[str, str]:
     """The split of each file that is used."""
     files = sorted(files, key=lambda file: hash_position(file.name))
-    splits = {file.name: file.split or _split(file.name, validation_share) for file in files}
+    splits = {
+        file.name: file.split
+        or ("validation" if hash_position(file.name) < validation_share else "train")
+        for file in files
+    }
     free = [file.name for file in files if not file.split]
     if len(files) == len(free) == 1:
         return {free[0]: _BOTH_SPLITS}
@@ -185,16 +195,6 @@ def _splits(files: Sequence[AudioFile], validation_share: float) -> dict[str, st
         if split not in splits.values():
             splits[name] = split
     return splits
-
-
-def _split(name: str, validation_share: float) -> str:
-    return "validation" if hash_position(name) < validation_share else "train"
-
-
-def _train_n_samples(name: str, n_samples: int, split: str, config: AudioConfig) -> int:
-    if split == _BOTH_SPLITS:
-        return n_samples - _end_n_samples(name, n_samples, config)
-    return n_samples if split == "train" else 0
 
 
 def _end_n_samples(name: str, n_samples: int, config: AudioConfig) -> int:
@@ -230,16 +230,6 @@ def _require_used(report: Report, strict: bool, report_path: pathlib.Path) -> No
     )
 
 
-def _annotate_all(
-    waveforms: Sequence[Waveform], task: AnnotationTask, workers: Workers
-) -> dict[str, dict[str, Annotation]]:
-    """Annotations by file and signal."""
-    if not task.annotators:
-        return {}
-    results = workers.map(task, waveforms, "annotating")
-    return {waveform.name: found for waveform, found in zip(waveforms, results, strict=True)}
-
-
 def _weights(found: Found, report: Report) -> dict[str, float]:
     """Of a mixture, how often each file is drawn, so that the parts have their shares.
 
@@ -265,7 +255,7 @@ def _write(
     if file.split != _BOTH_SPLITS:
         writer.add(file.file, rows, file.split, weight=weight)
         return
-    begin, end = rows.cut(_train_n_samples(file.file, rows.n_rows, file.split, config))
+    begin, end = rows.cut(round(file.train_seconds * config.sample_rate_hz))
     writer.add(file.file, begin, "train")
     writer.add(_END_NAME.format(file.file), end, "validation")
 

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import re
 
+from musika_tf.conditioning.labels import as_stored
 from musika_tf.data.decoding import Decoded
 
 # Further files of a kind are counted, not named: report.csv names all.
@@ -49,12 +50,11 @@ class FileReport:
     @classmethod
     def from_row(cls, row: dict[str, str]) -> FileReport:
         """The opposite."""
-        fields = {field.name: field.type for field in dataclasses.fields(Decoded)}
         reason = "" if row["digest"] else row["skipped_because"]
         values = {
-            name: int(row[name]) if kind == "int" else row[name]
-            for name, kind in fields.items()
-            if name != "unusable_because"
+            field.name: int(row[field.name]) if field.type == "int" else row[field.name]
+            for field in dataclasses.fields(Decoded)
+            if field.name != "unusable_because"
         }
         seconds = float(row["train_seconds"]), float(row["validation_seconds"])
         decoded = Decoded(reason, **values)
@@ -118,7 +118,7 @@ class Report:
         lines += [f"{name:<12}{n:>8}  {text}" for name, (n, text) in counts.items() if n]
         lines += _named("note on", {f.file: f.decoded.notes for f in self.used if f.decoded.notes})
         lines += _named("skipped", {f.file: f.skipped_because for f in self.skipped})
-        return printable("\n".join((*lines, *self.labels)))
+        return as_stored("\n".join((*lines, *self.labels)))
 
 
 def _named(word: str, texts: dict[str, str]) -> list[str]:
@@ -131,8 +131,3 @@ def _named(word: str, texts: dict[str, str]) -> list[str]:
 def _one_line(name: str) -> str:
     """A file name whose line feeds and the like cannot be taken for the end of a line."""
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: repr(match[0])[1:-1], name)
-
-
-def printable(text: str) -> str:
-    """Text without what no terminal or CSV file takes: names may be no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -25,12 +25,9 @@ _JAMENDO_FORMS = ("{}.mp3", "{}.low.mp3")
 
 
 def find(kind: str, root: str | os.PathLike, tags: Sequence[str] = ()) -> Found:
-    """The files of a data set.
+    """The files of a data set, of one of `KINDS`.
 
-    Args:
-      kind: of `KINDS`.
-      root: its folder.
-      tags: of 'mtg_jamendo', such as 'genre---techno': tracks with any of them; none: all tracks.
+    Of 'mtg_jamendo' those with any of the tags, such as 'genre---techno'; without tags all.
 
     Raises:
       ValueError: an unknown kind, tags of a set without, no such folder, or it does not hold what
@@ -51,10 +48,8 @@ def find(kind: str, root: str | os.PathLike, tags: Sequence[str] = ()) -> Found:
 def mix(parts: Mapping[str, Found], shares: Mapping[str, float]) -> Found:
     """Several data sets as one; the names of the files begin with that of their set.
 
-    Args:
-      parts: by name.
-      shares: of the training crops that each part gives, in any unit, above 0, one a part; or
-        nothing, and each gives as much as it is long.
+    Shares are of the training crops that each part gives, in any unit, above 0, one a part; without
+    them each gives as much as it is long.
 
     Raises:
       ValueError: another share.

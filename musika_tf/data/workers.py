@@ -160,11 +160,7 @@ class NoWorkers:
 
 @dataclasses.dataclass(frozen=True)
 class LocalWorkers:
-    """Worker processes of this machine.
-
-    Attributes:
-      n_workers: how many at once.
-    """
+    """Worker processes of this machine, so many at once."""
 
     n_workers: int = 1
 

@@ -74,8 +74,10 @@ class Settings:
             return tuple(np.linspace(*ends, _N_TEMPOS).round().tolist())
         return {NOTE_DENSITY: self.note_densities, TEMPO_BPM: self.tempos_bpm}[signal.name]
 
-    def constants(self, signal: Signal) -> tuple[float, ...]:
-        """Those in the range of the model, rising; ValueError for fewer than two."""
+    def controls(self, signal: Signal) -> dict[Lines, int]:
+        """The constants in the range of the model, rising, and of a signal that has a value a step
+        a random walk over all of them, each with the number of its samples; ValueError for fewer
+        than two constants."""
         asked = self.asked(signal)
         inside = sorted({v for v in asked if signal.minimum <= v <= signal.maximum})
         if len(inside) < 2:
@@ -83,7 +85,11 @@ class Settings:
                 f"of the constants {', '.join(f'{v:g}' for v in asked)} for {signal.name} "
                 f"{len(inside)} are inside the model's range, {signal.range_text}: give two or more"
             )
-        return tuple(inside)
+        found: dict[Lines, int] = dict.fromkeys(map(Constant, inside), self.request.n_pieces)
+        # A tempo is measured of a whole piece.
+        if signal.rate == "step" and signal.name != TEMPO_BPM:
+            found[RandomWalk(inside[0], inside[-1])] = self.n_walks
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,17 +200,12 @@ def plan(config: Config, settings: Settings) -> list[Task]:
             f"seconds={seconds:g} is too short to measure note density, of which "
             f"{margin_seconds:g} s at each end are left out: give at least {least_seconds:.1f}"
         )
-    return [task for signal in measurable for task in _tasks(signal, settings)]
-
-
-def _tasks(signal: Signal, settings: Settings) -> Iterator[Task]:
-    constants, indices = settings.constants(signal), range(settings.request.n_pieces)
-    for value, index in itertools.product(constants, indices):
-        yield Task(signal, Constant(value), index)
-    # A tempo is measured of a whole piece.
-    if signal.rate == "step" and signal.name != TEMPO_BPM:
-        walk = RandomWalk(constants[0], constants[-1])
-        yield from (Task(signal, walk, index) for index in range(settings.n_walks))
+    return [
+        Task(signal, control, index)
+        for signal in measurable
+        for control, n_samples in settings.controls(signal).items()
+        for index in range(n_samples)
+    ]
 
 
 def controls(config: Config, task: Task) -> tuple[Control, ...]:
@@ -297,6 +298,7 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
     measured = [sample.measured_mean for sample in steady]
     by_constant = itertools.groupby(steady, key=lambda sample: sample.task.control.value)
     metrics = _tempo_metrics if signal.name == TEMPO_BPM else _curve_metrics
+    chance = statistics.summary(_chance_of_walks(config, settings, walks)) if walks else None
     return Result(
         signal=signal,
         constants={value: list(group) for value, group in by_constant},
@@ -304,9 +306,7 @@ def _result(config: Config, settings: Settings, signal: Signal, found: list[Samp
         chance=statistics.when_shuffled(metrics, requested, measured, settings.request.seed),
         walks=walks,
         walk_metrics=statistics.means([walk.metrics for walk in walks]) if walks else None,
-        walk_chance=statistics.summary(_chance_of_walks(config, settings, walks))
-        if walks
-        else None,
+        walk_chance=chance,
     )
 
 

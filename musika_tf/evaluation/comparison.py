@@ -6,7 +6,7 @@ The figures are those of `quality`, without what only the autoencoder decides.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -41,11 +41,8 @@ _EXPLAINED = (
 
 
 def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
-    """A Markdown table of GANs, held-out and training music.
-
-    Args:
-      runs: by the name of their row, with the same encoders.
-      data_dir: waveform shards; the validation split is what music should sound like.
+    """A Markdown table of GANs with the same encoders, by the name of their row, and of the music
+    of waveform shards, whose validation split is what they should sound like.
 
     Raises:
       ValueError: a run and the shards do not fit together.
@@ -67,10 +64,14 @@ def compare(runs: Mapping[str, Run], data_dir: str | os.PathLike) -> str:
     latents |= {_HELD_OUT: held_out, _TRAINING: training}
     positions = shards.fixed_positions(_N_PIECES, n_samples)
     pieces[_HELD_OUT] = [quality.crop(shards, position, n_samples) for position in positions]
+    metrics = {
+        name: statistics.means([music.waveform_metrics(piece, rate_hz) for piece in group])
+        for name, group in pieces.items()
+    }
     rows = [
         {"name": name}
         | _of_latents(configs.get(name, autoencoder.config), of_name, held_out, training)
-        | _of_waveforms(pieces.get(name, ()), rate_hz)
+        | metrics.get(name, {})
         for name, of_name in latents.items()
     ]
     return f"{_EXPLAINED}\n\n{report_files.table(_COLUMNS, rows)}"
@@ -80,18 +81,11 @@ def _of_latents(
     config: Config, latents: np.ndarray, held_out: np.ndarray, training: np.ndarray
 ) -> dict[str, float | None]:
     n_latents = config.second_n_latents
-    # At every step of training: what is copied may begin at any of them.
-    windows = statistics.windows(latents, n_latents, hop=n_latents)
-    distances = statistics.nearest_distances(windows, statistics.windows(training, n_latents))
+    nearest = quality.nearest(latents, training, n_latents)["mean"]
     frechet = statistics.window_frechet(held_out, latents, n_latents)
     seams = music.Grid.of_latents(config).ratios(music.latent_changes(latents))
     return {
         "window_frechet": None if latents is held_out else frechet,
-        "nearest": None if latents is training else float(distances.mean()),
+        "nearest": None if latents is training else nearest,
         "seam": seams["patch_ratio"],
     }
-
-
-def _of_waveforms(pieces: Sequence[np.ndarray], rate_hz: int) -> dict[str, float]:
-    metrics = [music.waveform_metrics(piece, rate_hz) for piece in pieces]
-    return statistics.means(metrics) if metrics else {}

@@ -22,7 +22,7 @@ import numpy as np
 
 from musika_tf import generation, progress, statistics
 from musika_tf.conditioning import controls as controls_lib
-from musika_tf.config import Config, Signal
+from musika_tf.config import Config
 from musika_tf.evaluation import adherence, quality, report_files
 from musika_tf.evaluation.embeddings import Embedding
 from musika_tf.evaluation.quality import System
@@ -32,16 +32,6 @@ NAME = "distances"
 REFERENCE = "reference"
 # As much of every kind as ten minutes of crops of quality.ENCODED_CROP_SECONDS are.
 MAX_N_CROPS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Distance:
-    """Of one kind of music to the reference; lower is better."""
-
-    frechet: float
-    frechet_at_infinity: float
-    kernel: float
-    n_windows: int
 
 
 def evaluate(
@@ -62,8 +52,7 @@ def evaluate(
             embedding.name: {"weights_sha256": embedding.weights_sha256} for embedding in embeddings
         },
     }
-    for name, rows in measure(system, player, settings, embeddings).items():
-        found = {kind: dataclasses.asdict(distance) for kind, distance in rows.items()}
+    for name, found in measure(system, player, settings, embeddings).items():
         values["embeddings"][name]["distances"] = found
     return report_files.markdown(_paragraphs(values)), values
 
@@ -83,8 +72,8 @@ def measure(
     player: Player,
     settings: adherence.Settings,
     embeddings: Sequence[Embedding],
-) -> dict[str, dict[str, Distance]]:
-    """Distances of every kind to the reference, by embedding."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What `distance` finds of every kind beside the reference, by embedding and kind."""
     n_crops, rate_hz = crops(system)[0], system.config.audio.sample_rate_hz
     found = {embedding.name: {} for embedding in embeddings}
     references: dict[str, np.ndarray] = {}
@@ -103,14 +92,14 @@ def measure(
     return found
 
 
-def distance(real: np.ndarray, other: np.ndarray) -> Distance:
-    """Of windows, float64 [n_windows, n_channels]."""
-    return Distance(
-        statistics.frechet_distance(real, other),
-        statistics.frechet_at_infinity(real, other),
-        statistics.kernel_distance(real, other),
-        len(other),
-    )
+def distance(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Of windows, float64 [n_windows, n_channels], by three measures; lower is better."""
+    return {
+        "frechet": statistics.frechet_distance(real, other),
+        "frechet_at_infinity": statistics.frechet_at_infinity(real, other),
+        "kernel": statistics.kernel_distance(real, other),
+        "n_windows": len(other),
+    }
 
 
 def kinds(
@@ -145,17 +134,11 @@ def conditions(config: Config, settings: adherence.Settings) -> dict[str, dict[s
     for signal in config.conditioning.asked:
         if signal.name in adherence.MEASURABLE:
             found |= {
-                f"{signal.name} {text.replace('_', ' ')}": given | {signal.name: text}
-                for text in _texts(signal, settings)
+                f"{signal.name} {control.text.replace('_', ' ')}": given
+                | {signal.name: control.text}
+                for control in settings.controls(signal)
             }
     return found
-
-
-def _texts(signal: Signal, settings: adherence.Settings) -> Iterator[str]:
-    constants = settings.constants(signal)
-    yield from (controls_lib.Constant(value).text for value in constants)
-    if signal.rate == "step" and signal.name != adherence.TEMPO_BPM:
-        yield controls_lib.RandomWalk(constants[0], constants[-1]).text
 
 
 def _paragraphs(values: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,6 @@ of one piece are than seconds of two: of pieces that all sound the same it is 0.
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,21 +26,6 @@ NAME = "long_form"
 _N_SHOWN, _N_KEPT = 3, 1
 # Seconds of one piece that are nearer than this are alike anyway, and are not compared.
 LEAST_LAG = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Coherence:
-    """Means of how alike seconds are, -1 to 1."""
-
-    within: float  # of one piece, LEAST_LAG apart or more
-    across: float  # of two pieces
-    n_pieces: int
-    seconds: int  # so much of each piece, from its beginning
-
-    @property
-    def difference(self) -> float:
-        """What is said of it in one number."""
-        return self.within - self.across
 
 
 def evaluate(
@@ -64,10 +48,7 @@ def evaluate(
     similarity_picture(pieces).savefig(folder / "similarity.png", dpi=100)
     values = report_files.numbers(system.about, request) | {
         "embedding": {"name": embedding.name, "weights_sha256": embedding.weights_sha256},
-        "coherence": {
-            name: dataclasses.asdict(found) | {"difference": found.difference}
-            for name, found in coherences(pieces).items()
-        },
+        "coherence": coherences(pieces),
     }
     return report_files.markdown(_paragraphs(values, system, request)), values
 
@@ -94,7 +75,7 @@ def _of_kind(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in centred]
 
 
-def coherences(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Coherence]:
+def coherences(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
     """Of each kind, over as many seconds as the shortest real piece has; and of what is generated
     over all of them."""
     least = min(len(piece) for piece in pieces[quality.REAL])
@@ -102,16 +83,21 @@ def coherences(pieces: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Coherenc
     return found | {"generated, whole": coherence(pieces[quality.GENERATED])}
 
 
-def coherence(pieces: Sequence[np.ndarray]) -> Coherence:
-    """Of pieces [n_seconds, d] of one length, more than LEAST_LAG."""
+def coherence(pieces: Sequence[np.ndarray]) -> dict[str, float]:
+    """Of pieces [n_seconds, d] of one length, more than LEAST_LAG.
+
+    Means of how alike seconds are, -1 to 1: `within` a piece, LEAST_LAG apart or more, `across` two
+    pieces, and their `difference`; `n_pieces`, and `seconds`, so much of each from its beginning.
+    """
     length = len(pieces[0])
     lags = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
-    within = [(piece @ piece.T)[lags >= LEAST_LAG].mean() for piece in pieces]
+    within = float(np.mean([(x @ x.T)[lags >= LEAST_LAG].mean() for x in pieces]))
     # The mean over pairs of different pieces, from the means over all and over equal ones.
     means = np.stack([piece.mean(axis=0) for piece in pieces])
     products, n = means @ means.T, len(pieces)
-    across = (products.sum() - np.trace(products)) / max(1, n * (n - 1))
-    return Coherence(float(np.mean(within)), float(across), n, length)
+    across = float((products.sum() - np.trace(products)) / max(1, n * (n - 1)))
+    alike = {"within": within, "across": across}
+    return alike | {"n_pieces": n, "seconds": length, "difference": within - across}
 
 
 def similarity_picture(pieces: Mapping[str, Sequence[np.ndarray]]) -> Figure:

@@ -32,7 +32,6 @@ ROLLOFF_SHARE = 0.85
 BANDS_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)
 # Range of tempo in which the onsets are compared with themselves.
 SLOWEST_BPM, FASTEST_BPM = 60, 180
-ONSET_DETECTOR = onsets.LIBROSA
 # Of the test of seams: so often chance is asked.
 _N_TURNS = 999
 _ROUNDING = 1e-9
@@ -118,7 +117,7 @@ def _band_metrics(power: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
 
 
 def _rhythm_metrics(mono: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
-    found = onsets.detect_onsets(mono, sample_rate_hz, ONSET_DETECTOR)
+    found = onsets.detect_onsets(mono, sample_rate_hz, onsets.LIBROSA)
     envelope, hop_size = _onset_envelope(mono, sample_rate_hz)
     tempo_bpm = 0.0
     if envelope.any():

@@ -46,27 +46,20 @@ $sections
 
 
 def write(out: str | os.PathLike, title: str, names: Sequence[str]) -> None:
-    """Writes the page of those evaluations that are there.
+    """Writes the page of those evaluations that are there, in their order.
 
     A picture gets a player where a file of the same name is beside it that browsers play.
-
-    Args:
-      out: folder of `report_files`.
-      title: of the page.
-      names: of evaluations, in their order.
     """
     out = pathlib.Path(out)
-    texts = {name: out / f"{name}.md" for name in names if (out / f"{name}.md").exists()}
-    sections = [_section(out, name, path.read_text("utf-8")) for name, path in texts.items()]
-    links = [f'<a href="#{name}">{html.escape(_title(path))}</a>' for name, path in texts.items()]
+    paths = {name: out / f"{name}.md" for name in names if (out / f"{name}.md").exists()}
+    texts = {name: path.read_text("utf-8") for name, path in paths.items()}
+    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
+    sections = [_section(out, name, text) for name, text in texts.items()]
+    links = [f'<a href="#{name}">{html.escape(text)}</a>' for name, text in titles.items()]
     page = _PAGE.substitute(
         title=html.escape(title), links="\n".join(links), sections="\n".join(sections)
     )
     files.write_text(out / NAME, page)
-
-
-def _title(path: pathlib.Path) -> str:
-    return path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def _section(out: pathlib.Path, name: str, text: str) -> str:

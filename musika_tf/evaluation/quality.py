@@ -97,28 +97,6 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentFrechet:
-    """Fréchet distances of latents to the held-out ones; lower is better.
-
-    Those of windows are of a second: they see what changes, or only what is there on average.
-    """
-
-    windows: float  # by `statistics.window_frechet`
-    window_means: float  # a mean over a window a draw
-    single_steps: float  # a latent step a draw
-    n_windows: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Nearest:
-    """Distances of windows of latents to the nearest window of training latents."""
-
-    mean: float
-    least: float
-    n_windows: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Result:
     """Everything that was measured.
 
@@ -126,9 +104,11 @@ class Result:
       reconstruction: by way, see `reconstruction.measure`.
       pieces: by kind, means over its pieces of `music.waveform_metrics`.
       waveform_seams, latent_seams: by kind, of `music.Grid.tested`.
-      frechet: by whose latents were compared with the held-out ones.
+      frechet: by whose latents were compared with the held-out ones, Fréchet distances: `windows`,
+        of a second, by `statistics.window_frechet`; `window_means`, with the mean over a window as
+        a draw; `single_steps`, with a latent step as a draw; and `n_windows`.
       diagnostics: of `diagnostics.measure`.
-      nearest: by whose windows were compared with those of training.
+      nearest: by whose windows were compared with those of training, see `nearest`.
       encoded_seconds: by split, how much real music was encoded.
       window_n_latents: length of the windows.
     """
@@ -137,9 +117,9 @@ class Result:
     pieces: Mapping[str, Mapping[str, float]]
     waveform_seams: Mapping[str, Mapping[str, float | None]]
     latent_seams: Mapping[str, Mapping[str, float | None]]
-    frechet: Mapping[str, LatentFrechet]
+    frechet: Mapping[str, Mapping[str, float]]
     diagnostics: Mapping[str, float] | None
-    nearest: Mapping[str, Nearest]
+    nearest: Mapping[str, Mapping[str, float]]
     encoded_seconds: Mapping[str, float]
     window_n_latents: int
 
@@ -188,7 +168,10 @@ def measure(system: System, pieces: Iterator[Piece]) -> Result:
         latent_seams=_latent_seams(config, latents),
         frechet=_frechet(latents, n_latents),
         diagnostics=diagnostics.measure(system.run, system.data_dir, held_out, latents[HELD_OUT]),
-        nearest=_nearest(latents, n_latents),
+        nearest={
+            name: nearest(latents[name], latents[TRAINING], n_latents)
+            for name in (GENERATED, HELD_OUT, UNTRAINED)
+        },
         encoded_seconds={
             name: latents[name][..., 0].size * step_seconds for name in (TRAINING, HELD_OUT)
         },
@@ -316,25 +299,24 @@ def _latent_seams(
     }
 
 
-def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, LatentFrechet]:
+def _frechet(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, dict[str, float]]:
     means = {name: music.window_means(values, n_latents) for name, values in latents.items()}
     return {
-        name: LatentFrechet(
-            windows=statistics.window_frechet(latents[HELD_OUT], latents[name], n_latents),
-            window_means=statistics.frechet_distance(means[name], means[HELD_OUT]),
-            single_steps=statistics.frechet_distance(latents[name], latents[HELD_OUT]),
-            n_windows=len(means[name]),
-        )
+        name: {
+            "windows": statistics.window_frechet(latents[HELD_OUT], latents[name], n_latents),
+            "window_means": statistics.frechet_distance(means[name], means[HELD_OUT]),
+            "single_steps": statistics.frechet_distance(latents[name], latents[HELD_OUT]),
+            "n_windows": len(means[name]),
+        }
         for name in (GENERATED, TRAINING, UNTRAINED)
     }
 
 
-def _nearest(latents: Mapping[str, np.ndarray], n_latents: int) -> dict[str, Nearest]:
+def nearest(latents: np.ndarray, training: np.ndarray, n_latents: int) -> dict[str, float]:
+    """Distances of windows of latents to the nearest window of training latents, both
+    [n_pieces, n_steps, depth]: their `mean`, the `least`, and `n_windows`."""
     # At every step of training: what is copied may begin at any of them.
-    references = statistics.windows(latents[TRAINING], n_latents)
-    found = {}
-    for name in (GENERATED, HELD_OUT, UNTRAINED):
-        windows = statistics.windows(latents[name], n_latents, hop=n_latents)
-        distances = statistics.nearest_distances(windows, references)
-        found[name] = Nearest(float(distances.mean()), float(distances.min()), len(distances))
-    return found
+    references = statistics.windows(training, n_latents)
+    windows = statistics.windows(latents, n_latents, hop=n_latents)
+    found = statistics.nearest_distances(windows, references)
+    return {"mean": float(found.mean()), "least": float(found.min()), "n_windows": len(found)}

@@ -235,18 +235,11 @@ def _diagnostics(values: Mapping[str, Any]) -> Iterator[str]:
 def numbers(system: System, result: Result) -> dict[str, Any]:
     """Everything as JSON takes it."""
     asked = system.config.conditioning.asked
+    generated, training = (result.frechet[x] for x in (quality.GENERATED, quality.TRAINING))
+    compared = ("windows", "window_means", "single_steps")
     return {
         **report_files.numbers(system.about, system.request),
         "conditioning": {signal.name: signal.middle for signal in asked},
         **dataclasses.asdict(result),
-        "frechet_ratios": _ratios(result.frechet),
+        "frechet_ratios": {name: generated[name] / training[name] for name in compared},
     }
-
-
-def _ratios(frechet: Mapping[str, quality.LatentFrechet]) -> dict[str, float]:
-    """Generated over training latents, by distance."""
-    generated, training = (
-        dataclasses.asdict(frechet[name]) for name in (quality.GENERATED, quality.TRAINING)
-    )
-    names = ("windows", "window_means", "single_steps")
-    return {name: generated[name] / training[name] for name in names}

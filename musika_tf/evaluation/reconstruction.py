@@ -61,9 +61,7 @@ def measure(
 ) -> dict[str, Distances]:
     """Means over the left channel of `held_out_crops`, by the way in which they are reconstructed.
 
-    Args:
-      autoencoder, untrained: of the same config.
-      shards: waveforms with its audio format.
+    Both autoencoders have the same config, and the shards its audio format.
     """
     crops = held_out_crops(shards, autoencoder.config.audio)
     found: dict[str, list[Distances]] = {}

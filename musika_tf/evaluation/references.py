@@ -60,13 +60,8 @@ def measure(
     data_dir: str | os.PathLike,
     autoencoder: Autoencoder | None = None,
 ) -> References:
-    """References of a model.
-
-    Args:
-      config: of the model.
-      seconds: length of the crops of held-out music.
-      data_dir: waveform shards, with labels.
-      autoencoder: what is to reconstruct held-out music; None: nothing is.
+    """References of a model, in waveform shards with their labels: of crops of held-out music, so
+    many seconds long, and of what an autoencoder, if any, makes of them.
 
     Raises:
       ValueError: the shards are of another audio format, no held-out source is so long, or a label

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from musika_tf import files, generation
@@ -47,8 +47,6 @@ PARTS = (
 _RESULTS = "results.md"
 _SAMPLE_SECONDS, _N_SAMPLES = 23.0, 4
 
-Fill = Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -67,7 +65,7 @@ class Settings:
     adherence: adherence.Settings
     long_seconds: float = 240.0
     n_long: int = 6
-    stream_seconds: float = speed.LONG_SECONDS
+    stream_seconds: float = 3600.0
     keep_real: bool = False
 
     def __post_init__(self):
@@ -97,7 +95,6 @@ def evaluate(
       run: with a trained autoencoder and GAN, or released weights.
       data_dir: waveform shards with both splits, best of music that was not trained on.
       embeddings: what hears; the first one also the long pieces.
-      out: folder.
 
     Raises:
       ValueError: as `quality.load` and `adherence.plan`, or `out` holds an earlier evaluation and
@@ -124,7 +121,7 @@ def evaluate(
 
 def _fills(
     system: System, player: Player, settings: Settings, embeddings: Sequence[Embedding]
-) -> dict[str, Fill]:
+) -> dict[str, report_files.Fill]:
     """What fills the folder of each new part; speed first, while the process is young."""
     controls = controls_lib.middles(player.config.conditioning.signals)
     asked = dataclasses.replace(settings.request, controls=controls, n_pieces=1)

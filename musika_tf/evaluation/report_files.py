@@ -25,6 +25,8 @@ from musika_tf.generation import Request
 FORMAT_VERSION = 1
 
 Column = tuple[str, str]  # title, format
+# Writes into the folder of pictures and audio; returns Markdown and numbers.
+Fill = Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]]
 
 
 def _paths(out: str | os.PathLike, name: str) -> list[pathlib.Path]:
@@ -41,20 +43,9 @@ def require_free(out: str | os.PathLike, name: str, overwrite: bool) -> None:
         )
 
 
-def write(
-    out: str | os.PathLike,
-    name: str,
-    fill: Callable[[pathlib.Path], tuple[str, Mapping[str, Any]]],
-) -> str:
-    """Writes an evaluation over an earlier one: where its numbers are, everything is.
-
-    Args:
-      out: folder; made if it is missing.
-      name: of the evaluation: `adherence`, `quality`.
-      fill: writes into the folder of pictures and audio; returns Markdown and numbers.
-
-    Returns:
-      The Markdown.
+def write(out: str | os.PathLike, name: str, fill: Fill) -> str:
+    """Writes an evaluation over an earlier one and returns its Markdown: where its numbers are,
+    everything is.
 
     Raises:
       ValueError: a number is NaN or infinite.

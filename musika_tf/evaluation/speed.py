@@ -20,8 +20,6 @@ from musika_tf.player import Player, open_player
 
 NAME = "speed"
 _N_TRIALS = 10
-# How long a stream is played to see whether memory grows, unless a caller says otherwise.
-LONG_SECONDS = 3600.0
 
 
 def evaluate(

@@ -23,11 +23,8 @@ def program(
     """Makes a function a program; mistakes of the user end it with one line and exit status 1.
 
     They are ValueError and OSError. MUSIKA_TRACEBACK=1 in the environment shows where they come
-    from.
-
-    Args:
-      expand: what is done to the command line before flags are read: `preset.expand` of those
-        programs that take presets.
+    from. `expand` is what is done to the command line before flags are read: `preset.expand` of
+    those programs that take presets.
     """
     return lambda main: functools.partial(_run, main, expand)
 

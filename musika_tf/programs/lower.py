@@ -8,7 +8,7 @@ Nothing is trained, but the stage is started as by its training program: docs/el
 
 from __future__ import annotations
 
-import itertools
+import re
 
 from absl import flags
 
@@ -18,17 +18,13 @@ from flags import system as system_flags
 from flags import training as training_flags
 from musika_tf.programs import common
 from musika_tf.runs.run import Run
-from musika_tf.runs.stages import STAGES, autoencoder_stage
+from musika_tf.runs.stages import STAGES
 from musika_tf.training import lowering, stage
 
 STAGE = flags.DEFINE_enum("stage", None, list(STAGES), "Stage to start.", required=True)
 DATA_DIR = paths.define("data_dir", "Waveform shards, for a stage of the autoencoder.")
 LATENT_DIR = paths.define("latent_dir", "Latent shards, for the stage gan.")
 LOWERED_DIR = paths.define("lowered_dir", "New folder for the program.", required=True)
-
-_LEVELS_AND_PHASES = {
-    autoencoder_stage(*pair).name: pair for pair in itertools.product((1, 2), repeat=2)
-}
 
 
 @common.program(preset.expand)
@@ -56,7 +52,7 @@ def _start(run: Run) -> stage.StartedStage:
             latent_dir=LATENT_DIR.value, config=config, adopted=adopted, **shared
         )
     common.require(DATA_DIR, f"what the stage {STAGE.value} learns")
-    level, phase = _LEVELS_AND_PHASES[STAGE.value]
+    level, phase = map(int, re.findall(r"\d", STAGE.value))
     return stage.start_autoencoder(
         data_dir=DATA_DIR.value,
         config=system_flags.config(run.saved_config),

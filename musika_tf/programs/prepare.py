@@ -22,19 +22,38 @@ from __future__ import annotations
 from absl import flags
 
 from flags import audio as audio_flags
-from flags import prepare as prepare_flags
-from flags import preset
-from flags import recordings as recording_flags
+from flags import paths, preset, recordings
 
 # Only so that the presets, which describe whole systems and trainings, can be given here too.
 from flags import system as _system_flags  # noqa: F401
 from flags import training as _training_flags  # noqa: F401
 from flags import workers as worker_flags
-from musika_tf.data import preparation
+from musika_tf.data import annotation, preparation
 from musika_tf.data import workers as workers_lib
 from musika_tf.programs import common
 
 FLAGS = flags.FLAGS
+
+paths.define(
+    "data_dir",
+    "Folder of the waveform shards. It must be new, empty, or with --overwrite an earlier one.",
+    required=True,
+)
+flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "Replace the shards that an earlier run left in --data_dir. Files that have not changed since "
+    "are not decoded again.",
+)
+flags.DEFINE_bool("strict", False, "Fail if any audio file cannot be used, instead of skipping it.")
+flags.DEFINE_list(
+    "annotate",
+    [],
+    f"Signals to estimate, of {', '.join(annotation.ANNOTATORS)}: note onsets, whose density can "
+    "condition a GAN, one tempo a file, and positions in beats. They become labels-NAME.csv in "
+    "--data_dir. What was estimated is remembered in DATA_DIR.annotations, so that a run that was "
+    "stopped goes on.",
+)
 
 
 @common.program(preset.expand)
@@ -42,7 +61,7 @@ def run() -> None:
     """Prepares one data set."""
     with workers_lib.sharing_machine(FLAGS.n_workers):
         report = preparation.prepare(
-            recording_flags.recordings(),
+            recordings.recordings(),
             FLAGS.data_dir,
             audio_flags.config(),
             validation_share=FLAGS.validation_share,
@@ -50,8 +69,8 @@ def run() -> None:
             overwrite=FLAGS.overwrite,
             strict=FLAGS.strict,
             stuck_after_seconds=FLAGS.stuck_after_seconds,
-            annotators=prepare_flags.annotators(),
-            labels=recording_flags.labels(),
+            annotators=annotation.annotators(FLAGS.annotate, *recordings.detectors()),
+            labels=recordings.labels(),
         )
     print(report.to_text())
 

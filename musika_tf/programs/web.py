@@ -8,19 +8,27 @@ Nothing is computed on the host; the page asks no other for anything.
 
 from __future__ import annotations
 
-from absl import logging
+from absl import flags, logging
 
 from export.web import site
-from flags import web as web_flags
+from flags import paths
 from musika_tf.programs import common
+
+MODEL_DIRS = paths.define_models(
+    "model_dir",
+    "Model of the page: a run, released weights, or a model exported with --litert. Given several "
+    "times, the page offers each; its name is that of its folder.",
+)
+OUT = paths.define("out", "Folder to write: any file host serves it.", required=True)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that is there.")
 
 
 @common.program()
 def run() -> None:
     """Builds the page of the models that the flags name."""
     logging.set_verbosity(logging.WARNING)
-    models = site.named(web_flags.MODEL_DIRS.value)
-    print(site.build(models, web_flags.OUT.value, web_flags.OVERWRITE.value))
+    models = site.named(MODEL_DIRS.value)
+    print(site.build(models, OUT.value, OVERWRITE.value))
 
 
 if __name__ == "__main__":
