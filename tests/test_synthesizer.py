@@ -12,7 +12,7 @@ from random_model import random_autoencoder
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.controls import Beats, Constant
-from musika_tf.config import KNOWN_SIGNALS, NORMALISATIONS, ConditioningConfig
+from musika_tf.config import NORMALISATIONS
 from musika_tf.networks import coordinates
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.networks.synthesizer import Synthesizer
@@ -125,10 +125,9 @@ def test_row_does_not_depend_on_its_batch(synthesizer, waveform):
 
 
 @pytest.fixture(scope="module")
-def conditional(config) -> Synthesizer:
+def conditional(config, beats_config) -> Synthesizer:
     """Follows note density and a clock."""
-    signals = (KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["beats"])
-    return random_synthesizer(dataclasses.replace(config, conditioning=ConditioningConfig(signals)))
+    return random_synthesizer(dataclasses.replace(config, conditioning=beats_config.conditioning))
 
 
 @pytest.fixture(scope="module")
