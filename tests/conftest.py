@@ -260,6 +260,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def toy_dir(tmp_path_factory) -> pathlib.Path:
+    """Version 3 of a model of a few lines, for servers: nothing may change it."""
+    import toy_model
+
+    return toy_model.save(tmp_path_factory.mktemp("toy") / "3").parent
+
+
+@pytest.fixture(scope="session")
 def player(tiny_model) -> Player:
     """Of `tiny_model`."""
     from musika_tf.player import open_player

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import malformed_arrays
 import numpy as np
 import tensorflow as tf
 from hypothesis import strategies as st
-from malformed_arrays import MODEL_NAME
+from malformed_arrays import Contract, signature_name, unknown_name, wrong_array
+from serving_client import predict_request
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import predict_pb2
 
@@ -31,20 +31,15 @@ class GrpcRequest:
     names: tuple[str, ...]
 
 
-def malformed_requests(contract: malformed_arrays.Contract) -> st.SearchStrategy[GrpcRequest]:
+def malformed_requests(contract: Contract) -> st.SearchStrategy[GrpcRequest]:
     """Malformed gRPC requests."""
     kinds = (_tensor, _tensor, _type, _damage, _other_inputs, _model_spec, _method)
     return st.sampled_from(kinds).flatmap(lambda kind: kind(contract))
 
 
-def good_proto(contract: malformed_arrays.Contract, signature: str) -> predict_pb2.PredictRequest:
+def good_proto(contract: Contract, signature: str) -> predict_pb2.PredictRequest:
     """A good request."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = MODEL_NAME
-    request.model_spec.signature_name = signature
-    for name, value in contract[signature].example().items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return request
+    return predict_request(contract[signature].example(), signature)
 
 
 def _sent(request: predict_pb2.PredictRequest, *names: str) -> GrpcRequest:
@@ -52,18 +47,18 @@ def _sent(request: predict_pb2.PredictRequest, *names: str) -> GrpcRequest:
 
 
 @st.composite
-def _tensor(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
-    signature = draw(malformed_arrays.signature_name(contract))
-    name, wrong = draw(malformed_arrays.wrong_array(contract[signature]))
+def _tensor(draw: Callable, contract: Contract) -> GrpcRequest:
+    signature = draw(signature_name(contract))
+    name, wrong = draw(wrong_array(contract[signature]))
     request = good_proto(contract, signature)
     request.inputs[name].CopyFrom(tf.make_tensor_proto(wrong))
     return _sent(request, name)
 
 
 @st.composite
-def _type(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
+def _type(draw: Callable, contract: Contract) -> GrpcRequest:
     """The right shape in another type."""
-    signature = draw(malformed_arrays.signature_name(contract))
+    signature = draw(signature_name(contract))
     name = draw(st.sampled_from(sorted(contract[signature].inputs)))
     good = contract[signature].example()[name]
     types = (np.float16, np.float32, np.float64, np.int8, np.int32, np.int64, np.uint8, bool, str)
@@ -74,9 +69,9 @@ def _type(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
 
 
 @st.composite
-def _damage(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
+def _damage(draw: Callable, contract: Contract) -> GrpcRequest:
     """A tensor whose parts do not belong together, or that would not fit in any memory."""
-    signature = draw(malformed_arrays.signature_name(contract))
+    signature = draw(signature_name(contract))
     request = good_proto(contract, signature)
     name = draw(st.sampled_from(sorted(request.inputs)))
     tensor = request.inputs[name]
@@ -105,11 +100,11 @@ def _damage(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
 
 
 @st.composite
-def _other_inputs(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
+def _other_inputs(draw: Callable, contract: Contract) -> GrpcRequest:
     """An input or an output too many, or an input too few."""
-    request = good_proto(contract, draw(malformed_arrays.signature_name(contract)))
+    request = good_proto(contract, draw(signature_name(contract)))
     name = draw(st.sampled_from(sorted(request.inputs)))
-    stranger = draw(malformed_arrays.unknown_name)
+    stranger = draw(unknown_name)
     what = draw(st.integers(0, 3))
     if what == 0:
         del request.inputs[name]
@@ -126,10 +121,10 @@ def _other_inputs(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRe
 
 
 @st.composite
-def _model_spec(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
+def _model_spec(draw: Callable, contract: Contract) -> GrpcRequest:
     """A model, version or signature that the server does not have."""
-    request = good_proto(contract, draw(malformed_arrays.signature_name(contract)))
-    stranger, version = draw(malformed_arrays.unknown_name), draw(st.integers(2, 2**63 - 1))
+    request = good_proto(contract, draw(signature_name(contract)))
+    stranger, version = draw(unknown_name), draw(st.integers(2, 2**63 - 1))
     what = draw(st.integers(0, 4))
     if what == 0:
         request.model_spec.name = stranger
@@ -148,10 +143,10 @@ def _model_spec(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequ
 
 
 @st.composite
-def _method(draw: Callable, contract: malformed_arrays.Contract) -> GrpcRequest:
+def _method(draw: Callable, contract: Contract) -> GrpcRequest:
     """Methods that the server does not have, and a request that says nothing."""
-    good = _sent(good_proto(contract, draw(malformed_arrays.signature_name(contract)))).message
-    stranger, service = draw(malformed_arrays.unknown_name), "tensorflow.serving.PredictionService"
+    good = _sent(good_proto(contract, draw(signature_name(contract)))).message
+    stranger, service = draw(unknown_name), "tensorflow.serving.PredictionService"
     no_method = ("Method", "method", stranger)
     return draw(
         st.sampled_from(

@@ -6,9 +6,8 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 
-import malformed_arrays
 from hypothesis import strategies as st
-from malformed_arrays import MODEL_NAME
+from malformed_arrays import MODEL_NAME, Contract, signature_name, unknown_name, wrong_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class RestRequest:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def malformed_requests(contract: malformed_arrays.Contract) -> st.SearchStrategy[RestRequest]:
+def malformed_requests(contract: Contract) -> st.SearchStrategy[RestRequest]:
     """Malformed HTTP requests to a server that limits bodies to 1 MiB."""
     kinds = (_array, _element, _left_out, _stranger, _broken_json, _no_request, _structure, _url)
     return st.sampled_from(kinds).flatmap(lambda kind: kind(contract))
@@ -38,7 +37,7 @@ def _predict(body: bytes, names: tuple[str, ...], **headers: str) -> RestRequest
     return RestRequest(f"/v1/models/{MODEL_NAME}:predict", body, names, headers)
 
 
-def good_json(contract: malformed_arrays.Contract, signature: str, in_rows: bool) -> dict:
+def good_json(contract: Contract, signature: str, in_rows: bool) -> dict:
     """A good request, by rows (`instances`) or by columns (`inputs`)."""
     columns = {name: a.tolist() for name, a in contract[signature].example().items()}
     if not in_rows:
@@ -48,9 +47,9 @@ def good_json(contract: malformed_arrays.Contract, signature: str, in_rows: bool
 
 
 @st.composite
-def _array(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
-    signature = draw(malformed_arrays.signature_name(contract))
-    name, wrong = draw(malformed_arrays.wrong_array(contract[signature]))
+def _array(draw: Callable, contract: Contract) -> RestRequest:
+    signature = draw(signature_name(contract))
+    name, wrong = draw(wrong_array(contract[signature]))
     request = good_json(contract, signature, in_rows=False)
     request["inputs"][name] = wrong.tolist()
     # NaN is no JSON, though Python writes it: that may be what the answer says.
@@ -73,9 +72,9 @@ _NO_NUMBERS = (
 
 
 @st.composite
-def _element(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
+def _element(draw: Callable, contract: Contract) -> RestRequest:
     """One number, or a whole input, is no number."""
-    signature, in_rows = draw(malformed_arrays.signature_name(contract)), draw(st.booleans())
+    signature, in_rows = draw(signature_name(contract)), draw(st.booleans())
     request = good_json(contract, signature, in_rows)
     rows = draw(st.sampled_from(request["instances"])) if in_rows else request["inputs"]
     name = draw(st.sampled_from(sorted(rows)))
@@ -92,8 +91,8 @@ def _element(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest
 
 
 @st.composite
-def _left_out(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
-    signature, in_rows = draw(malformed_arrays.signature_name(contract)), draw(st.booleans())
+def _left_out(draw: Callable, contract: Contract) -> RestRequest:
+    signature, in_rows = draw(signature_name(contract)), draw(st.booleans())
     request = good_json(contract, signature, in_rows)
     rows = draw(st.sampled_from(request["instances"])) if in_rows else request["inputs"]
     name = draw(st.sampled_from(sorted(rows)))
@@ -102,10 +101,10 @@ def _left_out(draw: Callable, contract: malformed_arrays.Contract) -> RestReques
 
 
 @st.composite
-def _stranger(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
+def _stranger(draw: Callable, contract: Contract) -> RestRequest:
     """An input or a signature that the model does not have."""
-    signature, in_rows = draw(malformed_arrays.signature_name(contract)), draw(st.booleans())
-    name = draw(malformed_arrays.unknown_name)
+    signature, in_rows = draw(signature_name(contract)), draw(st.booleans())
+    name = draw(unknown_name)
     request = good_json(contract, signature, in_rows)
     if draw(st.booleans()):
         request["signature_name"] = name
@@ -117,8 +116,8 @@ def _stranger(draw: Callable, contract: malformed_arrays.Contract) -> RestReques
 
 
 @st.composite
-def _broken_json(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
-    signature, in_rows = draw(malformed_arrays.signature_name(contract)), draw(st.booleans())
+def _broken_json(draw: Callable, contract: Contract) -> RestRequest:
+    signature, in_rows = draw(signature_name(contract)), draw(st.booleans())
     good = json.dumps(good_json(contract, signature, in_rows)).encode()
     position = draw(st.integers(0, len(good) - 1))
     broken = [
@@ -134,20 +133,17 @@ def _broken_json(draw: Callable, contract: malformed_arrays.Contract) -> RestReq
 
 
 @st.composite
-def _no_request(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
+def _no_request(draw: Callable, contract: Contract) -> RestRequest:
     """JSON that is no request at all."""
     nothing = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
-    value = draw(
-        nothing
-        | st.lists(nothing, max_size=3)
-        | st.dictionaries(malformed_arrays.unknown_name, nothing)
-    )
+    several = st.lists(nothing, max_size=3) | st.dictionaries(unknown_name, nothing)
+    value = draw(nothing | several)
     return _predict(json.dumps(value).encode(), ("JSON", "instances", "inputs"))
 
 
 @st.composite
-def _structure(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
-    signature = draw(malformed_arrays.signature_name(contract))
+def _structure(draw: Callable, contract: Contract) -> RestRequest:
+    signature = draw(signature_name(contract))
     rows, columns = (good_json(contract, signature, in_rows) for in_rows in (True, False))
     no_table = st.sampled_from([3, "text", True, [], [[]], [1.0], ["text"], [None], {"b64": "AA"}])
     inputs = (*columns["inputs"], "b64")
@@ -165,16 +161,10 @@ def _structure(draw: Callable, contract: malformed_arrays.Contract) -> RestReque
 
 
 @st.composite
-def _url(draw: Callable, contract: malformed_arrays.Contract) -> RestRequest:
+def _url(draw: Callable, contract: Contract) -> RestRequest:
     """A good body at a wrong place, or packed wrongly."""
-    request = good_json(
-        contract, draw(malformed_arrays.signature_name(contract)), draw(st.booleans())
-    )
-    body, name, base = (
-        json.dumps(request).encode(),
-        draw(malformed_arrays.unknown_name),
-        "/v1/models",
-    )
+    request = good_json(contract, draw(signature_name(contract)), draw(st.booleans()))
+    body, name, base = json.dumps(request).encode(), draw(unknown_name), "/v1/models"
     version = draw(st.integers(2, 10**30))
     requests = [
         RestRequest(f"{base}/{name}:predict", body, (name,)),

@@ -1,4 +1,4 @@
-"""What tests say to a server: REST by requests, gRPC by TensorFlow Serving's own stubs."""
+"""A server, and what tests say to it: REST by requests, gRPC by TensorFlow Serving's own stubs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import requests
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from export.serving.server import Server
+from export.serving.settings import Settings
+
 TIMEOUT_SECONDS = 60
+
+
+def new_server(model_dir, **settings) -> Server:
+    """On free ports; it runs inside of a `with`."""
+    return Server(Settings(str(model_dir), rest_port=0, grpc_port=0, **settings))
 
 
 class Rest:
@@ -52,3 +60,17 @@ def predict_request(inputs, signature_name="", name="musika"):
         is_proto = hasattr(value, "tensor_shape")
         request.inputs[key].CopyFrom(value if is_proto else tf.make_tensor_proto(value))
     return request
+
+
+def slow(n):
+    """What asks toy_model.py for so many slow steps."""
+    return {"signature_name": "slow", "inputs": [n]}
+
+
+def n_steps_of_a_second(rest):
+    """As many of them as take about a second."""
+    n, seconds = 20_000, 0.0
+    while seconds < 0.2:
+        n *= 2
+        seconds = rest.predict(slow(n)).elapsed.total_seconds()
+    return int(n / seconds)

@@ -18,19 +18,23 @@ STAGES = ("level1_phase1", "level1_phase2", "level2_phase1", "level2_phase2", "g
 
 
 def write_data(folder: pathlib.Path, config: Config) -> None:
-    """The folder that `train_stage.py` reads: noise as waveforms, slow waves as latents."""
+    """What `train_stage.py` reads: waveforms of noise, and latents of slow waves with a label."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(config.to_json())
     rng = np.random.default_rng(0)
     waveforms = audio.to_int16(rng.normal(size=(100_000, 2)) * 0.1)
     phases = rng.uniform(0, 6, config.stereo_latent_depth) + 0.3 * np.arange(400)[:, None]
+    of_latents = datasets.latent_metadata(config, "", {}, {"note_density": {"kind": "curve"}})
     for name, rows, metadata in (
         ("waveforms", waveforms, datasets.waveform_metadata(config.audio)),
-        ("latents", np.sin(phases).astype(np.float16), datasets.latent_metadata(config, "", {})),
+        ("latents", np.sin(phases).astype(np.float16), of_latents),
     ):
-        with ShardWriter(folder / name, rows.shape[1], rows.dtype, metadata) as writer:
+        names = tuple(metadata.get("labels", ()))
+        labels = np.linspace((0.0,) * len(names), 1.0, len(rows), dtype=np.float32)
+        kind = rows.shape[1], rows.dtype, metadata
+        with ShardWriter(folder / name, *kind, label_names=names) as writer:
             for split in ("train", "validation"):
-                writer.add(split, rows, split)
+                writer.add(split, rows, split, labels)
 
 
 def start(*words: str | pathlib.Path | int, **environment: str) -> processes.Process:

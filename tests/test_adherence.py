@@ -92,15 +92,6 @@ def test_a_model_that_does_not_listen(density_config):
     assert abs(result.walk_metrics["pearson_r"]) < 0.4
 
 
-def test_a_model_that_does_the_opposite(density_config):
-    def reversed_(conditioning, seed):
-        return obedient(0.9 - conditioning, seed)
-
-    (result,) = measure(ClickModel(density_config, reversed_), settings())
-    assert result.metrics["pearson_r"] < -0.99
-    assert result.walk_metrics["pearson_r"] < -0.8
-
-
 def test_metrics_of_walks_are_means_of_scipys(followed):
     _, result = followed
     rs = [scipy.stats.pearsonr(walk.requested, walk.measured)[0] for walk in result.walks]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 
 import matplotlib.image
 import numpy as np
@@ -187,14 +186,10 @@ def test_picture_shows_both_curves_in_their_place():
 # The program
 
 
-@pytest.fixture(scope="module")
-def model_dir(conditional_model) -> pathlib.Path:
-    return conditional_model.parent
-
-
 @pytest.mark.slow
-def test_program(model_dir, tmp_path):
-    words = (f"--model_dir={model_dir}", "--adherence", "--seconds=4", "--num_samples=1")
+def test_program(conditional_model, tmp_path):
+    model_dir = f"--model_dir={conditional_model.parent}"
+    words = (model_dir, "--adherence", "--seconds=4", "--num_samples=1")
     constants = ("--note_densities=0.2,0.6", "--tempos_bpm=120,150", "--num_walks=1")
     out = (f"--out={tmp_path}/out", "--onset_detector=librosa", "--seed=3")
     done = processes.run_plain("evaluate", *words, *constants, *out)
@@ -203,7 +198,7 @@ def test_program(model_dir, tmp_path):
     values = json.loads((tmp_path / "out" / "adherence.json").read_text())
     assert list(values["signals"]) == ["note_density", "tempo_bpm"]
     assert values["seed"] == 3 and values["onset_detector"] == "librosa"
-    metadata = json.loads((model_dir / "1" / "metadata.json").read_text())
+    metadata = json.loads((conditional_model / "metadata.json").read_text())
     assert values["model"]["weights_sha256"] == metadata["weights_sha256"]
 
 

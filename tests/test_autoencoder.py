@@ -12,7 +12,6 @@ from musika_tf.config import N_CHANNELS
 from musika_tf.networks.autoencoder import (
     Autoencoder,
     build_discriminator,
-    by_excerpt,
     join_channels,
     split_channels,
 )
@@ -184,16 +183,6 @@ def test_direction_zero_is_silent_and_differentiable(autoencoder):
         total = tf.reduce_sum(tf.math.real(spectrum))
     assert np.abs(spectrum.numpy()).max() == 0.0
     assert np.isfinite(tape.gradient(total, directions).numpy()).all()
-
-
-def test_by_excerpt_folds_in_order():
-    def network(excerpts):
-        return excerpts + 100.0 * tf.reduce_max(excerpts, axis=1, keepdims=True)
-
-    inputs = np.arange(12, dtype=np.float32).reshape(2, 6, 1)
-    outputs = by_excerpt(network, inputs, 3).numpy()[..., 0]
-    maxima = [[2, 2, 2, 5, 5, 5], [8, 8, 8, 11, 11, 11]]
-    np.testing.assert_array_equal(outputs, inputs[..., 0] + 100.0 * np.array(maxima))
 
 
 def test_discriminator_sees_every_frame_of_the_pair(tiny_config):

@@ -90,16 +90,6 @@ def test_a_clock_is_trained_on_what_has_one(home, tmp_path, tiny_config, tiny_tr
     assert "beats is labelled outside" not in said
 
 
-def test_the_same_latents_serve_an_unconditional_gan(home, tmp_path, tiny_config, tiny_training):
-    started = start_gan(home, tmp_path / "run", tiny_config, tiny_training)
-    (latents,) = started.batches(0)
-    assert latents.shape == (
-        tiny_training.batch_size,
-        2 * tiny_config.gan.seq_len,
-        tiny_config.stereo_latent_depth,
-    )
-
-
 @pytest.mark.parametrize(
     ("signals", "values", "message"),
     [

@@ -32,6 +32,8 @@ GAN = """{
   "generator_widths": [64, 32, 32, 32], "latent_discriminator_widths": [16, 32, 32]
 }"""
 CONFIG = f'{{"version": 1, "audio": {AUDIO}, "autoencoder": {AUTOENCODER}, "gan": {GAN}}}'
+# What versions before the third do not say of a GAN.
+EARLIER_GAN = {"normalisation": "patch", "dense_logit": False, "mid_side": False}
 TRAINING = """{
   "batch_size": 8, "level1_n_steps": 300, "level2_n_steps": 200, "gan_n_steps": 100,
   "learning_rate": 0.0003, "adam_beta_1": 0.4, "reconstruction_weight": 2.0,
@@ -46,9 +48,7 @@ def first_config(tiny_config) -> Config:
     sizes = dataclasses.replace(
         tiny_config.autoencoder, principal_path=False, consistency_n_steps=0
     )
-    gan = dataclasses.replace(
-        tiny_config.gan, normalisation="patch", dense_logit=False, mid_side=False
-    )
+    gan = dataclasses.replace(tiny_config.gan, **EARLIER_GAN)
     return dataclasses.replace(tiny_config, autoencoder=sizes, gan=gan)
 
 
@@ -61,12 +61,10 @@ def test_what_a_version_1_does_not_say_is_as_it_was(first_config):
 
 def test_what_a_version_2_does_not_say_is_as_it_was(tiny_config):
     """Of a system that it said everything else of."""
-    gan = dataclasses.replace(
-        tiny_config.gan, normalisation="patch", dense_logit=False, mid_side=False
-    )
+    gan = dataclasses.replace(tiny_config.gan, **EARLIER_GAN)
     before = dataclasses.replace(tiny_config, gan=gan)
     values = json.loads(before.to_json()) | {"version": 2}
-    for name in ("normalisation", "dense_logit", "mid_side"):
+    for name in EARLIER_GAN:
         del values["gan"][name]
     assert Config.from_json(json.dumps(values)) == before
     values["version"] = CONFIG_VERSION
@@ -131,13 +129,12 @@ def test_names_of_an_earlier_version_are_not_those_of_this_one():
         "spliced_weight": 0.0,
     }
     assert upgraded("AudioConfig", {"hop_size": 16}, 1) == {"hop_size": 16}
-    implied = {"normalisation": "patch", "dense_logit": False, "mid_side": False}
     assert upgraded("GanConfig", {"mid_side": True}, 4) == {"mid_side": True}
     assert upgraded("GanConfig", {"dense_logit": True}, 3) == {
         "dense_logit": True,
         "mid_side": False,
     }
-    assert upgraded("GanConfig", {"seq_len": 16}, 2) == {"seq_len": 16, **implied}
+    assert upgraded("GanConfig", {"seq_len": 16}, 2) == {"seq_len": 16, **EARLIER_GAN}
     assert upgraded("GanConfig", {"normalisation": "step"}, 2)["normalisation"] == "step"
     for version in (0, 5, None, "2"):
         with pytest.raises(ValueError, match=f"version {version}; this program reads versions 1 "):

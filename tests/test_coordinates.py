@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -12,13 +13,7 @@ SEQ_LEN = 6
 STEP = GanConfig(
     anchor_depth=3, seq_len=SEQ_LEN, generator_widths=(8, 8), latent_discriminator_widths=(8,)
 )
-PATCH = GanConfig(
-    anchor_depth=3,
-    seq_len=SEQ_LEN,
-    normalisation="patch",
-    generator_widths=(8, 8),
-    latent_discriminator_widths=(8,),
-)
+PATCH = dataclasses.replace(STEP, normalisation="patch")
 
 
 @pytest.fixture
@@ -175,23 +170,6 @@ def test_a_longer_draw_begins_with_the_shorter_one(jit_compile):
     longest = drawn(151)
     for n_anchors in (3, 50):
         np.testing.assert_array_equal(drawn(n_anchors), longest[:, :n_anchors])
-
-
-def test_draws_trace_with_unknown_batch_and_shape():
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, 2], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([None]),
-        ]
-    )
-    def traced(seeds, n_anchors, truncation):
-        return coordinates.truncated_normal(seeds, tf.stack([n_anchors, 5]), truncation)
-
-    seeds, truncation = tf.constant([[1, 2], [3, 4]]), tf.constant([2.0, 1.0])
-    np.testing.assert_array_equal(
-        traced(seeds, 3, truncation), coordinates.truncated_normal(seeds, [3, 5], truncation)
-    )
 
 
 # Draws

@@ -14,6 +14,7 @@ from musika_tf.networks import critics, gan
 
 @pytest.fixture(scope="module")
 def discriminator():
+    keras.utils.set_random_seed(0)
     return critics.build_discriminator(TINY)
 
 
@@ -69,11 +70,6 @@ def test_the_paper_has_local_logits_alone():
     logits, reconstruction = critics.build_discriminator(PATCH)(latents)
     assert logits.shape == (3, 8)
     assert reconstruction.shape == latents.shape
-
-
-def test_discriminator_mixes_channels_first(discriminator):
-    assert discriminator.layers[1].name == "mixing"
-    assert [w.path for w in discriminator.non_trainable_weights] == ["mixing/mix"]
 
 
 def test_the_discriminator_sees_the_signals(conditional_discriminator):

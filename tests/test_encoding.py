@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from random_model import save_networks
 from scipy import stats
 
 from musika_tf import audio
@@ -11,7 +12,6 @@ from musika_tf.conditioning.note_density import MIN_BANDWIDTH_SECONDS
 from musika_tf.data import datasets, encoding
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.shards import Shards
-from musika_tf.runs import checkpoint
 from musika_tf.runs.run import Run
 from musika_tf.training_config import TrainingConfig
 
@@ -21,12 +21,7 @@ def run_dir(tmp_path, autoencoder, tiny_config) -> str:
     """A run whose level 2 is done with phase 1, untrained."""
     run_dir = tmp_path / "run"
     Run(run_dir).begin("level1_phase1", tiny_config, TrainingConfig(), "")
-    named = {
-        f"networks/{name}/{v.path}": v.value
-        for name, network in autoencoder.networks.items()
-        for v in network.variables
-    }
-    checkpoint.save(run_dir / "level2_phase1", named, step=3)
+    save_networks(run_dir, "level2_phase1", 3, autoencoder.networks)
     return str(run_dir)
 
 

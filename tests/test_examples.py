@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import processes
 import pytest
+import serving_client
 
 from export.serving.server import Server
-from export.serving.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +34,16 @@ ONE_STEP = 1
 
 @pytest.fixture(scope="module")
 def server(tiny_model) -> Iterator[Server]:
-    with Server(Settings(str(tiny_model.parent), rest_port=0, grpc_port=0)) as server:
+    with serving_client.new_server(tiny_model.parent) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def rest_url(server) -> str:
+    return url_of(server)
+
+
+def url_of(server: Server) -> str:
     return f"http://127.0.0.1:{server.rest_port}/v1/models/musika"
 
 
@@ -94,21 +98,32 @@ def test_no_example_imports_the_project():
         assert tops and not tops & {"musika_tf", "export", "flags", ""}, path.name
 
 
+OWN_CONTROLS = ("--condition=note_density=0.4", "--condition=tempo_bpm=120")
+
+
 @pytest.mark.large
-def test_own_draws_make_one_piece_in_every_way(here, tmp_path, tiny_model, grpc_address):
-    version, server = tiny_model, f"--server={grpc_address}"
-    same = (f"--seconds={SECONDS}", f"--seed={SEED}")
-    metadata = f"--metadata={version}/metadata.json"
-    run_alone("grpc_client.py", server, metadata, *same, f"--out={tmp_path}/client.wav")
-    model = f"--model={version}"
-    signature = "--signature=serving_default"
-    here("generate_with_tensorflow.py", model, signature, *same, "--out=alone.wav")
+@pytest.mark.parametrize(
+    ("fixture", "controls"), [("tiny_model", ()), ("conditional_model", OWN_CONTROLS)]
+)
+def test_a_piece_is_one_in_every_way(here, tmp_path, request, fixture, controls):
+    version = request.getfixturevalue(fixture)
+    model, same = f"--model={version}", (f"--seconds={SECONDS}", f"--seed={SEED}", *controls)
+    here("generate_with_tensorflow.py", model, *same, "--out=seed.wav")
+    here(
+        "generate_with_tensorflow.py", model, "--signature=serving_default", *same, "--out=own.wav"
+    )
     here("stream_endless.py", model, *same, "--out=stream.wav")
-    here("stream_endless.py", model, server, *same, "--out=server.wav")
-    alone = read(tmp_path / "alone.wav")
-    assert alone.shape == (round(SECONDS * RATE_HZ), 2)
+    with serving_client.new_server(version.parent) as server:
+        address, url = f"--server=127.0.0.1:{server.grpc_port}", f"--url={url_of(server)}"
+        metadata, out = f"--metadata={version}/metadata.json", f"--out={tmp_path}/client.wav"
+        here("rest_client.py", url, *same, "--out=rest.wav")
+        here("stream_endless.py", model, address, *same, "--out=server.wav")
+        run_alone("grpc_client.py", address, metadata, *same, out)
+    seed, own = read(tmp_path / "seed.wav"), read(tmp_path / "own.wav")
+    assert seed.shape == own.shape == (round(SECONDS * RATE_HZ), 2)
+    assert difference(read(tmp_path / "rest.wav"), seed) <= ONE_STEP
     for name in ("client.wav", "stream.wav", "server.wav"):
-        assert difference(read(tmp_path / name), alone) <= ONE_STEP, name
+        assert difference(read(tmp_path / name), own) <= ONE_STEP, name
 
 
 def test_seed_makes_one_piece_in_every_way(tmp_path, tiny_model, rest_url):
@@ -192,26 +207,6 @@ def test_conditional_model_is_given_its_signals(here, tmp_path, conditional_mode
     here("generate_with_tensorflow.py", *same, "--condition=note_density=0.1", "--out=seed.wav")
     here("stream_endless.py", *same, "--condition=note_density=random_walk", "--out=walk.wav")
     assert len(read(tmp_path / "seed.wav")) == len(read(tmp_path / "walk.wav"))
-
-
-@pytest.mark.large
-def test_conditional_piece_is_one_in_every_way(here, tmp_path, conditional_model):
-    controls = ("--condition=note_density=0.4", "--condition=tempo_bpm=120")
-    same = (f"--seconds={SECONDS}", f"--seed={SEED}", *controls)
-    model, signature = f"--model={conditional_model}", "--signature=serving_default"
-    here("generate_with_tensorflow.py", model, *same, "--out=seed.wav")
-    here("generate_with_tensorflow.py", model, signature, *same, "--out=own.wav")
-    here("stream_endless.py", model, *same, "--out=stream.wav")
-    metadata = f"--metadata={conditional_model}/metadata.json"
-    with Server(Settings(str(conditional_model.parent), rest_port=0, grpc_port=0)) as server:
-        url = f"--url=http://127.0.0.1:{server.rest_port}/v1/models/musika"
-        here("rest_client.py", url, *same, "--out=rest.wav")
-        address = f"--server=127.0.0.1:{server.grpc_port}"
-        here("grpc_client.py", address, metadata, *same, "--out=grpc.wav")
-    assert difference(read(tmp_path / "rest.wav"), read(tmp_path / "seed.wav")) <= ONE_STEP
-    own = read(tmp_path / "own.wav")
-    assert difference(read(tmp_path / "grpc.wav"), own) <= ONE_STEP
-    assert difference(read(tmp_path / "stream.wav"), own) <= ONE_STEP
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gan_training import (
 )
 
 from musika_tf import generation
-from musika_tf.networks import critics, layers
+from musika_tf.networks import critics
 from musika_tf.runs import checkpoint
 from musika_tf.training import gan_draws, losses
 from musika_tf.training.gan_trainer import GanTrainer
@@ -34,10 +34,6 @@ def _trainer(**training):
         training=dataclasses.replace(TRAINING, **training),
         held_out=random_latents(8, seed=1),
     )
-
-
-def _same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +54,6 @@ def trained():
     metrics = [{k: float(v) for k, v in step(random_latents(4)).items()} for _ in range(3)]
     assert int(trainer.state["step"]) == 3
     return trainer, before, weights_of(trainer), metrics, step
-
-
-def test_the_trained_system_has_skip_layer_excitation(untrained):
-    kinds = [type(layer) for layer in untrained.generator.layers]
-    assert kinds.count(layers.SkipLayerExcitationAlongTime) == 1
-
-
-def test_average_starts_as_the_generator(untrained):
-    weights = weights_of(untrained)
-    assert _same(weights["generator"], weights["generator_average"])
 
 
 def test_step_reports_finite_metrics(trained):
@@ -235,11 +221,6 @@ def test_gamma_goes_on_from_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="missing state/step"):
         del earlier["state/step"]
         checkpoint.restore(checkpoint.save(tmp_path, earlier, 3), fresh.named_variables())
-
-
-def test_r1_penalty_of_given_gradients():
-    gradients = tf.constant([[[1.0, 2.0]], [[0.0, 4.0]]])
-    assert float(losses.r1_penalty(gradients)) == pytest.approx(0.5 * (5.0 + 16.0) / 2)
 
 
 def test_training_learns_to_rebuild_real_latents(trained):

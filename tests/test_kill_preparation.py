@@ -8,6 +8,7 @@ import time
 
 import processes
 import pytest
+from comparing import contents
 from random_model import save_random_run
 from test_encoding import write_waveforms
 
@@ -15,16 +16,12 @@ PIANO = pathlib.Path(__file__).parent / "data" / "piano"
 N_KILLS = [1, pytest.param(20, marks=pytest.mark.large)]
 
 
-def _contents(folder: pathlib.Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def kill_and_rerun(program: str, words: list, out_flag: str, home: pathlib.Path, n_kills: int):
     """Compares the folder of an undisturbed run with those of runs that were killed once."""
     begin = time.monotonic()
     processes.run(program, *words, f"--{out_flag}={home / 'whole' / 'out'}")
     seconds = time.monotonic() - begin
-    whole, rng, n_killed = _contents(home / "whole" / "out"), random.Random(program), 0
+    whole, rng, n_killed = contents(home / "whole" / "out"), random.Random(program), 0
     while n_killed < n_kills:
         out = home / f"{n_killed} {seconds}" / "out"
         command = f"musika_tf.programs.{program}", *words, f"--{out_flag}={out}"
@@ -37,7 +34,7 @@ def kill_and_rerun(program: str, words: list, out_flag: str, home: pathlib.Path,
         process.kill()
         n_killed += 1
         processes.run(program, *words, f"--{out_flag}={out}", "--overwrite")
-        assert _contents(out) == whole
+        assert contents(out) == whole
         # Neither what was kept, nor what was half done.
         assert [path.name for path in out.parent.iterdir()] == ["out"]
 

@@ -13,7 +13,7 @@ import wave
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_model import released_random_run, save_random_run
+from random_model import save_random_run
 
 from export import litert
 from musika_tf.conditioning import controls
@@ -27,14 +27,9 @@ EXAMPLE = ROOT / "examples" / "generate_with_litert.py"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory, beats_config) -> pathlib.Path:
-    return released_random_run(tmp_path_factory.mktemp("weights"), beats_config)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, weights) -> pathlib.Path:
+def folder(tmp_path_factory, page_weights) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("litert") / "model"
-    run = Run(weights)
+    run = Run(page_weights)
     assert litert.save(run.synthesizer(), folder, run.provenance()) < litert.MAX_DIFFERENCE_DB
     return folder
 
@@ -60,8 +55,8 @@ def test_manifest_says_what_the_files_hold(folder, manifest):
             assert shapes == said
 
 
-def test_weights_are_float16_that_lose_nothing(folder, weights, manifest):
-    synthesizer = Run(weights).synthesizer()
+def test_weights_are_float16_that_lose_nothing(folder, page_weights, manifest):
+    synthesizer = Run(page_weights).synthesizer()
     for name, networks in (("generator", ["generator"]), ("decoder", ["decoder2", "decoder1"])):
         n_weights = sum(synthesizer.networks[n].count_params() for n in networks)
         # Two bytes a weight, and the graph itself.
@@ -77,9 +72,9 @@ def test_trained_weights_of_float32_are_rounded(tmp_path, beats_config):
     assert -80 < difference < -30
 
 
-def test_generator_and_decoder_by_the_networks(folder, weights, beats_config):
+def test_generator_and_decoder_by_the_networks(folder, page_weights, beats_config):
     """Another window of another piece than the one that the export looks at."""
-    player, gan = open_player(weights), beats_config.gan
+    player, gan = open_player(page_weights), beats_config.gan
     start, context = 5 * gan.seq_len, gan.context_n_steps
     n_steps, seed = gan.seq_len + 2 * context, tf.constant([[7, 0]])
     line = coordinates.draw_line(gan, seed, start - context, n_steps, tf.constant([1.5]))
@@ -100,7 +95,7 @@ def test_generator_and_decoder_by_the_networks(folder, weights, beats_config):
     np.testing.assert_allclose(run["generator"](**inputs)["latents"], latents, atol=1e-4)
     excerpt = latents[:, : beats_config.excerpt_n_latents]
     parts = run["decoder"](latents=excerpt)
-    autoencoder = Run(weights).synthesizer().autoencoder
+    autoencoder = Run(page_weights).synthesizer().autoencoder
     left, right = np.split(excerpt, 2, axis=-1)
     found = autoencoder.spectrum_as_decoded(
         *autoencoder.decode1(autoencoder.decode2(np.concatenate([left, right])))
@@ -111,10 +106,10 @@ def test_generator_and_decoder_by_the_networks(folder, weights, beats_config):
 
 
 @pytest.mark.large
-def test_export_with_litert_stands_beside_the_saved_model(tmp_path, weights):
+def test_export_with_litert_stands_beside_the_saved_model(tmp_path, page_weights):
     from export import saved_model
 
-    version = saved_model.export(Run(weights), tmp_path / "m", verify=False, with_litert=True)
+    version = saved_model.export(Run(page_weights), tmp_path / "m", verify=False, with_litert=True)
     assert {p.name for p in (version / "litert").iterdir()} == {
         "generator.tflite",
         "decoder.tflite",
@@ -122,7 +117,9 @@ def test_export_with_litert_stands_beside_the_saved_model(tmp_path, weights):
     }
 
 
-def test_example_makes_what_the_model_makes(tmp_path, folder, weights, beats_config, monkeypatch):
+def test_example_makes_what_the_model_makes(
+    tmp_path, folder, page_weights, beats_config, monkeypatch
+):
     """Its draws, given to the Synthesizer."""
     pytest.importorskip("ai_edge_litert", reason="needs pip install ai-edge-litert")
     seconds, conditions = 20.0, ("--condition=note_density=0.3", "--condition=tempo_bpm=110")
@@ -134,16 +131,16 @@ def test_example_makes_what_the_model_makes(tmp_path, folder, weights, beats_con
         n_samples = file.getnframes()
         samples = np.frombuffer(file.readframes(n_samples), "<i2").reshape(-1, 2) / 32768
     assert n_samples == round(seconds * beats_config.audio.sample_rate_hz)
-    expected = _expected(folder, weights, beats_config, n_samples)
+    expected = _expected(folder, page_weights, beats_config, n_samples)
     # Half a step of 16 bits, and what float32 rounds.
     np.testing.assert_allclose(samples, expected, atol=0.6 / 32768)
 
 
-def _expected(folder, weights, config: Config, n_samples: int) -> np.ndarray:
+def _expected(folder, page_weights, config: Config, n_samples: int) -> np.ndarray:
     program = runpy.run_path(str(EXAMPLE), run_name="example")
     manifest = json.loads((folder / litert.MANIFEST_FILE).read_text())
     windows = program["Piece"](manifest, 3, 2.0, [0.3, 110.0]).windows()
-    player, overlap = open_player(weights), tf.zeros([1, config.audio.overlap_size, 2])
+    player, overlap = open_player(page_weights), tf.zeros([1, config.audio.overlap_size, 2])
     waveforms = []
     while sum(map(len, waveforms)) < n_samples:
         inputs = {name: tf.constant(value) for name, value in next(windows).items()}

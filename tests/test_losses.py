@@ -23,14 +23,6 @@ def test_hinge_of_negatives_is_the_discriminators_half():
     assert float(losses.hinge_of_negatives(parts)) == pytest.approx((1.5 / 2 + 2.0) / 2)
 
 
-def test_hinge_stops_pushing_what_is_right():
-    real, fake = tf.constant([1.5]), tf.constant([-1.5])
-    with tf.GradientTape() as tape:
-        tape.watch([real, fake])
-        loss = losses.hinge_discriminator_loss(real, fake)
-    assert [float(g[0]) for g in tape.gradient(loss, [real, fake])] == [0.0, 0.0]
-
-
 def test_l1_by_hand():
     assert float(losses.l1(tf.constant([1.0, -2.0]), tf.constant([0.5, 1.0]))) == 1.75
 

@@ -12,11 +12,11 @@ import malformed_grpc
 import malformed_rest
 import pytest
 import requests
+import serving_client
 from hypothesis import HealthCheck, assume, given, settings
 from tensorflow_serving.apis import predict_pb2
 
 from export.serving.server import Server
-from export.serving.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -39,46 +39,43 @@ REPEATABLE = settings(
 
 
 @pytest.fixture(scope="module")
-def contract(conditional_contract):
-    return conditional_contract
-
-
-@pytest.fixture(scope="module")
 def server(conditional_model) -> Iterator[Server]:
-    limits = Settings(str(conditional_model.parent), rest_port=0, grpc_port=0, max_body_mib=1)
-    with Server(limits) as server:
+    with serving_client.new_server(conditional_model.parent, max_body_mib=1) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def channel(server) -> Iterator[grpc.Channel]:
-    limits = [("grpc.max_receive_message_length", -1)]
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", limits) as channel:
+    with serving_client.channel(server.grpc_port) as channel:
         yield channel
 
 
 @pytest.fixture(scope="module")
-def good_before(server, channel, contract) -> dict[str, bytes]:
-    return good_answers(server, channel, contract)
+def good_before(server, channel, conditional_contract) -> dict[str, bytes]:
+    return good_answers(server, channel, conditional_contract)
 
 
-def good_answers(server, channel, contract) -> dict[str, bytes]:
+def good_answers(server, channel, conditional_contract) -> dict[str, bytes]:
     """What good requests of every signature give, by REST and by gRPC."""
     answers = {}
-    for name in contract:
-        body = json.dumps(malformed_rest.good_json(contract, name, in_rows=True)).encode()
+    for name in conditional_contract:
+        body = json.dumps(
+            malformed_rest.good_json(conditional_contract, name, in_rows=True)
+        ).encode()
         response = send_rest(
             server, malformed_rest.RestRequest("/v1/models/musika:predict", body, names=())
         )
         assert response.status_code == 200, response.text
         answers[f"REST {name}"] = response.content
-        message = malformed_grpc.good_proto(contract, name).SerializeToString(deterministic=True)
+        message = malformed_grpc.good_proto(conditional_contract, name).SerializeToString(
+            deterministic=True
+        )
         answer = predict_pb2.PredictResponse.FromString(
             send_grpc(
                 channel, malformed_grpc.GrpcRequest(malformed_grpc.PREDICT, message, names=())
             )
         )
-        assert set(answer.outputs) == set(contract[name].outputs)
+        assert set(answer.outputs) == set(conditional_contract[name].outputs)
         answers[f"gRPC {name}"] = answer.SerializeToString(deterministic=True)
     return answers
 
@@ -118,11 +115,11 @@ def check_grpc(server, channel, request):
 @pytest.mark.parametrize(
     ("made", "refused"), [(malformed_rest, check_rest), (malformed_grpc, check_grpc)]
 )
-def test_malformed_requests(server, channel, contract, good_before, made, refused):
+def test_malformed_requests(server, channel, conditional_contract, good_before, made, refused):
     seen = set()
 
     @REPEATABLE
-    @given(made.malformed_requests(contract))
+    @given(made.malformed_requests(conditional_contract))
     def check(request):
         assume(repr(request) not in seen)
         started = time.monotonic()
@@ -132,15 +129,15 @@ def test_malformed_requests(server, channel, contract, good_before, made, refuse
 
     check()
     assert len(seen) >= N_REQUESTS
-    assert good_answers(server, channel, contract) == good_before
+    assert good_answers(server, channel, conditional_contract) == good_before
 
 
-def test_bytes_that_are_no_message(server, channel, contract, good_before):
+def test_bytes_that_are_no_message(server, channel, conditional_contract, good_before):
     # The library of gRPC answers these before the server sees them.
     for message in (
         b"\xff",
         b"\x0a\xff",
-        malformed_grpc.good_proto(contract, "decode").SerializeToString()[:-1],
+        malformed_grpc.good_proto(conditional_contract, "decode").SerializeToString()[:-1],
     ):
         with pytest.raises(grpc.RpcError) as error:
             send_grpc(
@@ -148,4 +145,4 @@ def test_bytes_that_are_no_message(server, channel, contract, good_before):
             )
         assert "Error parsing message" in error.value.details()
         assert error.value.code() is grpc.StatusCode.UNKNOWN
-    assert good_answers(server, channel, contract) == good_before
+    assert good_answers(server, channel, conditional_contract) == good_before

@@ -1,44 +1,14 @@
-"""The player: streams of one waveform, whatever plays them, and what can be opened."""
+"""The player: what can be opened, and that a run plays what its export plays."""
 
 from __future__ import annotations
 
 import json
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from musika_tf.networks import coordinates
 from musika_tf.player import find_version, open_player
-
-
-@pytest.fixture(scope="module")
-def model_dir(tiny_model) -> pathlib.Path:
-    return tiny_model.parent
-
-
-# Streams
-
-
-def test_stream_is_the_waveform_of_one_call(player):
-    """What lies between anchors that are far from both ends of the call."""
-    gan, interval = player.config.gan, player.config.anchor_hop_size
-    seed, truncation = tf.constant([[7, 0]]), tf.constant([2.0])
-    exported = tf.saved_model.load(str(player.path))
-    # The second anchor is where the piece begins.
-    waveform = exported.signatures["serving_default"](
-        anchors=coordinates.draw_anchors(seed, 0, 6, gan.anchor_depth, truncation),
-        style=coordinates.draw_style(seed, gan.style_depth, truncation),
-    )["waveform"][0]
-    music = np.concatenate(list(player.stream((7, 0), 2.0, n_samples=3 * interval)))
-    begun = player.config.audio.overlap_size
-    expected = waveform[interval + begun : 4 * interval]
-    np.testing.assert_allclose(music[begun:], expected, rtol=0, atol=1e-5)
-
-
-# Finding the model
 
 
 def test_newest_version_is_found(tmp_path):
@@ -56,9 +26,8 @@ def test_folder_without_a_model(tmp_path, name):
         open_player(tmp_path / name)
 
 
-def test_model_without_or_with_foreign_metadata(model_dir, tmp_path):
-    version = shutil.copytree(model_dir / "1", tmp_path / "1")
-    path = version / "metadata.json"
+def test_model_without_or_with_foreign_metadata(tiny_model, tmp_path):
+    path = shutil.copytree(tiny_model, tmp_path / "1") / "metadata.json"
     path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 99', 1))
     with pytest.raises(ValueError, match="format 99"):
         open_player(tmp_path)
@@ -67,13 +36,13 @@ def test_model_without_or_with_foreign_metadata(model_dir, tmp_path):
         open_player(tmp_path)
 
 
-def test_a_model_exported_with_a_config_of_version_1(model_dir, tmp_path):
-    path = shutil.copytree(model_dir / "1", tmp_path / "1") / "metadata.json"
+def test_a_model_exported_with_a_config_of_version_1(tiny_model, tmp_path):
+    path = shutil.copytree(tiny_model, tmp_path / "1") / "metadata.json"
     metadata = json.loads(path.read_text())
     metadata["config"] |= {"version": 1}
     del metadata["config"]["conditioning"]
     path.write_text(json.dumps(metadata))
-    assert open_player(tmp_path).config == open_player(model_dir).config
+    assert open_player(tmp_path).config == open_player(tiny_model).config
 
 
 @pytest.mark.slow

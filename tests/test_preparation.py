@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -60,32 +59,16 @@ USED = {
     "deep/d_1.mp3", "deep/d_2.mp3", "E.AIFF", "loud.wav",
 }  # fmt: skip
 SKIPPED = {
-    "short.wav": "too short: 1.50 s, a training pair takes 1.52 s",
-    "quiet.flac": "silent",
-    "text.wav": "unreadable: .*Format not recognised",
-    "nothing.mp3": "unreadable: .*it is empty, 0 bytes",
-    "headers.wav": "empty",
-    "deep/phone.m4a": "unreadable",
-}
-
-
-def test_every_file_is_used_or_named_with_its_reason(audio_dir, tmp_path):
-    report = preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
-    assert {file.file for file in report.files if file.split} == USED
-    reasons = {file.file: file.skipped_because for file in report.skipped}
-    assert set(reasons) == set(SKIPPED)
-    for name, reason in SKIPPED.items():
-        assert re.match(reason, reasons[name])
-    limited = {file.file for file in report.used if file.decoded.n_limited_samples}
-    assert limited == {"loud.wav"}
-    assert report.others == {".txt": 1}
+    "short.wav", "quiet.flac", "text.wav", "nothing.mp3", "headers.wav", "deep/phone.m4a",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_sources_hold_the_audio(audio_dir, tmp_path, n_workers):
     preparation.prepare(audio_dir, tmp_path / "data", CONFIG, workers=LocalWorkers(n_workers))
     shards = Shards.open(tmp_path / "data")
-    assert (shards.n_channels, shards.dtype) == (2, np.int16)
+    assert (shards.n_channels, shards.dtype, shards.metadata["kind"]) == (2, np.int16, "waveform")
+    assert AudioConfig(**shards.metadata["audio"]) == CONFIG
     assert {source.name for source in shards.sources} == USED
     seconds = np.arange(44_100) / 22_050
     for source in shards.sources:
@@ -110,13 +93,6 @@ def test_samples_are_rounded_not_truncated(tmp_path):
     shards = Shards.open(tmp_path / "data")
     rows = np.unique(shards.rows(shards.sources[0]), axis=0)
     np.testing.assert_array_equal(rows, [[-101, 101], [101, -101]])
-
-
-def test_metadata_tells_the_format(audio_dir, tmp_path):
-    preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
-    metadata = Shards.open(tmp_path / "data").metadata
-    assert metadata["kind"] == "waveform"
-    assert AudioConfig(**metadata["audio"]) == CONFIG
 
 
 def test_the_split_follows_from_the_names(audio_dir, tmp_path):
@@ -218,7 +194,8 @@ def test_the_report_is_saved_and_printed(audio_dir, tmp_path):
     report = preparation.prepare(audio_dir, tmp_path / "data", CONFIG)
     with open(tmp_path / "data" / "report.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["file"] for row in rows] == sorted(USED | set(SKIPPED))
+    assert [row["file"] for row in rows] == sorted(USED | SKIPPED)
+    assert {file.file for file in report.skipped} == SKIPPED
     assert [row["skipped_because"] for row in rows] == [f.skipped_because for f in report.files]
     text = report.to_text()
     for line in ("train              9     0.005", "validation         1     0.001"):
@@ -320,14 +297,6 @@ def test_the_home_folder_may_be_short(tmp_path, monkeypatch):
     (tmp_path / "my.flags").write_text("--data_dir=~/data\n")
     processes.run("prepare", "--audio_dir=~/music", f"--flagfile={tmp_path / 'my.flags'}")
     assert (tmp_path / "data" / "manifest.json").exists()
-
-
-def test_the_program_ends_with_one_line(tmp_path):
-    places = (f"--audio_dir={tmp_path / 'no'}", f"--data_dir={tmp_path / 'data'}")
-    result = processes.run("prepare", *places, ok=False)
-    assert result.stderr == (
-        f"error: {tmp_path / 'no'} is no folder: give the folder that holds the audio files\n"
-    )
 
 
 def test_the_program_rejects_stray_arguments(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comparing import require_same
 
 from musika_tf import audio
 from musika_tf.config import INT16_SCALE
@@ -124,10 +125,7 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(
     principal_fit.install(autoencoder, 1, shards, tmp_path / "killed")
     # It goes on where the last sums were written.
     assert read == ["3.wav"]
-    found = constants(autoencoder, 1)
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    require_same(constants(autoencoder, 1), expected)
 
 
 def test_sums_of_other_data_are_not_gone_on_with(tmp_path, autoencoder, shards, tiny_config):
@@ -136,5 +134,4 @@ def test_sums_of_other_data_are_not_gone_on_with(tmp_path, autoencoder, shards, 
     principal_fit.install(autoencoder, 1, shards, tmp_path / "stage")
     found = constants(autoencoder, 1)
     principal_fit.install(autoencoder, 1, shards, tmp_path / "new")
-    for name, value in constants(autoencoder, 1).items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    require_same(found, constants(autoencoder, 1))

@@ -14,14 +14,13 @@ import time
 import numpy as np
 import pytest
 import requests
+import serving_client
 import soundfile
-import toy_model
+from browser import wait_for
 
 from export.serving import server as server_lib
 from export.serving.radio import _LEAD_SECONDS
 from export.serving.radio_query import _CHUNK_SECONDS
-from export.serving.server import Server
-from export.serving.settings import Settings
 from musika_tf.audio import to_int16
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.player import open_player
@@ -35,7 +34,7 @@ N_LISTENERS = 4
 
 @contextlib.contextmanager
 def serving(model_dir, **options):
-    with Server(Settings(str(model_dir), rest_port=0, grpc_port=0, **options)) as server:
+    with serving_client.new_server(model_dir, **options) as server:
         yield f"http://127.0.0.1:{server.rest_port}"
 
 
@@ -54,13 +53,6 @@ def conditional_player(conditional_model):
 def nobody_listens(url):
     yield
     wait_for(lambda: n_listeners(url) == 0)
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def metric(url: str, name: str) -> float:
@@ -188,9 +180,8 @@ def test_other_formats_and_names_are_not_found(url):
     assert page(url, "radio/other.wav").status_code == 404
 
 
-def test_a_model_without_music_has_no_radio(tmp_path):
-    toy_model.save(tmp_path / "1")
-    with serving(tmp_path) as toy_url:
+def test_a_model_without_music_has_no_radio(toy_dir):
+    with serving(toy_dir) as toy_url:
         for path in ("radio", "radio/musika.ogg"):
             answer = page(toy_url, path)
             assert answer.status_code == 404 and "metadata.json" in answer.json()["error"]

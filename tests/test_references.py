@@ -18,19 +18,14 @@ DENSITY, TEMPO = KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["tempo_bpm"]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_config):
-    return dataclasses.replace(tiny_config, conditioning=ConditioningConfig((DENSITY, TEMPO)))
-
-
-@pytest.fixture(scope="module")
-def data_dir(config, tmp_path_factory):
+def data_dir(conditional_config, tmp_path_factory):
     """Clicks twice a second to hold out, noise to train on, and a density that rises in it."""
     folder = tmp_path_factory.mktemp("references")
     rng = np.random.default_rng(0)
     clicks = np.zeros((8 * RATE_HZ, 2))
     for begin in range(0, len(clicks), RATE_HZ // 2):
         clicks[begin : begin + 400] = rng.normal(size=(400, 2))
-    metadata = datasets.waveform_metadata(config.audio)
+    metadata = datasets.waveform_metadata(conditional_config.audio)
     with ShardWriter(folder, 2, np.int16, metadata) as writer:
         writer.add("clicks.wav", (5000 * clicks.clip(-5, 5)).astype(np.int16), "validation")
         noise = rng.normal(0, 1000, (10 * RATE_HZ, 2))
@@ -40,7 +35,8 @@ def data_dir(config, tmp_path_factory):
     return folder
 
 
-def test_held_out_music_and_the_labels_of_training(config, data_dir, autoencoder):
+def test_held_out_music_and_the_labels_of_training(conditional_config, data_dir, autoencoder):
+    config = conditional_config
     found = references.measure(config, 7.0, data_dir, autoencoder)
     assert list(found.tempo_strength) == ["real", "reconstructed"]
     # The clicks are as steady as can be; random networks leave nothing of them as it was.
@@ -53,8 +49,8 @@ def test_held_out_music_and_the_labels_of_training(config, data_dir, autoencoder
     np.testing.assert_allclose(found.ranges["note_density"], wanted, rtol=1e-5)
 
 
-def test_without_a_tempo_there_is_no_strength(config, data_dir):
-    density = dataclasses.replace(config, conditioning=ConditioningConfig((DENSITY,)))
+def test_without_a_tempo_there_is_no_strength(conditional_config, data_dir):
+    density = dataclasses.replace(conditional_config, conditioning=ConditioningConfig((DENSITY,)))
     assert references.measure(density, 7.0, data_dir).tempo_strength == {}
 
 

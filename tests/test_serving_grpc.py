@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import serving_client
 import tensorflow as tf
-import toy_model
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_client import predict_request
 from tensorflow.core.framework import tensor_pb2
@@ -21,20 +20,12 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from export.serving.server import Server
-from export.serving.settings import Settings
-
 X = np.array([[1, 2], [3.5, 4]], np.float32)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    model_dir = tmp_path_factory.mktemp("model")
-    toy_model.save(model_dir / "3")
-    settings = Settings(
-        str(model_dir), rest_port=0, grpc_port=0, max_body_mib=0.5, max_response_mib=1
-    )
-    with Server(settings) as server:
+def server(toy_dir):
+    with serving_client.new_server(toy_dir, max_body_mib=0.5, max_response_mib=1) as server:
         yield server
 
 

@@ -15,9 +15,6 @@ import serving_client
 import soundfile
 import tensorflow as tf
 
-from export.serving.server import Server
-from export.serving.settings import Settings
-
 pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-5
@@ -27,7 +24,7 @@ TOLERANCE = 1e-5
 def server(tmp_path_factory, tiny_model):
     model_dir = tmp_path_factory.mktemp("model")
     shutil.copytree(tiny_model, model_dir / "1")
-    with Server(Settings(str(model_dir), rest_port=0, grpc_port=0)) as server:
+    with serving_client.new_server(model_dir) as server:
         yield server
 
 

@@ -16,20 +16,13 @@ import numpy as np
 import pytest
 import requests
 import serving_client
-import toy_model
+from serving_client import n_steps_of_a_second, slow
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINE = r"serving toy version (\d+): REST http://127\.0\.0\.1:(\d+), gRPC 127\.0\.0\.1:(\d+)\n"
 WAIT_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    model_dir = tmp_path_factory.mktemp("model")
-    toy_model.save(model_dir / "1")
-    return model_dir
 
 
 def start(*words, code=()):
@@ -63,22 +56,14 @@ def predict_text(rest):
     return rest.predict(body).content
 
 
-def slow(n):
-    return {"signature_name": "slow", "inputs": [n]}
-
-
 def n_running(rest):
     return float(re.search(r"requests_in_flight ([\d.]+)", rest.page("/metrics").text)[1])
 
 
-def test_requests_under_way_are_answered_and_a_restart_gives_the_same_bytes(model_dir):
-    with serving(model_dir) as (process, rest, grpc_port):
+def test_requests_under_way_are_answered_and_a_restart_gives_the_same_bytes(toy_dir):
+    with serving(toy_dir) as (process, rest, grpc_port):
         first = predict_text(rest)
-        n, seconds = 20_000, 0.0
-        while seconds < 0.5:
-            n *= 2
-            seconds = rest.predict(slow(n)).elapsed.total_seconds()
-        n *= 3
+        n = 2 * n_steps_of_a_second(rest)
         request = serving_client.predict_request({"n": np.int32([n])}, "slow", "toy")
         stub = serving_client.prediction_stub(grpc_port)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -97,14 +82,14 @@ def test_requests_under_way_are_answered_and_a_restart_gives_the_same_bytes(mode
         rest_of_stdout, stderr = process.communicate()
         assert rest_of_stdout == ""
         assert "Traceback" not in stderr
-    with serving(model_dir) as (process, rest, _):
+    with serving(toy_dir) as (process, rest, _):
         assert predict_text(rest) == first
         process.send_signal(signal.SIGINT)
         assert process.wait(WAIT_SECONDS) == 0
 
 
-def test_requests_that_take_too_long_are_cut_off(model_dir):
-    with serving(model_dir, "--grace_seconds=0.5", "--timeout_seconds=2") as (process, rest, _):
+def test_requests_that_take_too_long_are_cut_off(toy_dir):
+    with serving(toy_dir, "--grace_seconds=0.5", "--timeout_seconds=2") as (process, rest, _):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(serving_client.Rest(rest.port, "toy").predict, slow(2**31 - 1))
             while n_running(rest) < 1:
@@ -113,9 +98,9 @@ def test_requests_that_take_too_long_are_cut_off(model_dir):
             assert process.wait(WAIT_SECONDS) == 0
 
 
-def test_without_the_extra_one_line_says_what_to_install(model_dir):
+def test_without_the_extra_one_line_says_what_to_install(toy_dir):
     code = "import sys; sys.modules['uvicorn'] = None; from musika_tf.programs import serve; "
-    process = start(f"--model_dir={model_dir}", code=("-c", f"{code}serve.run()"))
+    process = start(f"--model_dir={toy_dir}", code=("-c", f"{code}serve.run()"))
     stdout, stderr = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 1
     assert stdout == ""

@@ -9,21 +9,15 @@ import time
 import numpy as np
 import pytest
 import serving_client
-import toy_model
 from prometheus_client import parser
-
-from export.serving.server import Server
-from export.serving.settings import Settings
+from serving_client import n_steps_of_a_second, slow
 
 LIMITS = {"max_body_mib": 0.5, "max_response_mib": 1, "max_concurrency": 2, "max_queue": 4}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    model_dir = tmp_path_factory.mktemp("model")
-    toy_model.save(model_dir / "3")
-    settings = Settings(str(model_dir), rest_port=0, grpc_port=0, **LIMITS)
-    with Server(settings) as server:
+def server(toy_dir):
+    with serving_client.new_server(toy_dir, **LIMITS) as server:
         yield server
 
 
@@ -165,19 +159,6 @@ def test_answers_do_not_wait_for_acknowledgements(rest):
     assert min(answer.elapsed.total_seconds() for answer in answers[20:]) < 0.03
 
 
-def n_steps_of_a_second(rest):
-    """Steps of `slow` that take about a second."""
-    n, seconds = 20_000, 0.0
-    while seconds < 0.2:
-        n *= 2
-        seconds = rest.predict(slow(n)).elapsed.total_seconds()
-    return int(n / seconds)
-
-
-def slow(n):
-    return {"signature_name": "slow", "inputs": [n]}
-
-
 def test_full_queue_refuses_at_once(server, rest):
     n = n_steps_of_a_second(rest)
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
@@ -195,15 +176,8 @@ def test_full_queue_refuses_at_once(server, rest):
 
 
 @pytest.fixture
-def impatient(server):
-    settings = Settings(
-        server.settings.model_dir,
-        rest_port=0,
-        grpc_port=0,
-        max_concurrency=1,
-        timeout_seconds=0.4,
-    )
-    with Server(settings) as impatient:
+def impatient(toy_dir):
+    with serving_client.new_server(toy_dir, max_concurrency=1, timeout_seconds=0.4) as impatient:
         yield impatient
 
 

@@ -7,18 +7,10 @@ import socket
 import pytest
 import requests
 import serving_client
-import toy_model
 
 from export.serving import server as server_lib
 from export.serving.server import Server
 from export.serving.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    model_dir = tmp_path_factory.mktemp("model")
-    toy_model.save(model_dir / "1")
-    return str(model_dir)
 
 
 @pytest.fixture
@@ -29,38 +21,38 @@ def warnings(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["rest_port", "grpc_port"])
-def test_failed_start_names_the_port_and_leaves_the_other_free(model_dir, name):
+def test_failed_start_names_the_port_and_leaves_the_other_free(toy_dir, name):
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("", 0)) as free:
         port, free_port = taken.getsockname()[1], free.getsockname()[1]
         free.close()
         ports = dict.fromkeys(("rest_port", "grpc_port"), free_port) | {name: port}
         with pytest.raises(OSError, match=str(port)):
-            Server(Settings(model_dir, **ports)).__enter__()
-    with Server(Settings(model_dir, **dict.fromkeys(ports, 0) | {"rest_port": free_port})):
+            Server(Settings(str(toy_dir), **ports)).__enter__()
+    with Server(Settings(str(toy_dir), rest_port=free_port, grpc_port=0)):
         pass
 
 
-def test_other_machines_are_warned_of(model_dir, warnings):
-    with Server(Settings(model_dir, host="0.0.0.0", rest_port=0, grpc_port=0)) as server:
+def test_other_machines_are_warned_of(toy_dir, warnings):
+    with serving_client.new_server(toy_dir, host="0.0.0.0") as server:
         assert serving_client.Rest(server.rest_port).page("/healthz").status_code == 200
     ((text, host),) = warnings
     assert "no password" in text and host == "0.0.0.0"
 
 
-def test_ipv6(model_dir, warnings):
+def test_ipv6(toy_dir, warnings):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    with Server(Settings(model_dir, host="::1", rest_port=0, grpc_port=0)) as server:
+    with serving_client.new_server(toy_dir, host="::1") as server:
         assert server.address.startswith("REST http://[::1]:")
         root = f"http://[::1]:{server.rest_port}"
         assert requests.get(f"{root}/healthz", timeout=20).status_code == 200
     assert not warnings
 
 
-def test_server_ends_with_idle_clients_connected(model_dir):
-    with Server(Settings(model_dir, rest_port=0, grpc_port=0)) as server:
+def test_server_ends_with_idle_clients_connected(toy_dir):
+    with serving_client.new_server(toy_dir) as server:
         rest = serving_client.Rest(server.rest_port)
         stub = serving_client.prediction_stub(server.grpc_port)
         assert rest.predict({"instances": [[1, 2]]}).status_code == 200

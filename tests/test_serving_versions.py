@@ -11,7 +11,8 @@ import tensorflow as tf
 import toy_model
 from grpc import StatusCode
 from prometheus_client import REGISTRY
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from serving_client import predict_request
+from tensorflow_serving.apis import prediction_log_pb2
 
 from export.serving.errors import ServingError
 from export.serving.versions import WARMUP_FILE, Versions
@@ -163,9 +164,5 @@ def record_warmup(version, place, *requests):
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.signature_name = signature
-            for name, value in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            log = prediction_log_pb2.PredictLog(request=request)
+            log = prediction_log_pb2.PredictLog(request=predict_request(inputs, signature))
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from comparing import require_same
 
 from musika_tf import audio
 from musika_tf.data import datasets, encoding
@@ -60,8 +61,10 @@ def test_every_stage_needs_the_one_before(tmp_path, data_dir, tiny_config, tiny_
         (2, 1, "--level=1 --phase=2"),
         (2, 2, "--level=2 --phase=1"),
     ):
-        with pytest.raises(ValueError, match=f"musika-train-autoencoder {command}"):
+        message = f"holds no checkpoint.*musika-train-autoencoder {command}"
+        with pytest.raises(ValueError, match=message):
             train(*args, level, phase)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_keeps_its_config(tmp_path, data_dir, tiny_config, tiny_training):
@@ -74,12 +77,6 @@ def test_a_run_keeps_its_config(tmp_path, data_dir, tiny_config, tiny_training):
         train(tmp_path, data_dir, changed, tiny_training, 1, 1)
 
 
-def test_a_command_that_fails_leaves_nothing(tmp_path, data_dir, tiny_config, tiny_training):
-    with pytest.raises(ValueError, match="holds no checkpoint"):
-        train(tmp_path, data_dir, tiny_config, tiny_training, 1, 2)
-    assert not (tmp_path / "run").exists()
-
-
 def test_learning_rate_of_the_command_holds_after_a_resume(
     tmp_path, data_dir, tiny_config, tiny_training
 ):
@@ -88,8 +85,7 @@ def test_learning_rate_of_the_command_holds_after_a_resume(
     frozen = dataclasses.replace(tiny_training, learning_rate=1e-30)
     train(tmp_path, data_dir, tiny_config, frozen, 1, 1, n_steps=4)
     after = arrays(tmp_path, "level1_phase1", "encoder1")
-    for name in before:
-        np.testing.assert_array_equal(before[name], after[name])
+    require_same(after, before)
 
 
 @pytest.fixture(scope="module")
@@ -232,9 +228,7 @@ def test_a_stage_of_a_new_run_begins_with_the_weights_of_another(
     for source in (trained, theirs.parent, theirs):
         assert new.initial_checkpoint("level2_phase1", source, tiny_config) == theirs
     train(*args, 2, 1, n_steps=1, run="a", init_from=trained)
-    ours = networks_of(new.checkpoint("level2_phase1"))
-    for name, value in networks_of(theirs).items():
-        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    require_same(networks_of(new.checkpoint("level2_phase1")), networks_of(theirs))
     # Once begun, the stage goes on from its own checkpoint, whatever became of the source.
     assert train(*args, 2, 1, n_steps=2, run="a", init_from=tmp_path / "gone") == 2
     # The new run has all that the next stage needs.

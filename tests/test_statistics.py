@@ -88,23 +88,6 @@ def test_summary_by_hand():
     assert found == {"x": statistics.Chance(mean=50.0, low=5.0, high=95.0)}
 
 
-def test_frechet_distance_of_two_normals():
-    rng = np.random.default_rng(0)
-    a = rng.normal(0.0, 1.0, (200, 500, 2))
-    assert statistics.frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
-    # One dimension at a time: (difference of means)² + (difference of deviations)².
-    b = a * [1.0, 3.0] + [0.5, 0.0]
-    assert statistics.frechet_distance(a, b) == pytest.approx(0.25 + 4.0, rel=0.02)
-
-
-def test_frechet_distance_of_correlated_normals():
-    """Scaled by k, draws have k times the mean and k² times the covariance, correlated or not."""
-    a = np.random.default_rng(1).normal(1.0, 1.0, (4000, 3)) @ np.tri(3)
-    a_mean, a_variance = a.mean(axis=0), np.var(a, axis=0, ddof=1).sum()
-    wanted = 4.0 * a_mean @ a_mean + 4.0 * a_variance
-    assert statistics.frechet_distance(a, 3.0 * a) == pytest.approx(wanted)
-
-
 def test_frechet_distance_is_that_of_scipys_root():
     rng = np.random.default_rng(2)
     a, b = (rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) + rng.normal(size=6) for _ in "ab")

@@ -14,7 +14,7 @@ from random_model import random_autoencoder
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.controls import Beats, Constant, RandomWalk
-from musika_tf.config import KNOWN_SIGNALS, NORMALISATIONS, ConditioningConfig
+from musika_tf.config import NORMALISATIONS
 from musika_tf.networks import coordinates
 from musika_tf.networks.synthesizer import Synthesizer
 from musika_tf.stream import Stream
@@ -46,15 +46,11 @@ class Model:
 
 
 @pytest.fixture(scope="module", params=NORMALISATIONS)
-def model(request, tiny_config) -> Model:
+def model(request, beats_config) -> Model:
     """Follows note density and a clock; an excerpt is 4 steps, an anchor stands every 32."""
     keras.utils.set_random_seed(0)
-    signals = (KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["beats"])
-    config = dataclasses.replace(
-        tiny_config,
-        gan=dataclasses.replace(tiny_config.gan, normalisation=request.param),
-        conditioning=ConditioningConfig(signals),
-    )
+    gan = dataclasses.replace(beats_config.gan, normalisation=request.param)
+    config = dataclasses.replace(beats_config, gan=gan)
     return Model(Synthesizer(config, autoencoder=random_autoencoder(config)))
 
 

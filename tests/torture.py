@@ -210,7 +210,7 @@ KINDS = (
     ),
     Kind("nan.wav", _audio(change=_spoilt(np.nan), **_FLOAT), None, "unreadable: .* NaN or inf"),
     Kind("inf.wav", _audio(change=_spoilt(-np.inf), **_FLOAT), None, "unreadable: .* NaN or inf"),
-    Kind("short.wav", _audio(seconds=1.5), None, "too short: 1.50 s"),
+    Kind("short.wav", _audio(seconds=1.5), None, "too short: 1.50 s, a training pair takes 1.52 s"),
     Kind("one sample.wav", _audio(seconds=1 / RATE_HZ), None, "silent|too short"),
     Kind("Ünïcödé 音楽 🎹.wav", _audio()),
     Kind("e\u0301.wav", _audio()),

@@ -6,6 +6,7 @@ Reads config.json and the shards `waveforms` and `latents` in the folder of OUT.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import pathlib
 
@@ -13,7 +14,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from musika_tf.config import INT16_SCALE, Config
+from musika_tf.config import INT16_SCALE, KNOWN_SIGNALS, ConditioningConfig, Config
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
 from musika_tf.training import devices, lowering
@@ -30,11 +31,11 @@ TRAINING = TrainingConfig(batch_size=4, learning_rate=1e-3, adversarial_start_sh
 def parts(stage: str, n_steps: int, data: pathlib.Path):
     """Trainer and batches of a stage of so many steps."""
     config = Config.from_json((data / "config.json").read_text())
-    if stage == "gan":
-        shards, length = Shards.open(data / "latents"), 2 * config.gan.seq_len
-        held_out = shards.fixed_crops(2, length)
-        trainer = GanTrainer(config=config, training=TRAINING, held_out=held_out, n_steps=n_steps)
-        return trainer, LatentBatches(shards, TRAINING.batch_size, length, TRAINING.seed)
+    if stage == "conditional_gan":
+        conditioning = ConditioningConfig((KNOWN_SIGNALS["note_density"],))
+        config = dataclasses.replace(config, conditioning=conditioning)
+    if stage.endswith("gan"):
+        return gan_parts(config, n_steps, Shards.open(data / "latents"))
     shards, length = Shards.open(data / "waveforms"), config.audio.pair_n_samples
     trainer = AutoencoderTrainer(
         config=config,
@@ -45,6 +46,21 @@ def parts(stage: str, n_steps: int, data: pathlib.Path):
         n_steps=n_steps,
     )
     return trainer, WaveformBatches(shards, TRAINING.batch_size, length, TRAINING.seed)
+
+
+def gan_parts(config: Config, n_steps: int, shards: Shards):
+    length, context = 2 * config.gan.seq_len, config.gan.context_n_steps
+    sizes = TRAINING.batch_size, length, TRAINING.seed
+    batches = LatentBatches(shards, *sizes, config.conditioning, context)
+    positions = shards.fixed_positions(2, length)
+    trainer = GanTrainer(
+        config=config,
+        training=TRAINING,
+        held_out=shards.crops(positions, length),
+        held_out_conditioning=batches.signals and batches.signals.crops(positions, length, context),
+        n_steps=n_steps,
+    )
+    return trainer, batches
 
 
 def main() -> None:
