@@ -71,6 +71,17 @@ def test_conditional_step_changes_all_networks():
         assert changed == (2 if name == "estimator" else len(network.trainable_weights)), name
 
 
+@pytest.mark.parametrize(("number", "is_moved"), [(4, True), (5, False)])
+def test_every_second_splice_takes_its_conditioning_along(conditional, number, is_moved):
+    latents = tf.constant(random_latents(4))
+    beside, number = tf.constant(_of_windows(_conditioning(4))), tf.constant(number, tf.int64)
+    made, given = conditional._spliced(latents, beside, number)
+    moved_latents, moved = (gan_draws.spliced(x, TRAINING.seed, number) for x in (latents, beside))
+    np.testing.assert_array_equal(made, moved_latents)
+    np.testing.assert_array_equal(given, moved if is_moved else beside)
+    assert np.any(moved != beside)
+
+
 def test_fakes_are_conditioned_with_their_context(conditional):
     """And what judges them is given the conditioning of the window alone."""
     number, conditioning = tf.constant(3, tf.int64), tf.constant(_conditioning(4))

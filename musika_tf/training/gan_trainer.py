@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -186,7 +187,7 @@ class GanTrainer(Trainer):
             # A single example has no other to go on as.
             if self.training.spliced_weight and latents.shape[0] > 1:
                 spliced_logits, _ = critics.judged(
-                    self.discriminator, gan_draws.spliced(seen, self.training.seed, number), beside
+                    self.discriminator, *self._spliced(seen, beside, number)
                 )
                 weight = self.training.spliced_weight
                 terms["spliced"] = weight * losses.hinge_of_negatives(spliced_logits)
@@ -211,6 +212,16 @@ class GanTrainer(Trainer):
             "latents/spread_ratio": _spread(fake) / _spread(latents),
         }
         return gradients, metrics | errors
+
+    def _spliced(
+        self, latents: tf.Tensor, conditioning: tf.Tensor | None, number: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Latents and conditioning cut at the same steps; in every second step conditioning is not:
+        real music that does not follow it. Were it never, nothing else about it would be heard."""
+        spliced = functools.partial(gan_draws.spliced, seed=self.training.seed, number=number)
+        if conditioning is not None:
+            conditioning = tf.where(number % 2 == 0, spliced(conditioning), conditioning)
+        return spliced(latents), conditioning
 
     def _r1(
         self, latents: tf.Tensor, conditioning: tf.Tensor | None
