@@ -270,8 +270,7 @@ def main(argv: list[str]) -> None:
     resampling = _resampling_rows()
     text = _tables(rows, resampling)
     print(text)
-    if _OUT.value:
-        machine.write(_OUT.value, rows, text, minutes=_MINUTES.value, resampling=resampling)
+    machine.write(_OUT.value, rows, text, minutes=_MINUTES.value, resampling=resampling)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,8 @@ def main(argv: list[str]) -> None:
         row = _time(preset, stage, precision, xla)
         rows.append(row)
         print(_line(row) if len(rows) > 1 else _header() + _line(row), flush=True)
-        if _OUT.value:
-            gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
-            machine.write(_OUT.value, rows, gpus=gpus)
+        gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
+        machine.write(_OUT.value, rows, gpus=gpus)
 
 
 def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
