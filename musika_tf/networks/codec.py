@@ -42,14 +42,8 @@ class FileCodec:
         )
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
-        """Encodes a file.
-
-        Args:
-          waveform: float32 [n_samples, n_channels] in [-1, 1].
-
-        Returns:
-          float32 [n_latents, n_channels·level2_latent_depth]: left's channels, then right's.
-        """
+        """Encodes a file: float32 [n_samples, n_channels] in [-1, 1] → float32
+        [n_latents, n_channels·level2_latent_depth], left's channels, then right's."""
         overlap_size = self.config.audio.overlap_size
         n_samples = n_latents_of(len(waveform), self.config) * self.config.latent_hop_size
         padded = np.pad(waveform, ((overlap_size, n_samples - len(waveform)), (0, 0))).T

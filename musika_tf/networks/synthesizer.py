@@ -29,11 +29,7 @@ class Synthesizer:
 
     Every method is a function of its arguments and the weights alone, row by row, and can be traced
     with a batch size, number of anchors and number of latents that are known only when it runs.
-
-    Args:
-      config: the system.
-      generator: as `gan.build_generator` makes it; by default a new one.
-      autoencoder: both levels; by default a new one.
+    Networks that are not given are new ones.
     """
 
     def __init__(
