@@ -62,27 +62,24 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
 
 def _serving_default(synthesizer: Synthesizer, ports: _Ports) -> Signature:
     config = synthesizer.config
-
-    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"waveform": synthesizer.waveform(**inputs)}
-
     n_steps = Following(ports.n_anchors, 1, 2 * config.gan.seq_len)
+    style = ports.style("style of the whole piece")
     return Signature(
-        inputs={"anchors": ports.anchors(), "style": ports.style()} | ports.conditioning(n_steps),
+        inputs={"anchors": ports.anchors(), "style": style} | ports.conditioning(n_steps),
         outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
-        compute=compute,
+        compute=lambda **inputs: {"waveform": synthesizer.waveform(**inputs)},
         length=ports.length("anchors", 1, config.anchor_hop_size),
     )
 
 
 def _generate(synthesizer: Synthesizer, ports: _Ports) -> Signature:
-    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        waveforms, _ = _pieces(synthesizer, **inputs)
-        return {"waveform": waveforms}
-
     rate_hz = synthesizer.config.audio.sample_rate_hz
-    outputs = {"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")}
-    return Signature(ports.request(), outputs, compute, ports.asked_length())
+    return Signature(
+        inputs=ports.request(),
+        outputs={"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")},
+        compute=lambda **inputs: {"waveform": _pieces(synthesizer, **inputs)[0]},
+        length=ports.asked_length(),
+    )
 
 
 def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
@@ -96,7 +93,8 @@ def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
         )
         return {"wav_bytes": wav_bytes}
 
-    outputs = {"wav_bytes": ports.wav_bytes()}
+    meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
+    outputs = {"wav_bytes": Port((ports.batch,), meaning, "16-bit PCM", tf.string)}
     return Signature(ports.request(), outputs, compute, ports.asked_length())
 
 
@@ -123,7 +121,7 @@ def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
     return Signature(
         inputs={
             "coordinates": ports.coordinates(),
-            "style": ports.style_along_time(n_steps),
+            "style": ports.style("style, one a latent step", n_steps),
             "start": ports.start(),
         }
         | ports.conditioning(n_steps),
@@ -185,13 +183,9 @@ class _Ports:
         text = f"a multiple of {multiple}"
         return Port((self.batch,), meaning, text, tf.int32, multiple_of=multiple)
 
-    def style(self) -> Port:
-        shape = (self.batch, self._config.gan.style_depth)
-        return Port(shape, "style of the whole piece", "standard normal draws")
-
-    def style_along_time(self, n_steps: Following) -> Port:
-        shape = (self.batch, n_steps, self._config.gan.style_depth)
-        return Port(shape, "style, one a latent step", "standard normal draws")
+    def style(self, meaning: str, *n_steps: Following) -> Port:
+        shape = (self.batch, *n_steps, self._config.gan.style_depth)
+        return Port(shape, meaning, "standard normal draws")
 
     def conditioning(self, n_steps: Following) -> dict[str, Port]:
         """The input `conditioning` of a conditional system; nothing of another."""
@@ -236,11 +230,6 @@ class _Ports:
         meaning += "more stable, larger more varied"
         interval = Interval.above_zero(coordinates.MAX_TRUNCATION)
         return Port((self.batch,), meaning, interval.text, intervals=(interval,), example=2.0)
-
-    def wav_bytes(self) -> Port:
-        rate_hz = self._config.audio.sample_rate_hz
-        meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
-        return Port((self.batch,), meaning, "16-bit PCM", tf.string)
 
     def latents(self, n_latents: str | Size) -> Port:
         shape = (self.batch, n_latents, self._config.stereo_latent_depth)
