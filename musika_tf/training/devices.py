@@ -145,11 +145,7 @@ def wants_xla(choice: str) -> bool:
         if choice == "on":
             raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
         return False
-    return choice == "on" or (choice == "auto" and _has_gpu())
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))
+    return choice == "on" or (choice == "auto" and bool(tf.config.list_logical_devices("GPU")))
 
 
 def make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
@@ -168,9 +164,8 @@ def compile_steps(step: Callable, iterator: Iterator, with_xla: bool) -> Callabl
     """N steps as one graph.
 
     Args:
-      step: of a trainer.
+      step: of a trainer; `with_xla` it is compiled with XLA.
       iterator: of batches, as `pipeline.iterator` makes it.
-      with_xla: compile the step with XLA.
 
     Returns:
       (iterator, n_steps) → metrics: means over the good steps; of `skipped` the sum.

@@ -54,7 +54,6 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
     Args:
       arrays: by their names in a checkpoint, of critics that saw the other of the two: left and
         right, or mid and side.
-      config: the system that they are for; all else is the same.
     """
     depth, found = config.stereo_latent_depth, dict(arrays)
     there = critics.mid_side_matrix(depth)
@@ -80,13 +79,8 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
 def reconditioned(
     arrays: Mapping[str, np.ndarray], theirs: ConditioningConfig, config: Config
 ) -> dict[str, np.ndarray]:
-    """The weights, with inputs and estimates for the signals of another system.
-
-    Args:
-      arrays: by their names in a checkpoint.
-      theirs: what the weights follow.
-      config: the system that they are for; all else is the same.
-    """
+    """The weights, by their names in a checkpoint, with inputs and estimates for the signals of
+    `config`, while they follow `theirs`."""
     refit = functools.partial(_refitted, theirs=theirs.signals, ours=config.conditioning.signals)
     return {
         name: array if place is None else refit(array, *place)
