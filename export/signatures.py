@@ -11,6 +11,7 @@ from export.schema import Following, Interval, Length, Port, Signature, Size
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks import coordinates
 from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.sections import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,7 @@ class Limits:
     max_batch_seconds: float = 1200.0
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}={value} must be above 0")
+        require(self, "be above 0", lambda value: 0 < value < math.inf, *dataclasses.asdict(self))
         if self.max_batch_seconds < self.max_seconds:
             raise ValueError(
                 f"max_batch_seconds={self.max_batch_seconds:g} must be at least "

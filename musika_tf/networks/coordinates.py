@@ -84,16 +84,11 @@ def n_position_features(seq_len: int) -> int:
 
 
 def position_features(step: tf.Tensor, seq_len: int) -> tf.Tensor:
-    """Where between two anchors steps lie: sines and cosines of some waves in the interval.
+    """Where between two anchors, 2·seq_len apart, steps lie: sines and cosines of some waves there.
 
     They repeat with every anchor, so that nothing jumps where patches meet.
 
-    Args:
-      step: int32 [...], any.
-      seq_len: half of the steps between two anchors.
-
-    Returns:
-      float32 [..., n_position_features(seq_len)] in [-1, 1].
+    int32 [...], any → float32 [..., n_position_features(seq_len)] in [-1, 1].
     """
     interval = 2 * seq_len
     n_waves = tf.constant([n for n in _N_WAVES if n <= seq_len])

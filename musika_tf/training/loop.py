@@ -16,6 +16,7 @@ import tqdm
 
 from musika_tf import progress
 from musika_tf.runs import checkpoint
+from musika_tf.sections import require
 from musika_tf.training import devices, pipeline
 from musika_tf.training.logs import SummaryWriter
 from musika_tf.training.trainer import Trainer
@@ -57,11 +58,9 @@ class LoopSettings:
     xla: str = "auto"
 
     def __post_init__(self):
-        least = {"max_minutes": 0, "n_steps_per_call": 1, "checkpoint_n_steps": 1}
-        least |= {"sample_n_steps": 1, "max_skipped_steps": 1}
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {value}")
+        require(self, "be at least 0", lambda value: value >= 0, "max_minutes")
+        counts = ("n_steps_per_call", "checkpoint_n_steps", "sample_n_steps", "max_skipped_steps")
+        require(self, "be at least 1", lambda value: value >= 1, *counts)
         if self.xla not in devices.XLA_CHOICES:
             raise ValueError(f"xla={self.xla!r} must be one of {', '.join(devices.XLA_CHOICES)}")
 

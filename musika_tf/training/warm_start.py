@@ -32,20 +32,17 @@ def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
     if theirs != ours and devices.is_chief():
         followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
         print(f"the weights that it begins with followed {followed}; this GAN follows {follows}")
-    change = functools.partial(_fitted, saved=saved, config=trainer.config)
-    checkpoint.load_networks(initial, networks, change)
+
+    def fitted(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if theirs != ours:
+            arrays = reconditioned(arrays, theirs, trainer.config)
+        if saved.gan.mid_side != trainer.config.gan.mid_side:
+            arrays = seeing_otherwise(arrays, trainer.config)
+        return arrays
+
+    checkpoint.load_networks(initial, networks, fitted)
     if "generator" not in networks:
         trainer.generator.set_weights(trainer.generator_average.get_weights())
-
-
-def _fitted(
-    arrays: Mapping[str, np.ndarray], saved: Config, config: Config
-) -> dict[str, np.ndarray]:
-    if saved.conditioning != config.conditioning:
-        arrays = reconditioned(arrays, saved.conditioning, config)
-    if saved.gan.mid_side != config.gan.mid_side:
-        arrays = seeing_otherwise(arrays, config)
-    return dict(arrays)
 
 
 def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[str, np.ndarray]:
