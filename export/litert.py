@@ -62,9 +62,7 @@ def _generator(synthesizer: Synthesizer) -> Signature:
         conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}")
     start = f"step of the first latent, a multiple of {gan.coarsest_n_steps}"
     return Signature(
-        compute=lambda coordinates, **inputs: {
-            "latents": synthesizer.latents(coordinates, **inputs)
-        },
+        compute=lambda **inputs: {"latents": synthesizer.latents(**inputs)},
         inputs={
             "coordinates": Port((1, n_steps, gan.anchor_depth), "on the line between anchors"),
             "style": Port((1, n_steps, gan.style_depth), "standard normal, one a step"),

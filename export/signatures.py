@@ -111,9 +111,6 @@ def _pieces(
 
 
 def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
-    def compute(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"latents": synthesizer.latents(coordinates, **inputs)}
-
     config = synthesizer.config
     both_contexts = 2 * config.gan.context_n_steps
     n_steps = Following(ports.window, 0, 1)
@@ -125,7 +122,7 @@ def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
         }
         | ports.conditioning(n_steps),
         outputs={"latents": ports.latents(f"{ports.window}-{both_contexts}")},
-        compute=compute,
+        compute=lambda **inputs: {"latents": synthesizer.latents(**inputs)},
         length=ports.length("coordinates", both_contexts, config.latent_hop_size),
     )
 

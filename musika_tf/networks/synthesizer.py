@@ -64,7 +64,7 @@ class Synthesizer:
 
     def latents(
         self,
-        coordinates_: tf.Tensor,
+        coordinates: tf.Tensor,
         style: tf.Tensor,
         start: tf.Tensor,
         conditioning: tf.Tensor | None = None,
@@ -74,7 +74,7 @@ class Synthesizer:
         Each input begins `gan.context_n_steps` before the window and ends as many after it.
 
         Args:
-          coordinates_: float32 [B, n + 2·context, anchor_depth], n a multiple of
+          coordinates: float32 [B, n + 2·context, anchor_depth], n a multiple of
             `gan.coarsest_n_steps`.
           style: float32 [B, n + 2·context, style_depth].
           start: int32 [B], the first step of the window, a multiple of `gan.coarsest_n_steps`.
@@ -84,7 +84,7 @@ class Synthesizer:
         Returns:
           float32 [B, n, stereo_latent_depth] in (-1, 1).
         """
-        return gan.latents(self.config, self.generator, coordinates_, style, conditioning, start)
+        return gan.latents(self.config, self.generator, coordinates, style, conditioning, start)
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Latents of whole excerpts → their part of the waveform.
