@@ -145,7 +145,11 @@ def wants_xla(choice: str) -> bool:
         if choice == "on":
             raise ValueError("xla=on works on one device only: leave it out, or distribute=none")
         return False
-    return choice == "on" or (choice == "auto" and bool(tf.config.list_logical_devices("GPU")))
+    return choice == "on" or (choice == "auto" and _has_gpu())
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def make_vote() -> Callable[[tf.Tensor], tf.Tensor]:
