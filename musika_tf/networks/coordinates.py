@@ -149,15 +149,10 @@ def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:
 def draw_anchors(
     seed: tf.Tensor, start: int | tf.Tensor, n_anchors: int | tf.Tensor, depth: int, truncation
 ) -> tf.Tensor:
-    """Anchors start … start + n_anchors - 1 of each row; each is a function of seed and index.
+    """Anchors start … start + n_anchors - 1 of each row, float32 [B, n_anchors, depth].
 
-    Args:
-      seed: int32 [B, 2].
-      start: index of the first one, from 0.
-      truncation: float32 [B], above 0.
-
-    Returns:
-      float32 [B, n_anchors, depth].
+    Each is a function of the seed, int32 [B, 2], its index from 0, and the truncation, float32 [B],
+    above 0.
     """
     return _draws(seed, 1 + start, n_anchors, depth, truncation)
 

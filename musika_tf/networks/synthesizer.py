@@ -87,16 +87,11 @@ class Synthesizer:
         return gan.latents(self.config, self.generator, coordinates, style, conditioning, start)
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Latents of whole excerpts → their part of the waveform.
+        """What `Autoencoder.decode` makes of whole excerpts, limited to [-1, 1].
 
-        Args:
-          latents: float32 [B, k, stereo_latent_depth], k a multiple of excerpt_n_latents.
-          overlap: float32 [B, overlap_size, 2]: what decoding the chunk before left over; zeros
-            before the first chunk.
-
-        Returns:
-          The waveform float32 [B, k·latent_hop_size, 2], limited to [-1, 1], and the overlap for
-          the next chunk, which is not limited: it is only a part of the sum.
+        float32 [B, k, stereo_latent_depth], k a multiple of excerpt_n_latents, and overlap
+        [B, overlap_size, 2] → waveform [B, k·latent_hop_size, 2] and overlap for the next chunk,
+        which is not limited: it is only a part of the sum.
         """
         waveform, next_overlap = self.autoencoder.decode(latents, overlap)
         overlap_shape = [None, self.config.audio.overlap_size, N_CHANNELS]
