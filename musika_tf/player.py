@@ -135,8 +135,8 @@ def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
 
 
 def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature) -> Player:
-    """The player of an exported version that something else has loaded, whose signatures of these
-    names are called.
+    """The player of an exported version that something else has loaded; `latents` and `decode`
+    call its signatures.
 
     Raises:
       ValueError: it is of another format, or damaged.

@@ -191,8 +191,8 @@ def draw_window(
     n_steps: int | tf.Tensor,
     truncation: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `draw_line` coordinates, and beside each the style of a seed int32 [B, 2]: float32
-    [B, n_steps, anchor_depth] and [B, n_steps, style_depth]."""
+    """The coordinates of `draw_line`, and beside each of them the style of `style_seed`, int32
+    [B, 2]: float32 [B, n_steps, anchor_depth] and [B, n_steps, style_depth]."""
     line = draw_line(sizes, seed, start, n_steps, truncation)
     style = draw_style(style_seed, sizes.style_depth, truncation)
     return line, tf.repeat(style[:, tf.newaxis], n_steps, axis=1)
