@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -36,10 +36,8 @@ def iterator(batches: Batches, first_step: int) -> Iterator:
         first = n_local * context.input_pipeline_id
 
         def parts(*arrays: tf.Tensor) -> tf.data.Dataset:
-            by_replica = (tf.reshape(array, [n_replicas, -1, *array.shape[1:]]) for array in arrays)
-            return tf.data.Dataset.from_tensor_slices(
-                tuple(array[first : first + n_local] for array in by_replica)
-            )
+            cut = tuple(_cut(array, n_replicas)[first : first + n_local] for array in arrays)
+            return tf.data.Dataset.from_tensor_slices(cut)
 
         # One element a replica: the strategy deals them out in turn. Of an endless data set it need
         # not ask, at every step, whether some worker has come to an end.
@@ -49,10 +47,22 @@ def iterator(batches: Batches, first_step: int) -> Iterator:
     return iter(tf.distribute.get_strategy().distribute_datasets_from_function(of_worker))
 
 
+def _cut(array: tf.Tensor, n_parts: int) -> tf.Tensor:
+    """[n, …] → [n_parts, n / n_parts, …]."""
+    n_rows, *rest = array.shape
+    return tf.reshape(array, [n_parts, n_rows // n_parts, *rest])
+
+
 def dataset(batches: Batches, first_step: int) -> tf.data.Dataset:
     """Endless batches in order of steps: the k-th element is `batches(first_step + k)`."""
     if first_step < 0:
         raise ValueError(f"first_step={first_step} must not be negative")
+    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+    made = steps.map(_in_graph(batches), num_parallel_calls=_N_PARALLEL, deterministic=True)
+    return made.prefetch(_N_PREFETCHED)
+
+
+def _in_graph(batches: Batches) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
     specs = batches.array_specs
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -61,6 +71,4 @@ def dataset(batches: Batches, first_step: int) -> tf.data.Dataset:
             tf.ensure_shape(array, spec.shape) for array, spec in zip(arrays, specs, strict=True)
         )
 
-    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    made = steps.map(batch, num_parallel_calls=_N_PARALLEL, deterministic=True)
-    return made.prefetch(_N_PREFETCHED)
+    return batch
