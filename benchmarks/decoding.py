@@ -44,21 +44,9 @@ _DELAYS = range(-100, 101)
 # The ways. Each takes a path and returns how many seconds it read.
 
 
-def _libsndfile(path: str) -> float:
-    return _seconds(decoders._libsndfile(path))
-
-
-def _ffmpeg(path: str) -> float:
-    return _seconds(decoders._ffmpeg(path, ""))
-
-
 def _seconds(opened) -> float:
     with opened as stream:
         return sum(len(block) for block in stream.blocks) / stream.sample_rate_hz
-
-
-def _resampled(path: str) -> float:
-    return sum(block.duration_seconds for block in audio.read_blocks(path, _TO_HZ))
 
 
 def _librosa(path: str) -> float:
@@ -66,10 +54,6 @@ def _librosa(path: str) -> float:
 
     samples, rate_hz = librosa.load(path, sr=_TO_HZ, mono=False)
     return samples.shape[-1] / rate_hz
-
-
-def _tensorflow_io(path: str) -> float:
-    return len(_decoded_by_tensorflow_io(path)) / _FROM_HZ
 
 
 def _tensorflow_io_resampled(path: str) -> float:
@@ -111,19 +95,20 @@ def _encoded(folder: str) -> float:
     return sum(source.n_rows for source in Shards.open(prepared).sources) / _TO_HZ
 
 
-_DECODING: dict[str, Callable[[str], float]] = {
-    "libsndfile": _libsndfile,
-    "ffmpeg": _ffmpeg,
-    "tensorflow-io": _tensorflow_io,
-}
-_RESAMPLING: dict[str, Callable[[str], float]] = {
-    "libsndfile + soxr HQ": _resampled,
+_OF_FILES: dict[str, Callable[[str], float]] = {
+    "libsndfile": lambda path: _seconds(decoders._libsndfile(path)),
+    "ffmpeg": lambda path: _seconds(decoders._ffmpeg(path, "")),
+    "tensorflow-io": lambda path: len(_decoded_by_tensorflow_io(path)) / _FROM_HZ,
+    "libsndfile + soxr HQ": lambda path: sum(
+        block.duration_seconds for block in audio.read_blocks(path, _TO_HZ)
+    ),
     "tensorflow-io + its resampling": _tensorflow_io_resampled,
     "librosa.load": _librosa,
 }
-_PREPARE = "musika-prepare with 1 worker"
-_ENCODE = "musika-encode of what it prepared"
-_OF_FOLDERS = {_PREPARE: _prepared, _ENCODE: _encoded}
+_OF_FOLDERS = {
+    "musika-prepare with 1 worker": _prepared,
+    "musika-encode of what it prepared": _encoded,
+}
 
 
 def _measure(way: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -131,8 +116,7 @@ def _measure(way: str, folder: pathlib.Path) -> dict[str, Any]:
     if way in _OF_FOLDERS:
         seconds = _OF_FOLDERS[way](str(folder))
     else:
-        read = (_DECODING | _RESAMPLING)[way]
-        seconds = sum(read(str(path)) for path in sorted(folder.iterdir()))
+        seconds = sum(_OF_FILES[way](str(path)) for path in sorted(folder.iterdir()))
     status = pathlib.Path("/proc/self/status").read_text()
     own_kib = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
     others_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -263,15 +247,14 @@ def main(argv: list[str]) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = pathlib.Path(place, "songs")
             _make(folder, suffix, _MINUTES.value)
-            for way in _WAYS.value or (*_DECODING, *_RESAMPLING, *_OF_FOLDERS):
+            for way in _WAYS.value or (*_OF_FILES, *_OF_FOLDERS):
                 found = _in_fresh_process(way, folder)
                 rows.append({"format": suffix, "way": way} | (found or {}))
                 print(rows[-1], flush=True)
     resampling = _resampling_rows()
     text = _tables(rows, resampling)
     print(text)
-    if _OUT.value:
-        machine.write(_OUT.value, rows, text, minutes=_MINUTES.value, resampling=resampling)
+    machine.write(_OUT.value, rows, text, minutes=_MINUTES.value, resampling=resampling)
 
 
 if __name__ == "__main__":

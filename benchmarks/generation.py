@@ -83,7 +83,8 @@ def main(argv: list[str]) -> None:
                 measured = _measure(way, seconds, n_trials, version_dir, gflop)
                 rows.append({"preset": preset, "precision": precision, **measured})
                 print(_line(rows[-1]) if len(rows) > 1 else _header() + _line(rows[-1]), flush=True)
-                _write(rows)
+                table = _header() + "\n".join(map(_line, rows)) + "\n"
+                machine.write(_OUT.value, rows, table)
 
 
 def _export(synthesizer: Synthesizer, version_dir: pathlib.Path) -> pathlib.Path:
@@ -172,9 +173,7 @@ def _header() -> str:
 def _line(row: Row) -> str:
     first_audio = "–" if row["first_audio_ms"] is None else f"{row['first_audio_ms']:.0f}"
     return machine.line(
-        row["preset"],
-        row["precision"],
-        row["way"],
+        *(row[name] for name in ("preset", "precision", "way")),
         f"{row['duration_seconds']:.1f}",
         f"{row['real_time_factor']:.1f}",
         f"{row['ms_per_second_of_audio']:.2f}",
@@ -184,11 +183,6 @@ def _line(row: Row) -> str:
         f"{row['page_faults_per_second_of_audio']:.0f}",
         first_audio,
     )
-
-
-def _write(rows: list[Row]) -> None:
-    if _OUT.value:
-        machine.write(_OUT.value, rows, _header() + "\n".join(map(_line, rows)) + "\n")
 
 
 if __name__ == "__main__":

@@ -82,21 +82,18 @@ def _calling(arguments: argparse.Namespace):
 
 def _streaming(arguments: argparse.Namespace):
     """What `musika-generate` does, without the file; and the time to its first samples."""
-    from musika_tf.conditioning.controls import Constant, of_signal
     from musika_tf.player import open_player
 
     player = open_player(arguments.version_dir, arguments.jit_compile)
-    signals = player.config.conditioning.signals
-    controls = [of_signal(signal, Constant(signal.asked.middle)) for signal in signals]
     n_samples = round(arguments.seconds * player.config.audio.sample_rate_hz)
     seeds = itertools.count()
 
     def trial() -> None:
-        for chunk in player.stream((next(seeds), 0), 2.0, controls, n_samples):
+        for chunk in player.stream((next(seeds), 0), 2.0, n_samples=n_samples):
             assert np.isfinite(chunk).all()
 
     def first_audio() -> float:
-        return _timed(lambda: next(player.stream((next(seeds), 0), 2.0, controls)))
+        return _timed(lambda: next(player.stream((next(seeds), 0), 2.0)))
 
     return trial, first_audio
 

@@ -11,8 +11,16 @@ from typing import Any
 from musika_tf.evaluation.machine import describe
 
 
-def write(path: str | os.PathLike, rows: Sequence[Any], table: str = "", **more: Any) -> None:
-    """Writes the machine and rows to a JSON file, and a table, if any, to its name with .md."""
+def cpu_seconds(process: pathlib.Path) -> float:
+    """That a process or a thread took so far; `process` is its folder in /proc."""
+    fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def write(path: str | None, rows: Sequence[Any], table: str = "", **more: Any) -> None:
+    """Writes the machine and rows to a JSON file, if any, and a table to its name with .md."""
+    if not path:
+        return
     path, content = pathlib.Path(path), {"machine": describe() | more, "rows": rows}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if table:

@@ -25,7 +25,6 @@ import machine
 from absl import app, flags
 from playwright import sync_api
 
-from musika_tf.conditioning import controls
 from musika_tf.player import open_player
 
 _PAGE = flags.DEFINE_string("page", None, "Folder of musika-web.", required=True)
@@ -89,11 +88,6 @@ def _worker() -> pathlib.Path:
     raise ValueError("the page has no worker")
 
 
-def _cpu_seconds(thread: pathlib.Path) -> float:
-    fields = thread.joinpath("stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _memory_mb(thread: pathlib.Path) -> float:
     """Of the process of a thread; what it shares with others in parts."""
     text = thread.parents[1].joinpath("smaps_rollup").read_text()
@@ -116,15 +110,10 @@ class _Host(http.server.SimpleHTTPRequestHandler):
 
 def _native(weights: pathlib.Path, n_samples: int) -> tuple[float, float]:
     """Seconds of the clock and of cores that the Player took."""
-    player = open_player(weights)
-    asked = [
-        controls.of_signal(signal, controls.Constant(signal.asked.middle))
-        for signal in player.config.conditioning.signals
-    ]
-    trials = []
+    player, trials = open_player(weights), []
     for _ in range(_N_TRIALS.value + 1):  # the first picks kernels
         before = time.perf_counter(), time.process_time()
-        for _ in player.stream((5, 0), 2.0, asked, n_samples):
+        for _ in player.stream((5, 0), 2.0, n_samples=n_samples):
             pass
         trials.append((time.perf_counter() - before[0], time.process_time() - before[1]))
     return tuple(map(min, zip(*trials[1:], strict=True)))
@@ -146,9 +135,9 @@ def _measured(model: str, rate_hz: int, url: str) -> Row:
         worker, trials = _worker(), []
         memory_mb = _memory_mb(worker)
         for _ in range(_N_TRIALS.value):
-            before = _cpu_seconds(worker)
+            before = machine.cpu_seconds(worker)
             milliseconds = page.evaluate(_RENDER, n_samples)
-            trials.append((1e-3 * milliseconds, _cpu_seconds(worker) - before))
+            trials.append((1e-3 * milliseconds, machine.cpu_seconds(worker) - before))
         browser.close()
     native = _native(pathlib.Path(_WEIGHTS.value, model), n_samples)
     return Row(
@@ -186,8 +175,7 @@ def main(argv: list[str]) -> None:
     load = " ".join(f"{number:.1f}" for number in os.getloadavg())
     text = f"{_markdown(rows)}\nLoad of the machine over 1, 5 and 15 minutes: {load}.\n"
     print(text)
-    if _OUT.value:
-        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], text, load=load)
+    machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], text, load=load)
 
 
 if __name__ == "__main__":

@@ -167,8 +167,7 @@ def main(argv: list[str]) -> None:
                 rows.append(_measured(server, suffix, n_listeners))
                 print(_markdown(rows[-1:]).splitlines()[-1], flush=True)
     print("\n" + _markdown(rows))
-    if _OUT.value:
-        machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], _markdown(rows))
+    machine.write(_OUT.value, [dataclasses.asdict(row) for row in rows], _markdown(rows))
 
 
 if __name__ == "__main__":

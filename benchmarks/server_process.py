@@ -12,6 +12,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
+import machine
+
 
 class ServerProcess:
     """A server that runs.
@@ -37,8 +39,7 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """That it took so far."""
-        after_name = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+        return machine.cpu_seconds(pathlib.Path(f"/proc/{self.pid}"))
 
 
 # From the signal to its end, requests under way included.

@@ -44,12 +44,7 @@ _RSS_SHARES = (0.25, 0.5, 1.0)
 
 
 class Versions:
-    """The folder that is served, in which versions come and go.
-
-    Args:
-      source: a version.
-      folder: empty.
-    """
+    """The folder that is served, empty at first, in which copies of a version come and go."""
 
     def __init__(self, source: pathlib.Path, folder: pathlib.Path):
         self._source, self.folder, self.newest = source, folder, 0

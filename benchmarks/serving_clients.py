@@ -136,13 +136,7 @@ class Model:
 
 
 class Soak:
-    """One server and its clients.
-
-    Args:
-      model: what is served.
-      rest_url: of the server.
-      grpc_address: of the server.
-    """
+    """One server and its clients."""
 
     def __init__(self, model: Model, rest_url: str, grpc_address: str):
         self.model = model

@@ -66,13 +66,13 @@ def main(argv: list[str]) -> None:
         row = _time(preset, stage, precision, xla)
         rows.append(row)
         print(_line(row) if len(rows) > 1 else _header() + _line(row), flush=True)
-        if _OUT.value:
-            gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
-            machine.write(_OUT.value, rows, gpus=gpus)
+        gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
+        machine.write(_OUT.value, rows, gpus=gpus)
 
 
 def _time(preset: str, stage: str, precision: str, xla: str) -> Row:
-    config, training = _preset(preset)
+    values = presets.flag_values(preset)
+    config, training = (f.config(flag_values=values) for f in (system_flags, training_flags))
     # In phase 2 the discriminator takes part in every step: those without it cost less.
     training = dataclasses.replace(
         training, precision=precision, adversarial_start_share=0.0, adversarial_period=1
@@ -120,11 +120,6 @@ def _require_finite(metrics: dict[str, tf.Tensor]) -> None:
     """Waits for the metrics too."""
     if any(not np.isfinite(value.numpy()) for value in metrics.values()):
         raise ValueError(f"this step does not compute what it should: {metrics}")
-
-
-def _preset(name: str) -> tuple[Config, TrainingConfig]:
-    values = presets.flag_values(name)
-    return system_flags.config(flag_values=values), training_flags.config(flag_values=values)
 
 
 def _parts(stage: str, config: Config, training: TrainingConfig, folder: str):

@@ -20,7 +20,7 @@ import json
 import math
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,7 @@ def _generator(synthesizer: Synthesizer) -> Signature:
         conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}")
     start = f"step of the first latent, a multiple of {gan.coarsest_n_steps}"
     return Signature(
-        compute=lambda coordinates, **inputs: {
-            "latents": synthesizer.latents(coordinates, **inputs)
-        },
+        compute=lambda **inputs: {"latents": synthesizer.latents(**inputs)},
         inputs={
             "coordinates": Port((1, n_steps, gan.anchor_depth), "on the line between anchors"),
             "style": Port((1, n_steps, gan.style_depth), "standard normal, one a step"),
@@ -106,7 +104,6 @@ def save(synthesizer: Synthesizer, folder: pathlib.Path, training: Mapping[str, 
 
     Args:
       synthesizer: the model, in float32.
-      folder: made here.
       training: see `describe`.
 
     Returns:
@@ -235,18 +232,13 @@ def difference_db(synthesizer: Synthesizer, waveform: np.ndarray) -> float:
 
 def _window(config: Config) -> dict[str, np.ndarray]:
     """What the generator is given of the first window of a piece, in the middle of all ranges."""
-    gan, context, seed = config.gan, config.gan.context_n_steps, [1, 0]
-    n_steps, truncation = gan.seq_len + 2 * context, tf.constant([2.0])
-    line = coordinates.draw_line(gan, tf.constant([seed]), -context, n_steps, truncation)
-    style = coordinates.draw_style(tf.constant([seed]), gan.style_depth, truncation)
-    inputs = {
-        "coordinates": line.numpy(),
-        "style": np.repeat(style.numpy()[:, np.newaxis], n_steps, axis=1),
-        "start": np.zeros(1, np.int32),
-    }
+    gan, seed = config.gan, [1, 0]
+    steps = -gan.context_n_steps, gan.seq_len + 2 * gan.context_n_steps
+    seeds = [tf.constant([seed])] * 2
+    line, style = coordinates.draw_window(gan, *seeds, *steps, tf.constant([2.0]))
+    inputs = {"coordinates": line.numpy(), "style": style.numpy(), "start": np.zeros(1, np.int32)}
     if signals := config.conditioning.signals:
-        asked = [controls.of_signal(s, controls.Constant(s.asked.middle)) for s in signals]
-        values = controls.values(asked, config, seed, -context, n_steps)
+        values = controls.values(controls.parse_all({}, signals), config, seed, *steps)
         inputs["conditioning"] = values[np.newaxis]
     return inputs
 
@@ -254,7 +246,11 @@ def _window(config: Config) -> dict[str, np.ndarray]:
 def _waveform(synthesizer: Synthesizer, folder: pathlib.Path) -> np.ndarray:
     """The waveform [1, n, 2] of the window by the graphs in a folder."""
     config = synthesizer.config
-    run = {name: _runner(folder / f"{name}.tflite", name) for name in ("generator", "decoder")}
+    paths = {name: str(folder / f"{name}.tflite") for name in ("generator", "decoder")}
+    run = {
+        name: tf.lite.Interpreter(path, num_threads=1).get_signature_runner(name)
+        for name, path in paths.items()
+    }
     latents = run["generator"](**_window(config))["latents"]
     excerpts = np.split(latents, config.gan.seq_len // config.excerpt_n_latents, axis=1)
     spectra = [run["decoder"](latents=excerpt) for excerpt in excerpts]
@@ -266,7 +262,3 @@ def _waveform(synthesizer: Synthesizer, folder: pathlib.Path) -> np.ndarray:
     spectrum = autoencoder.with_consistent_phases(tf.complex(real, imaginary))
     waveform = autoencoder.inverse_stft(spectrum).numpy().T[np.newaxis]
     return np.clip(waveform[:, : len(excerpts) * config.audio.excerpt_n_samples], -1.0, 1.0)
-
-
-def _runner(path: pathlib.Path, name: str) -> Callable[..., dict[str, np.ndarray]]:
-    return tf.lite.Interpreter(str(path), num_threads=1).get_signature_runner(name)

@@ -16,12 +16,8 @@ _PACKAGES = ("musika_tf", "tensorflow", "keras", "numpy")
 
 
 def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that a user of the model needs to know about it, but for the form it comes in.
-
-    Args:
-      synthesizer: the model.
-      training: step and flags of each stage, as `Run.provenance` gives.
-    """
+    """Everything that a user of the model needs to know about it, but for the form it comes in;
+    `training` is step and flags of each stage, as `Run.provenance` gives."""
     config = synthesizer.config
     n_samples = {
         "seconds_per_anchor": config.anchor_hop_size,

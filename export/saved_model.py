@@ -77,8 +77,7 @@ def export(
 
 
 def _next_version(model_dir: pathlib.Path) -> int:
-    children = model_dir.iterdir() if model_dir.is_dir() else ()
-    versions = (int(path.name) for path in children if path.name.isdecimal())
+    versions = (int(path.name) for path in model_dir.glob("*") if path.name.isdecimal())
     return max(versions, default=0) + 1
 
 
@@ -101,8 +100,7 @@ def _publish_input_shapes(path: pathlib.Path, contract: Mapping[str, Signature])
 
     They are for reading only: the graph keeps accepting any shape, so that its checks can answer.
     """
-    saved_model = saved_model_pb2.SavedModel()
-    saved_model.ParseFromString(path.read_bytes())
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     definitions = saved_model.meta_graphs[0].signature_def
     for name, signature in contract.items():
         for input_name, port in signature.inputs.items():

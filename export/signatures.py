@@ -11,6 +11,7 @@ from export.schema import Following, Interval, Length, Port, Signature, Size
 from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks import coordinates
 from musika_tf.networks.synthesizer import Synthesizer
+from musika_tf.sections import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,7 @@ class Limits:
     max_batch_seconds: float = 1200.0
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}={value} must be above 0")
+        require(self, "be above 0", lambda value: 0 < value < math.inf, *dataclasses.asdict(self))
         if self.max_batch_seconds < self.max_seconds:
             raise ValueError(
                 f"max_batch_seconds={self.max_batch_seconds:g} must be at least "
@@ -62,27 +61,24 @@ def contract(synthesizer: Synthesizer, limits: Limits | None = None) -> dict[str
 
 def _serving_default(synthesizer: Synthesizer, ports: _Ports) -> Signature:
     config = synthesizer.config
-
-    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"waveform": synthesizer.waveform(**inputs)}
-
     n_steps = Following(ports.n_anchors, 1, 2 * config.gan.seq_len)
+    style = ports.style("style of the whole piece")
     return Signature(
-        inputs={"anchors": ports.anchors(), "style": ports.style()} | ports.conditioning(n_steps),
+        inputs={"anchors": ports.anchors(), "style": style} | ports.conditioning(n_steps),
         outputs={"waveform": ports.waveform(f"(A-1)·{config.anchor_hop_size}")},
-        compute=compute,
+        compute=lambda **inputs: {"waveform": synthesizer.waveform(**inputs)},
         length=ports.length("anchors", 1, config.anchor_hop_size),
     )
 
 
 def _generate(synthesizer: Synthesizer, ports: _Ports) -> Signature:
-    def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        waveforms, _ = _pieces(synthesizer, **inputs)
-        return {"waveform": waveforms}
-
     rate_hz = synthesizer.config.audio.sample_rate_hz
-    outputs = {"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")}
-    return Signature(ports.request(), outputs, compute, ports.asked_length())
+    return Signature(
+        inputs=ports.request(),
+        outputs={"waveform": ports.waveform(f"round(max(seconds)·{rate_hz})")},
+        compute=lambda **inputs: {"waveform": _pieces(synthesizer, **inputs)[0]},
+        length=ports.asked_length(),
+    )
 
 
 def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
@@ -96,7 +92,8 @@ def _generate_wav(synthesizer: Synthesizer, ports: _Ports) -> Signature:
         )
         return {"wav_bytes": wav_bytes}
 
-    outputs = {"wav_bytes": ports.wav_bytes()}
+    meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
+    outputs = {"wav_bytes": Port((ports.batch,), meaning, "16-bit PCM", tf.string)}
     return Signature(ports.request(), outputs, compute, ports.asked_length())
 
 
@@ -114,21 +111,18 @@ def _pieces(
 
 
 def _latents(synthesizer: Synthesizer, ports: _Ports) -> Signature:
-    def compute(coordinates: tf.Tensor, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"latents": synthesizer.latents(coordinates, **inputs)}
-
     config = synthesizer.config
     both_contexts = 2 * config.gan.context_n_steps
     n_steps = Following(ports.window, 0, 1)
     return Signature(
         inputs={
             "coordinates": ports.coordinates(),
-            "style": ports.style_along_time(n_steps),
+            "style": ports.style("style, one a latent step", n_steps),
             "start": ports.start(),
         }
         | ports.conditioning(n_steps),
         outputs={"latents": ports.latents(f"{ports.window}-{both_contexts}")},
-        compute=compute,
+        compute=lambda **inputs: {"latents": synthesizer.latents(**inputs)},
         length=ports.length("coordinates", both_contexts, config.latent_hop_size),
     )
 
@@ -185,13 +179,9 @@ class _Ports:
         text = f"a multiple of {multiple}"
         return Port((self.batch,), meaning, text, tf.int32, multiple_of=multiple)
 
-    def style(self) -> Port:
-        shape = (self.batch, self._config.gan.style_depth)
-        return Port(shape, "style of the whole piece", "standard normal draws")
-
-    def style_along_time(self, n_steps: Following) -> Port:
-        shape = (self.batch, n_steps, self._config.gan.style_depth)
-        return Port(shape, "style, one a latent step", "standard normal draws")
+    def style(self, meaning: str, *n_steps: Following) -> Port:
+        shape = (self.batch, *n_steps, self._config.gan.style_depth)
+        return Port(shape, meaning, "standard normal draws")
 
     def conditioning(self, n_steps: Following) -> dict[str, Port]:
         """The input `conditioning` of a conditional system; nothing of another."""
@@ -236,11 +226,6 @@ class _Ports:
         meaning += "more stable, larger more varied"
         interval = Interval.above_zero(coordinates.MAX_TRUNCATION)
         return Port((self.batch,), meaning, interval.text, intervals=(interval,), example=2.0)
-
-    def wav_bytes(self) -> Port:
-        rate_hz = self._config.audio.sample_rate_hz
-        meaning = f"a WAV file of each row, stereo, 16 bit, {rate_hz} Hz, as long as its seconds"
-        return Port((self.batch,), meaning, "16-bit PCM", tf.string)
 
     def latents(self, n_latents: str | Size) -> Port:
         shape = (self.batch, n_latents, self._config.stereo_latent_depth)

@@ -20,7 +20,6 @@ WRITABLE_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 # The size field of a WAV file has 32 bits; a little is left for the header.
 _WAV_MAX_N_BYTES = 2**32 - 2**12
-_RESAMPLING_QUALITY = "HQ"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +80,7 @@ def resampled_blocks(
     path: str | os.PathLike, stream: decoders.Stream, sample_rate_hz: int
 ) -> Iterator[Audio]:
     """What `read_blocks` yields of a file that is open."""
-    form = stream.n_channels, "float32", _RESAMPLING_QUALITY
+    form = stream.n_channels, "float32", "HQ"
     # Keeps the filter's state between blocks; durations are kept to a whole sample.
     resampler = soxr.ResampleStream(stream.sample_rate_hz, sample_rate_hz, *form)
     cut_short = None

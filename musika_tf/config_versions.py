@@ -37,12 +37,7 @@ _IMPLIED_IN_3 = {
 
 
 def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str, Any]:
-    """The fields of a section as this version has them.
-
-    Args:
-      section: name of its dataclass.
-      values: the fields as they were written.
-      version: of what they were written in.
+    """The fields of a section, a dataclass by its name, as this version has them.
 
     Raises:
       ValueError: no version that this release reads.

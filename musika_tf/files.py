@@ -17,12 +17,9 @@ _MARK = ".unfinished-"
 def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Where to write a file or a folder that takes the place of `path` when the block ends.
 
-    It has the same name, in a hidden folder beside `path`. After an error that folder goes and
-    `path` is as it was; of a killed process it stays, see `remove_unfinished`. A file is on the
-    disk before it gets its name.
-
-    Args:
-      path: file or folder, there already or not; the folders above it are made.
+    It has the same name, in a hidden folder beside `path`; the folders above are made. After an
+    error that folder goes and `path` is as it was; of a killed process it stays, see
+    `remove_unfinished`. A file is on the disk before it gets its name.
     """
     path = pathlib.Path(os.path.abspath(path))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,6 @@ class Report:
     """What became of one sample.
 
     Attributes:
-      path: the file.
       duration_seconds: of the file.
       elapsed_seconds: that making it took.
       peak: largest absolute sample.
@@ -110,8 +109,6 @@ def generate(
     """Writes the samples of a request one after the other.
 
     Args:
-      player: of the model.
-      request: what to make.
       out: .wav or .flac file; several samples get -0, -1, … before the suffix.
       with_picture: also write a log-mel picture beside each file, .png.
 

@@ -30,7 +30,6 @@ class Player:
 
     Args:
       path: folder that the model comes from.
-      config: the system.
       metadata: of the weights `weights_sha256`, `created_utc` and `training`, the step and flags of
         each stage; of an exported model all that its metadata.json says.
       latents: coordinates, style, start and, of a conditional system, conditioning → latents.
@@ -136,11 +135,8 @@ def _player_of_saved_model(path: pathlib.Path, jit_compile: bool) -> Player:
 
 
 def player_of_version(path: pathlib.Path, latents: Signature, decode: Signature) -> Player:
-    """The player of an exported version that something else has loaded.
-
-    Args:
-      path: folder of the version.
-      latents, decode: call its signatures of these names.
+    """The player of an exported version that something else has loaded; `latents` and `decode`
+    call its signatures.
 
     Raises:
       ValueError: it is of another format, or damaged.
@@ -157,9 +153,8 @@ def find_version(model_dir: str | os.PathLike) -> pathlib.Path:
       ValueError: there is none.
     """
     model_dir = pathlib.Path(model_dir)
-    children = model_dir.iterdir() if model_dir.is_dir() else ()
-    versions = sorted((p for p in children if p.name.isdecimal()), key=lambda p: int(p.name))
-    for folder in (model_dir, *reversed(versions)):
+    versions = (path for path in model_dir.glob("*") if path.name.isdecimal())
+    for folder in (model_dir, *sorted(versions, key=lambda p: int(p.name), reverse=True)):
         if (folder / "saved_model.pb").is_file():
             return folder
     raise ValueError(

@@ -17,15 +17,10 @@ def to_json(section: Any) -> str:
 
 
 def section_from_dict(section: type, values: Any, version: Any = CONFIG_VERSION) -> Any:
-    """Builds a dataclass from what JSON made of it.
+    """Builds a dataclass from what JSON made of its fields in a version of the config.
 
     Lists become tuples, of dataclasses where the field holds such. A field that is left out has its
     default.
-
-    Args:
-      section: the dataclass.
-      values: its fields.
-      version: of the config that they were written in.
 
     Raises:
       ValueError: an unknown version, no dictionary, a field that the section does not have, or one
@@ -69,12 +64,9 @@ def require_positive(section: Any, *names: str) -> None:
 def require_equal(ours: Any, theirs: Any, ours_name: str, theirs_name: str) -> None:
     """Compares two instances of a section, or of a whole config, field by field.
 
-    Args:
-      ours, theirs: the two.
-      ours_name, theirs_name: where each comes from, for the message.
-
     Raises:
-      ValueError: they differ; the message names every field with both values.
+      ValueError: they differ; the message names every field with both values and where each comes
+        from.
     """
     differences = "; ".join(
         f"{name} is {a} in {ours_name} and {b} in {theirs_name}"

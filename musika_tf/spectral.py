@@ -40,14 +40,9 @@ def n_frames_of(n_samples: int, window_size: int, hop_size: int) -> int:
 
 
 def stft(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
-    """Short-time Fourier transform with a periodic Hann window, no padding.
+    """Short-time Fourier transform with a periodic Hann window, no padding; sizes are in samples.
 
-    Args:
-      waveform: float32 [..., n_samples].
-      window_size, hop_size: in samples.
-
-    Returns:
-      complex64 [..., n_frames, window_size // 2 + 1].
+    float32 [..., n_samples] → complex64 [..., n_frames, window_size // 2 + 1].
     """
     return tf.signal.stft(
         waveform, window_size, hop_size, fft_length=window_size, window_fn=tf.signal.hann_window
@@ -55,15 +50,10 @@ def stft(waveform: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
 
 
 def inverse_stft(spectrum: tf.Tensor, window_size: int, hop_size: int) -> tf.Tensor:
-    """Inverse of `stft` by windowed overlap-add.
+    """Inverse of `stft` by windowed overlap-add; the window is at least four hops long.
 
-    Args:
-      spectrum: complex64 [..., n_frames, window_size // 2 + 1].
-      window_size, hop_size: in samples; the window at least four hops long.
-
-    Returns:
-      float32 [..., n_frames·hop_size + window_size - hop_size]. The first and last
-      window_size - hop_size samples lack frames: they fade in and out.
+    complex64 [..., n_frames, n_bins] → float32 [..., n_frames·hop_size + window_size - hop_size].
+    The first and last window_size - hop_size samples lack frames: they fade in and out.
     """
     frames = tf.signal.irfft(spectrum, fft_length=[window_size])
     return _overlap_add(frames * synthesis_window(window_size, hop_size), hop_size)
@@ -89,8 +79,7 @@ def _overlap_add(frames: tf.Tensor, hop_size: int) -> tf.Tensor:
 def synthesis_window(window_size: int, hop_size: int) -> np.ndarray:
     """Hann window over the sum of its own squares, which is constant where frames are complete.
 
-    Returns:
-      float32 [window_size]; analysis window times this one, overlap-added, is one everywhere.
+    float32 [window_size]; analysis window times this one, overlap-added, is one everywhere.
     """
     window = _hann(window_size)
     squares = np.sum(np.square(window).reshape(-1, hop_size), axis=0)
@@ -105,13 +94,7 @@ def consistent(spectrum: tf.Tensor, window_size: int, hop_size: int, n_steps: in
     is asked for, its phase is chance: there the magnitude is lowered, so that rounding is not
     magnified. A spectrum that is that of a waveform stays as it is. Gradients pass through.
 
-    Args:
-      spectrum: complex64 [..., n_frames, window_size // 2 + 1], n_frames static.
-      window_size, hop_size: in samples.
-      n_steps: at least 0.
-
-    Returns:
-      complex64, as `spectrum`.
+    complex64 [..., n_frames, window_size // 2 + 1], n_frames static → the same.
     """
     magnitudes = magnitude(spectrum)
     window = _hann(window_size).astype(np.float32)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.controls import Control
-from musika_tf.config import N_CHANNELS, Config, GanConfig
+from musika_tf.config import N_CHANNELS, Config
 from musika_tf.networks import coordinates
 
 # 46 days, more than 1000 hours. Steps would stay in int32 for longer; random walks, which are drawn
@@ -196,7 +196,7 @@ class Stream(Iterator[np.ndarray]):
         seeds = (tf.constant([seed], tf.int32) for seed in (self._seed, course.style_seed))
         truncation = tf.constant([course.truncation], tf.float32)
         window = tf.constant(steps.start), tf.constant(len(steps))
-        line, style = _draw(self._config.gan, *seeds, truncation, *window)
+        line, style = _draw_window(self._config.gan, *seeds, *window, truncation)
         inputs = {"coordinates": line, "style": style}
         if course.controls or self._config.conditioning.signals:
             what = course.controls, self._config, self._seed
@@ -212,19 +212,5 @@ def require_start(seconds: float) -> None:
         raise ValueError(f"start_seconds={seconds} must be from 0 to {MAX_START_SECONDS:g}")
 
 
-@tf.function(reduce_retracing=True)
-def _draw(
-    sizes: GanConfig,
-    seed: tf.Tensor,
-    style_seed: tf.Tensor,
-    truncation: tf.Tensor,
-    start: tf.Tensor,
-    n_steps: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Coordinates [1, n_steps, anchor_depth] from `start` on, and the style beside each of them.
-
-    Traced, because the draws are many small operations: 20 ms one by one, 1 ms together.
-    """
-    style = coordinates.draw_style(style_seed, sizes.style_depth, truncation)
-    line = coordinates.draw_line(sizes, seed, start, n_steps, truncation)
-    return line, tf.repeat(style[:, tf.newaxis], n_steps, axis=1)
+# Traced, because the draws are many small operations: 20 ms one by one, 1 ms together.
+_draw_window = tf.function(coordinates.draw_window, reduce_retracing=True)

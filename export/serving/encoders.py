@@ -48,12 +48,8 @@ FORMATS = {
 
 
 class Encoder:
-    """Waveforms, chunk by chunk → bytes, of which players can begin with the first.
-
-    Args:
-      suffix: of `FORMATS`.
-      sample_rate_hz: of the waveforms.
-    """
+    """Waveforms, chunk by chunk → bytes of one of `FORMATS`, of which players can begin with the
+    first."""
 
     def __init__(self, suffix: str, sample_rate_hz: int):
         self._written = _Written()

@@ -38,16 +38,10 @@ class Admitted:
 
 
 class Engine:
-    """Runs requests on the newest version; all but the work itself happens in one event loop.
-
-    Attributes:
-      settings: its limits.
-      versions: where requests find the version they run on.
-    """
+    """Runs requests on the newest version; all but the work itself happens in one event loop."""
 
     def __init__(self, settings: Settings, versions: Versions):
-        self.settings = settings
-        self.versions = versions
+        self.settings, self.versions = settings, versions
         self._threads = concurrent.futures.ThreadPoolExecutor(settings.max_concurrency, "predict")
         self._n_admitted = 0
 
@@ -91,7 +85,6 @@ class Engine:
         """Answers a request in a thread when its turn comes; cancelled before, it never starts.
 
         Args:
-          admitted: its place.
           number: of the version that it asks for, None for the newest.
           answer: reads the request, calls a signature of the model, writes the answer.
 

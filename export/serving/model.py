@@ -68,10 +68,8 @@ class Signature:
 
 
 class Model:
-    """A version in memory, which it leaves with the last reference to this object.
-
-    Args:
-      path: its folder, named by its number.
+    """A version, from a folder named by its number, in memory, which it leaves with the last
+    reference to this object.
 
     Attributes:
       version: its number.

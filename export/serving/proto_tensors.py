@@ -16,11 +16,9 @@ from export.serving.model import Signature, check_shape
 def arrays(
     protos: Mapping[str, tensor_pb2.TensorProto], signature: Signature, max_bytes: int
 ) -> dict[str, np.ndarray]:
-    """The inputs of a signature.
+    """The inputs of a signature, by name.
 
     Args:
-      protos: by name.
-      signature: that they are for.
       max_bytes: largest size of one array. A short message can stand for a huge one: a single
         value fills any shape.
 

@@ -20,10 +20,10 @@ from export.serving.radio import Radio
 
 def app(engine: Engine, radio: Radio) -> Starlette:
     """The ASGI application of one server; every error is JSON with the key `error`."""
-    pages, streams, name = _Pages(engine), _Streams(radio), engine.settings.model_name
+    pages, name = _Pages(engine, radio), engine.settings.model_name
     model = f"/v1/models/{name}"
     routes = [Route("/healthz", _health), Route("/metrics", _metrics)]
-    routes += [Route("/radio", streams.listing), Route(f"/radio/{name}.{{suffix}}", streams.one)]
+    routes += [Route("/radio", pages.streams), Route(f"/radio/{name}.{{suffix}}", pages.stream)]
     for root in (model, f"{model}/versions/{{version}}"):
         routes += [
             Route(f"{root}:predict", pages.predict, methods=["POST"]),
@@ -48,8 +48,8 @@ async def _metrics(request: Request) -> Response:
 
 
 class _Pages:
-    def __init__(self, engine: Engine):
-        self._engine = engine
+    def __init__(self, engine: Engine, radio: Radio):
+        self._engine, self._radio = engine, radio
 
     async def status(self, request: Request) -> Response:
         statuses = []
@@ -110,15 +110,10 @@ class _Pages:
             )
         return bytes(body)
 
-
-class _Streams:
-    def __init__(self, radio: Radio):
-        self._radio = radio
-
-    async def listing(self, request: Request) -> Response:
+    async def streams(self, request: Request) -> Response:
         return JSONResponse(self._radio.listing())
 
-    async def one(self, request: Request) -> Response:
+    async def stream(self, request: Request) -> Response:
         response = self._radio.response(request.path_params["suffix"], request.query_params)
         if request.method == "HEAD":
             return StreamingResponse((), headers=response.headers)

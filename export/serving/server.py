@@ -37,9 +37,6 @@ class Server:
       with Server(Settings("models/piano", rest_port=0, grpc_port=0)) as server:
         requests.get(f"http://127.0.0.1:{server.rest_port}/v1/models/musika")
 
-    Args:
-      settings: what, where, and how much of it.
-
     Attributes:
       rest_port, grpc_port: on which it listens.
     """

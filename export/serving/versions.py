@@ -30,7 +30,6 @@ class Versions:
     """The versions of one model; `look` is called from one thread, all else from any.
 
     Args:
-      model_dir: folder of the versions.
       max_input_bytes: largest size of one input of a warm-up request.
 
     Raises:
@@ -53,9 +52,6 @@ class Versions:
     def model(self, number: int | str | None = None) -> Model:
         """The version that serves, which stays in memory as long as it is held.
 
-        Args:
-          number: None, or its number.
-
         Raises:
           ServingError: another version serves.
         """
@@ -69,10 +65,8 @@ class Versions:
         return current
 
     def statuses(self, number: int | str | None = None) -> dict[int, str]:
-        """The version that serves and those in the folder that cannot, newest first.
-
-        Args:
-          number: None for all, or the number of one.
+        """The version that serves and those in the folder that cannot, newest first; or only that
+        of a number.
 
         Returns:
           By their numbers, why they cannot be loaded; nothing of the one that serves.

@@ -46,7 +46,6 @@ def run(call: Call, cases: Cases, metadata: Mapping, model_dir: str) -> Iterator
     """All checks.
 
     Args:
-      call: how to call a signature.
       cases: valid inputs of every signature, two rows each, and what the live networks give.
       metadata: content of metadata.json.
       model_dir: the version, for its warm-up requests.

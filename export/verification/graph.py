@@ -20,9 +20,8 @@ def graph_errors(model_dir: str | os.PathLike) -> Iterator[str]:
 
     Only what a signature reaches counts: the graph that restores the weights does assign them.
     """
-    saved_model = saved_model_pb2.SavedModel()
-    saved_model.ParseFromString(pathlib.Path(model_dir, "saved_model.pb").read_bytes())
-    graph = saved_model.meta_graphs[0]
+    content = pathlib.Path(model_dir, "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     for name, signature in graph.signature_def.items():
         waiting = _ancestors(graph.graph_def.node, signature.outputs.values())

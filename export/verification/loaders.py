@@ -122,10 +122,8 @@ class _CSession:
                     options, None, path, tags, len(tags), self._graph, meta_graph, status
                 )
             )
-        definition = meta_graph_pb2.MetaGraphDef()
-        content = meta_graph.contents
-        definition.ParseFromString(ctypes.string_at(content.data, content.length))
-        self._signatures = definition.signature_def
+        content = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
+        self._signatures = meta_graph_pb2.MetaGraphDef.FromString(content).signature_def
 
     def call(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         library, definition = _library(), self._signatures[signature]

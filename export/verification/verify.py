@@ -27,7 +27,6 @@ def verify(version_dir: str | os.PathLike, cases: Cases) -> str:
     """Checks an exported model in a fresh process, on the CPU.
 
     Args:
-      version_dir: the SavedModel with its metadata.json.
       cases: what to compare; the outputs computed on the CPU, for the same roundings.
 
     Returns:

@@ -36,11 +36,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def server(folder: str | os.PathLike, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server of a folder on the loopback address; `serve_forever` runs it.
-
-    Args:
-      folder: what to serve.
-      port: 0: a free one; see `server_port`.
+    """A server of a folder on the loopback address; `serve_forever` runs it. Port 0 is a free one,
+    see `server_port`.
 
     Raises:
       OSError: the port is taken.

@@ -58,7 +58,6 @@ def build(
 
     Args:
       models: by name, each a run, released weights, or a model exported with its LiteRT graphs.
-      out: folder of the page.
       overwrite: replace a folder that is there.
 
     Raises:

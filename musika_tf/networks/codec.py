@@ -42,14 +42,8 @@ class FileCodec:
         )
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
-        """Encodes a file.
-
-        Args:
-          waveform: float32 [n_samples, n_channels] in [-1, 1].
-
-        Returns:
-          float32 [n_latents, n_channels·level2_latent_depth]: left's channels, then right's.
-        """
+        """Encodes a file: float32 [n_samples, n_channels] in [-1, 1] → float32
+        [n_latents, n_channels·level2_latent_depth], left's channels, then right's."""
         overlap_size = self.config.audio.overlap_size
         n_samples = n_latents_of(len(waveform), self.config) * self.config.latent_hop_size
         padded = np.pad(waveform, ((overlap_size, n_samples - len(waveform)), (0, 0))).T
@@ -61,15 +55,8 @@ class FileCodec:
         return join_channels(tf.concat(chunks, axis=1)[None]).numpy()[0]
 
     def decode(self, latents: np.ndarray, n_samples: int | None = None) -> np.ndarray:
-        """Decodes the latents of a file.
-
-        Args:
-          latents: [n_latents, n_channels·level2_latent_depth], whole excerpts.
-          n_samples: length of the file; None: all that the latents hold.
-
-        Returns:
-          float32 [n_samples, n_channels] in [-1, 1].
-        """
+        """Decodes a file of n_samples, or all that the latents hold: whole excerpts
+        [n_latents, n_channels·level2_latent_depth] → float32 [n_samples, n_channels] in [-1, 1]."""
         overlap_size = self.config.audio.overlap_size
         chunk_n_latents = CHUNK_N_EXCERPTS * self.config.excerpt_n_latents
         overlap = tf.zeros((1, overlap_size, N_CHANNELS))

@@ -41,10 +41,8 @@ def line(
     """Coordinates of a window; beyond the ends the first and the last anchor are held.
 
     Args:
-      sizes: of the system.
       anchors: [B, A, D], A ≥ 2; the first one stands at step 0.
       start: int32, one step for all rows or [B].
-      n_steps: of the window.
 
     Returns:
       [B, n_steps, D].
@@ -70,7 +68,6 @@ def training_windows(sizes: GanConfig, anchors: tf.Tensor, start: tf.Tensor) -> 
     """Coordinates of windows of two patches with their context on both sides.
 
     Args:
-      sizes: of the system.
       anchors: [B, N_TRAINING_ANCHORS, D]; the second one stands at step 0.
       start: int32 [B], one of `training_starts`.
 
@@ -87,16 +84,11 @@ def n_position_features(seq_len: int) -> int:
 
 
 def position_features(step: tf.Tensor, seq_len: int) -> tf.Tensor:
-    """Where between two anchors steps lie: sines and cosines of some waves in the interval.
+    """Where between two anchors, 2·seq_len apart, steps lie: sines and cosines of some waves there.
 
     They repeat with every anchor, so that nothing jumps where patches meet.
 
-    Args:
-      step: int32 [...], any.
-      seq_len: half of the steps between two anchors.
-
-    Returns:
-      float32 [..., n_position_features(seq_len)] in [-1, 1].
+    int32 [...], any → float32 [..., n_position_features(seq_len)] in [-1, 1].
     """
     interval = 2 * seq_len
     n_waves = tf.constant([n for n in _N_WAVES if n <= seq_len])
@@ -149,33 +141,18 @@ def require_truncation(truncation: float, name: str = "truncation") -> None:
 
 
 def draw_style(seed: tf.Tensor, depth: int, truncation: tf.Tensor) -> tf.Tensor:
-    """The style of each row: draw 0 of its seed.
-
-    Args:
-      seed: int32 [B, 2].
-      depth: of a style vector.
-      truncation: float32 [B], above 0.
-
-    Returns:
-      float32 [B, depth].
-    """
+    """The style float32 [B, depth] of each row: draw 0 of its seed, int32 [B, 2], cut at its
+    truncation, float32 [B], above 0."""
     return _draws(seed, 0, 1, depth, truncation)[:, 0]
 
 
 def draw_anchors(
     seed: tf.Tensor, start: int | tf.Tensor, n_anchors: int | tf.Tensor, depth: int, truncation
 ) -> tf.Tensor:
-    """Anchors start … start + n_anchors - 1 of each row; each is a function of seed and index.
+    """Anchors start … start + n_anchors - 1 of each row, float32 [B, n_anchors, depth].
 
-    Args:
-      seed: int32 [B, 2].
-      start: index of the first one, from 0.
-      n_anchors: how many.
-      depth: of an anchor.
-      truncation: float32 [B], above 0.
-
-    Returns:
-      float32 [B, n_anchors, depth].
+    Each is a function of the seed, int32 [B, 2], its index from 0, and the truncation, float32 [B],
+    above 0.
     """
     return _draws(seed, 1 + start, n_anchors, depth, truncation)
 
@@ -190,10 +167,8 @@ def draw_line(
     """A window on the line of the piece of each row.
 
     Args:
-      sizes: of the system.
       seed: int32 [B, 2].
       start: first step, at least -context_n_steps.
-      n_steps: of the window.
       truncation: float32 [B], above 0.
 
     Returns:
@@ -206,6 +181,21 @@ def draw_line(
     index = first if sizes.normalisation == "patch" else first + 1
     anchors = draw_anchors(seed, index, n_anchors, sizes.anchor_depth, truncation)
     return line(sizes, anchors, start - first * interval, n_steps)
+
+
+def draw_window(
+    sizes: GanConfig,
+    seed: tf.Tensor,
+    style_seed: tf.Tensor,
+    start: int | tf.Tensor,
+    n_steps: int | tf.Tensor,
+    truncation: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The coordinates of `draw_line`, and beside each of them the style of `style_seed`, int32
+    [B, 2]: float32 [B, n_steps, anchor_depth] and [B, n_steps, style_depth]."""
+    line = draw_line(sizes, seed, start, n_steps, truncation)
+    style = draw_style(style_seed, sizes.style_depth, truncation)
+    return line, tf.repeat(style[:, tf.newaxis], n_steps, axis=1)
 
 
 def _draws(seed, start, n_draws, depth: int, truncation: tf.Tensor) -> tf.Tensor:

@@ -17,9 +17,6 @@ from musika_tf.networks.principal import before_tanh
 # by the root of that, as those of all channels do.
 _SIDE_GAIN = 3.0
 
-# The rotation of channels before the discriminator.
-_MIXING_SEED = 0
-
 _LEAKY_SLOPE = 0.2
 
 # Of the estimator: with kernels of 3 they see 61 steps beside the 5 of its first layer.
@@ -44,7 +41,6 @@ def standardised(config: Config, generator: keras.Model, latents: tf.Tensor) -> 
     with `mid_side` it is seen larger.
 
     Args:
-      config: the system.
       generator: whose output scale has been set.
       latents: float32 [..., stereo_latent_depth] in (-1, 1).
     """
@@ -81,7 +77,7 @@ def build_discriminator(config: Config) -> keras.Model:
     widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
     latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
     conditioning, in_model_units = layers.conditioning_inputs(config, n_steps)
-    x = layers.CrossChannelMixing(seed=_MIXING_SEED, name="mixing")(latents)
+    x = layers.CrossChannelMixing(name="mixing")(latents)
     if in_model_units:
         x = keras.layers.Concatenate(name="mixed_and_conditioning")([x, *in_model_units])
     x = _leaky_conv(x, widths[0], 3, name="input")
@@ -100,12 +96,8 @@ def build_discriminator(config: Config) -> keras.Model:
 def judged(
     discriminator: keras.Model, latents: tf.Tensor, conditioning: tf.Tensor | None
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Logits of a discriminator, [B, n] of each kind, and its reconstruction of the latents.
-
-    Args:
-      discriminator: of `build_discriminator`.
-      latents, conditioning: its inputs, latents `standardised`; None: the system is unconditional.
-    """
+    """Logits of a discriminator, [B, n] of each kind, and its reconstruction of the latents, which
+    are `standardised`; conditioning of None: the system is unconditional."""
     *logits, reconstruction = discriminator(
         latents if conditioning is None else [latents, conditioning]
     )
@@ -132,7 +124,7 @@ def build_estimator(config: Config) -> keras.Model:
       Model of `latents` [B, T, stereo_latent_depth], T static, giving float32 [B, T, n_features].
     """
     latents = keras.Input((2 * config.gan.seq_len, config.stereo_latent_depth), name="latents")
-    width = max(1, config.gan.latent_discriminator_widths[0])
+    width = config.gan.latent_discriminator_widths[0]
     x = _leaky_conv(latents, width, 5, name="input")
     for dilation in _ESTIMATOR_DILATIONS:
         y = _leaky_conv(x, width, 3, name=f"dilated{dilation}", dilation_rate=dilation)

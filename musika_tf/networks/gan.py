@@ -96,10 +96,8 @@ def latents(
     One that is normalised over patches makes all patches of the window in one batch.
 
     Args:
-      config: the system.
-      generator: of `build_generator`.
-      coordinates, style, conditioning, start: its inputs, with the context beside the window;
-        None: the system is unconditional.
+      coordinates, style, conditioning, start: inputs of the generator, with the context beside the
+        window; None: the system is unconditional.
 
     Returns:
       float32 [B, T - 2·context_n_steps, stereo_latent_depth] in (-1, 1).
@@ -128,7 +126,6 @@ def set_output_spread(
     and which critics see enlarged, would be all that they judge.
 
     Args:
-      generator: of `build_generator`.
       scale, shift: [stereo_latent_depth], standard deviation and mean of the artanh of the latents;
         they stay.
       correlation: [stereo_latent_depth / 2], of left and right, -1 to 1; of the first output alone.

@@ -23,6 +23,13 @@ class SameShape(keras.layers.Layer):
         return input_shape
 
 
+class Fixed(SameShape):
+    """Its weights are set from the data and not trained; it computes in float32 in any network."""
+
+    def __init__(self, **kwargs):
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+
+
 class PositionModulation(SameShape):
     """A learnt scale and shift for every time step of an excerpt and every channel.
 
@@ -88,15 +95,7 @@ class SpatiallyAlignedAdaIN(SameShape):
         self.bias = self.add_weight(shape=(n_outputs,), initializer="zeros", name="bias")
 
     def call(self, x: tf.Tensor, modulation: tf.Tensor) -> tf.Tensor:
-        """Normalises and modulates.
-
-        Args:
-          x: [B, T, C].
-          modulation: [B, T, M], at the rate of x.
-
-        Returns:
-          [B, T, C].
-        """
+        """x [B, T, C], and a modulation [B, T, M] at the rate of x → [B, T, C]."""
         modulated = tf.matmul(modulation, self.kernel) + self.bias
         scale, shift = tf.split(modulated, 2, axis=-1)
         return (1.0 + scale) * self._normalised(x) + shift
@@ -150,15 +149,8 @@ class SkipLayerExcitation(keras.layers.Layer):
         self.pooling = adaptive_pooling_matrix(low_shape[1], _EXCITATION_N_STEPS)
 
     def call(self, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-        """Multiplies high by the gates that low gives.
-
-        Args:
-          low: [B, T_low, C_low], T_low static.
-          high: [B, T_high, C_high].
-
-        Returns:
-          [B, T_high, C_high].
-        """
+        """High [B, T_high, C_high] times the gates that low [B, T_low, C_low], T_low static, gives:
+        [B, T_high, C_high]."""
         pooled = tf.einsum("st,btc->bsc", tf.cast(self.pooling, low.dtype), low)
         # A convolution with as many taps as steps: one matrix product over steps and channels.
         hidden = tf.einsum("bsc,scd->bd", pooled, self.squeeze_kernel) + self.squeeze_bias
@@ -201,12 +193,8 @@ class SkipLayerExcitationAlongTime(keras.layers.Layer):
 
 
 class PositionFeatures(keras.layers.Layer):
-    """Where between two anchors each step lies: `coordinates.position_features`.
-
-    Args:
-      seq_len: of the system.
-      context_n_steps: steps before the window's first.
-    """
+    """Where between two anchors each step lies, `context_n_steps` of them before the window's
+    first: `coordinates.position_features`."""
 
     def __init__(self, seq_len: int, context_n_steps: int, **kwargs):
         super().__init__(**kwargs)
@@ -223,14 +211,11 @@ class PositionFeatures(keras.layers.Layer):
         return (*along_time_shape[:2], coordinates.n_position_features(self.seq_len))
 
 
-class OutputScale(SameShape):
+class OutputScale(Fixed):
     """A fixed scale and shift of each channel, `scale · x + shift`: the spread of the latents.
 
-    Non-trainable weights, which checkpoints hold; the identity until they are set.
+    The identity until they are set.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -245,11 +230,8 @@ class OutputScale(SameShape):
 class CrossChannelMixing(SameShape):
     """A fixed random mix of channels before the discriminator (Projected GAN's CCM; paper §4.2).
 
-    The mix is a random rotation, so that it hides nothing and keeps distances, and it is a
-    non-trainable weight: checkpoints hold it, and a resumed training sees the same one.
-
-    Args:
-      seed: which rotation.
+    The mix is the random rotation of a seed, so that it hides nothing and keeps distances, and it
+    is a non-trainable weight: checkpoints hold it, and a resumed training sees the same one.
     """
 
     def __init__(self, seed: int = 0, **kwargs):
@@ -270,12 +252,10 @@ class CrossChannelMixing(SameShape):
 
 
 class ModelUnits(keras.layers.Layer):
-    """Conditioning in user units → what the networks compute with, [-1, 1].
+    """Conditioning, signals in the order of its last axis, in user units → what the networks
+    compute with, [-1, 1].
 
     In float32 whatever the precision of the networks: bfloat16 cannot tell 127.8 from 128 BPM.
-
-    Args:
-      signals: of the system, in the order of the last axis.
     """
 
     def __init__(self, signals: Sequence[Signal], **kwargs):
@@ -291,13 +271,11 @@ class ModelUnits(keras.layers.Layer):
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:
-    """Weights of an average pooling to a given number of steps, whatever the number given.
+    """Weights of an average pooling to a given number of steps, whatever the number given: float32
+    [n_outputs, n_inputs]; rows sum to 1.
 
     Output i averages inputs floor(i·n/m) up to ceil((i+1)·n/m), so that every input counts and
     steps repeat where there are too few.
-
-    Returns:
-      float32 [n_outputs, n_inputs]; rows sum to 1.
     """
     weights = np.zeros((n_outputs, n_inputs), np.float32)
     for i in range(n_outputs):

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from musika_tf.networks.layers import SameShape
+from musika_tf.networks.layers import Fixed
 
 # artanh is taken of latents up to this: 3.0, with this c nine deviations of the first component.
 # Beyond, it would magnify the rounding of latents more than a hundred times.
@@ -43,11 +43,16 @@ def before_tanh(latents: tf.Tensor) -> tf.Tensor:
 
 
 class _LinearPath(keras.layers.Layer):
-    """What both directions hold: a mean [S], components [S, depth], a scale; S numbers a block."""
+    """What both directions hold: a mean [S], components [S, depth], a scale; S numbers a block.
 
-    def __init__(self, block_n_frames: int, **kwargs):
+    Args:
+      block_n_frames: frames to a latent.
+      n_outputs: channels of what it gives: components of a latent, or numbers of a frame.
+    """
+
+    def __init__(self, block_n_frames: int, n_outputs: int, **kwargs):
         super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.block_n_frames = block_n_frames
+        self.block_n_frames, self.n_outputs = block_n_frames, n_outputs
 
     def _add_weights(self, size: int, depth: int) -> None:
         self.mean = self.add_weight(shape=(size,), initializer="zeros", name="mean")
@@ -60,19 +65,10 @@ class _LinearPath(keras.layers.Layer):
 
 
 class PrincipalEncoding(_LinearPath):
-    """Blocks of frames → their principal components over one scale: Wᵀ(x - μ)/c.
-
-    Args:
-      block_n_frames: frames to a latent.
-      depth: components.
-    """
-
-    def __init__(self, block_n_frames: int, depth: int, **kwargs):
-        super().__init__(block_n_frames, **kwargs)
-        self.depth = depth
+    """Blocks of frames → their principal components over one scale: Wᵀ(x - μ)/c."""
 
     def build(self, input_shape):
-        self._add_weights(self.block_n_frames * input_shape[-1], self.depth)
+        self._add_weights(self.block_n_frames * input_shape[-1], self.n_outputs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[B, k·block_n_frames, F] → [B, k, depth]."""
@@ -81,39 +77,27 @@ class PrincipalEncoding(_LinearPath):
 
     def compute_output_shape(self, input_shape):
         batch_size, n_frames, _ = input_shape
-        return (batch_size, n_frames and n_frames // self.block_n_frames, self.depth)
+        return (batch_size, n_frames and n_frames // self.block_n_frames, self.n_outputs)
 
 
 class PrincipalDecoding(_LinearPath):
-    """Inverse of `PrincipalEncoding` on what its components span: μ + c·W·y.
-
-    Args:
-      block_n_frames: frames to a latent.
-      n_features: numbers a frame.
-    """
-
-    def __init__(self, block_n_frames: int, n_features: int, **kwargs):
-        super().__init__(block_n_frames, **kwargs)
-        self.n_features = n_features
+    """Inverse of `PrincipalEncoding` on what its components span: μ + c·W·y."""
 
     def build(self, input_shape):
-        self._add_weights(self.block_n_frames * self.n_features, input_shape[-1])
+        self._add_weights(self.block_n_frames * self.n_outputs, input_shape[-1])
 
     def call(self, y: tf.Tensor) -> tf.Tensor:
         """[B, k, depth] → [B, k·block_n_frames, F]."""
         blocks = tf.tensordot(y * self.scale, self.components, axes=[[2], [1]]) + self.mean
-        return tf.reshape(blocks, (tf.shape(y)[0], -1, self.n_features))
+        return tf.reshape(blocks, (tf.shape(y)[0], -1, self.n_outputs))
 
     def compute_output_shape(self, input_shape):
         batch_size, n_latents, _ = input_shape
-        return (batch_size, n_latents and n_latents * self.block_n_frames, self.n_features)
+        return (batch_size, n_latents and n_latents * self.block_n_frames, self.n_outputs)
 
 
-class Standardization(SameShape):
+class Standardization(Fixed):
     """(x - mean)/deviation of every channel, set from the data: networks read unit spread."""
-
-    def __init__(self, **kwargs):
-        super().__init__(trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -125,14 +109,11 @@ class Standardization(SameShape):
         return (x - self.mean) / self.deviation
 
 
-class Gain(SameShape):
+class Gain(Fixed):
     """One constant factor, set from the data: networks write unit spread.
 
     It is as large as what they correct.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape):
         self.gain = self.add_weight(shape=(), initializer="ones", name="gain")
@@ -233,12 +214,7 @@ def _root(variances: np.ndarray) -> np.ndarray:
 
 
 def install(found: PrincipalComponents, encoder: keras.Model, decoder: keras.Model) -> None:
-    """Sets the constant layers of both ends of a level.
-
-    Args:
-      found: of the level's frames or blocks.
-      encoder, decoder: of one level, as `autoencoder` builds them.
-    """
+    """Sets the constant layers of both ends of a level."""
     for network in (encoder, decoder):
         layer = network.get_layer("principal")
         layer.mean.assign(found.mean)

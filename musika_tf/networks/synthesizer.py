@@ -29,11 +29,7 @@ class Synthesizer:
 
     Every method is a function of its arguments and the weights alone, row by row, and can be traced
     with a batch size, number of anchors and number of latents that are known only when it runs.
-
-    Args:
-      config: the system.
-      generator: as `gan.build_generator` makes it; by default a new one.
-      autoencoder: both levels; by default a new one.
+    Networks that are not given are new ones.
     """
 
     def __init__(
@@ -68,7 +64,7 @@ class Synthesizer:
 
     def latents(
         self,
-        coordinates_: tf.Tensor,
+        coordinates: tf.Tensor,
         style: tf.Tensor,
         start: tf.Tensor,
         conditioning: tf.Tensor | None = None,
@@ -78,7 +74,7 @@ class Synthesizer:
         Each input begins `gan.context_n_steps` before the window and ends as many after it.
 
         Args:
-          coordinates_: float32 [B, n + 2·context, anchor_depth], n a multiple of
+          coordinates: float32 [B, n + 2·context, anchor_depth], n a multiple of
             `gan.coarsest_n_steps`.
           style: float32 [B, n + 2·context, style_depth].
           start: int32 [B], the first step of the window, a multiple of `gan.coarsest_n_steps`.
@@ -88,19 +84,14 @@ class Synthesizer:
         Returns:
           float32 [B, n, stereo_latent_depth] in (-1, 1).
         """
-        return gan.latents(self.config, self.generator, coordinates_, style, conditioning, start)
+        return gan.latents(self.config, self.generator, coordinates, style, conditioning, start)
 
     def decode(self, latents: tf.Tensor, overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Latents of whole excerpts → their part of the waveform.
+        """What `Autoencoder.decode` makes of whole excerpts, limited to [-1, 1].
 
-        Args:
-          latents: float32 [B, k, stereo_latent_depth], k a multiple of excerpt_n_latents.
-          overlap: float32 [B, overlap_size, 2]: what decoding the chunk before left over; zeros
-            before the first chunk.
-
-        Returns:
-          The waveform float32 [B, k·latent_hop_size, 2], limited to [-1, 1], and the overlap for
-          the next chunk, which is not limited: it is only a part of the sum.
+        float32 [B, k, stereo_latent_depth], k a multiple of excerpt_n_latents, and overlap
+        [B, overlap_size, 2] → waveform [B, k·latent_hop_size, 2] and overlap for the next chunk,
+        which is not limited: it is only a part of the sum.
         """
         waveform, next_overlap = self.autoencoder.decode(latents, overlap)
         overlap_shape = [None, self.config.audio.overlap_size, N_CHANNELS]

@@ -65,7 +65,6 @@ def save_weights(
     """Writes the networks of a checkpoint under the same name to `folder`, rounded to float16.
 
     Args:
-      path: the checkpoint.
       folder: made if missing.
       left_out: names of networks that do not go along.
     """
@@ -106,10 +105,7 @@ def remove_best_after(folder: str | os.PathLike, step: int) -> None:
 
 
 def _all(folder: pathlib.Path, kind: str) -> list[pathlib.Path]:
-    found = (
-        [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
-    )
-    return sorted(path for path in found if path.name.startswith(kind))
+    return sorted(path for path in folder.glob(f"{kind}-*") if _NAME.fullmatch(path.name))
 
 
 def step_of(path: pathlib.Path) -> int:
@@ -148,20 +144,22 @@ def load_networks(
     """Gives networks the weights that a checkpoint holds under the same names.
 
     Args:
-      path: the checkpoint.
-      networks: by name.
       change: makes of the arrays of its networks those that are given; none is changed.
 
     Raises:
       ValueError: a weight is missing or has another shape; nothing is assigned.
     """
-    variables = {
+    arrays = {k: v for k, v in _read(path).items() if k.startswith(_NETWORKS)}
+    _assign(path, change(arrays), variables_of(networks), unused=set())
+
+
+def variables_of(networks: Mapping[str, keras.Model]) -> dict[str, tf.Variable]:
+    """Of networks by name, by the name that each variable has in a checkpoint."""
+    return {
         f"{_NETWORKS}{name}/{variable.path}": variable.value
         for name, network in networks.items()
         for variable in network.variables
     }
-    arrays = {k: v for k, v in _read(path).items() if k.startswith(_NETWORKS)}
-    _assign(path, change(arrays), variables, unused=set())
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -189,7 +187,5 @@ def _assign(path, arrays, variables: Mapping[str, tf.Variable], unused: set[str]
 
 
 def _first(names: set[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") or (
-        "nothing"
-    )
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(sorted(names)[:3]) + more or "nothing"

@@ -141,7 +141,6 @@ class Run:
         """Writes what a stage leaves before its first step; when nothing can be wrong any more.
 
         Args:
-          stage: name of the stage.
           config, training: of the stage; the first stage gives them to the run.
           flags_text: flags of the program, kept beside the checkpoints; may be empty.
         """
@@ -158,10 +157,8 @@ class Run:
         """The checkpoint whose weights a stage of this new run begins with, not with random ones.
 
         Args:
-          stage: name of the stage.
           source: another run, whose newest checkpoint of the same stage is meant; or the folder of
             a stage; or a checkpoint.
-          config: the system of this run.
 
         Raises:
           ValueError: nothing is there, the systems differ (every differing field is named; what a
@@ -233,7 +230,7 @@ class Run:
 
         Args:
           other: the run to take the autoencoder from, or None.
-          config: the system of the GAN.
+          config: of the GAN.
 
         Returns:
           `other` where it is still to be adopted, else this run.

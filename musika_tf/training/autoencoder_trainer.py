@@ -51,12 +51,9 @@ class AutoencoderTrainer(Trainer):
     paper does so for the discriminator, §4.1): it cannot and need not do better than level 1.
 
     Args:
-      config: the system.
-      training: batch size, learning rate, loss weights, seed.
       level, phase: 1 or 2.
       held_out: float32 [n, k·excerpt_n_samples + overlap_size], k even: mono excerpts that
         `validate` and `sample` use; never trained on.
-      n_steps: length of the stage, see `Trainer`.
     """
 
     def __init__(

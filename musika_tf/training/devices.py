@@ -168,9 +168,8 @@ def compile_steps(step: Callable, iterator: Iterator, with_xla: bool) -> Callabl
     """N steps as one graph.
 
     Args:
-      step: of a trainer.
+      step: of a trainer; `with_xla` it is compiled with XLA.
       iterator: of batches, as `pipeline.iterator` makes it.
-      with_xla: compile the step with XLA.
 
     Returns:
       (iterator, n_steps) → metrics: means over the good steps; of `skipped` the sum.

@@ -17,8 +17,6 @@ def windows(
     """Where on which lines, and in which style, a generator is to make latents.
 
     Args:
-      sizes: of the system.
-      seed: of the training.
       number: of the draw, int64.
       batch_size: B.
       is_shared: B is a replica's part of a batch that is drawn for all replicas together.
@@ -41,13 +39,8 @@ def windows(
 
 
 def exchanged(latents: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Real latents with left and right exchanged in half of the examples: music has no side.
-
-    Args:
-      latents: [B, T, 2·C], a replica's part of the batch.
-      seed: of the training.
-      number: of the step, int64.
-    """
+    """Real latents [B, T, 2·C], a replica's part of the batch of a step, with left and right
+    exchanged in half of the examples: music has no side."""
     n = latents.shape[0] * devices.n_replicas()
     draws = tf.random.stateless_uniform([n, 1, 1], _seeds(seed, number)[3], alg=_ALG)
     left, right = tf.split(latents, 2, axis=-1)
@@ -59,9 +52,7 @@ def spliced(latents: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
     """Examples that go on as another one from some step on: no music, though every part is.
 
     Args:
-      latents: [B, T, C], a replica's part of the batch, B at least 2.
-      seed: of the training.
-      number: of the step, int64.
+      latents: [B, T, C], a replica's part of the batch of a step, B at least 2.
     """
     n, n_steps = latents.shape[0] * devices.n_replicas(), latents.shape[1]
     bounds = n_steps // 4, n_steps - n_steps // 4

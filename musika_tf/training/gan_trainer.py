@@ -23,8 +23,6 @@ _N_SAMPLE_PIECES = 2
 _SAMPLE_SEED = 0
 _SAMPLE_TRUNCATION = 2.0
 
-_HELD_OUT_LOGIT = "held_out/real_logit"
-
 
 class GanTrainer(Trainer):
     """Trains generator and discriminator, and keeps the moving average of the generator.
@@ -44,8 +42,6 @@ class GanTrainer(Trainer):
     An example is 2·seq_len latents: from an anchor, or halfway, to the next.
 
     Args:
-      config: the system.
-      training: batch size, learning rate, r1_gamma and the like, average_decay, seed.
       held_out: float32 [n, 2·seq_len, stereo_latent_depth]: real latents that are never trained
         on; None: `validate` has nothing to tell.
       held_out_conditioning: of a conditional system, float32
@@ -53,7 +49,6 @@ class GanTrainer(Trainer):
         to the context on both sides, and what the pieces of `sample` are given.
       decode: latents [1, n, stereo_latent_depth] → waveform [1, n_samples, 2]; None: `sample` has
         nothing to play.
-      n_steps: length of the stage, see `Trainer`.
 
     Raises:
       ValueError: held_out or its conditioning has another shape, or one of a conditional system is
@@ -286,10 +281,8 @@ class GanTrainer(Trainer):
 
     def diagnose(self, metrics: Mapping[str, float]) -> str | None:
         """Tells of a discriminator that wins, or that knows its examples by heart."""
-        real, fake, held_out = (
-            metrics.get(name, math.nan)
-            for name in ("discriminator/real_logit", "discriminator/fake_logit", _HELD_OUT_LOGIT)
-        )
+        names = "discriminator/real_logit", "discriminator/fake_logit", "held_out/real_logit"
+        real, fake, held_out = (metrics.get(name, math.nan) for name in names)
         if real - fake > 1.0 and held_out < (real + fake) / 2:
             return (
                 f"the discriminator knows its examples by heart: it gives {real:.2f} to those it "
@@ -320,14 +313,13 @@ class GanTrainer(Trainer):
         sizes = self.config.gan
         seed, truncation = tf.constant([[_SAMPLE_SEED, piece]]), tf.constant([_SAMPLE_TRUNCATION])
         context, n_steps = sizes.context_n_steps, 2 * (sizes.seq_len + sizes.context_n_steps)
-        line = coordinates.draw_line(sizes, seed, -context, n_steps, truncation)
-        style = coordinates.draw_style(seed, sizes.style_depth, truncation)
-        styles, conditioning = tf.repeat(style[:, tf.newaxis], n_steps, axis=1), None
+        window, conditioning = (-context, n_steps, truncation), None
+        line, style = coordinates.draw_window(sizes, seed, seed, *window)
         if self.config.conditioning.signals:
             given = self._held_out[1]
             conditioning = tf.constant(given[piece * len(given) // _N_SAMPLE_PIECES][np.newaxis])
         start = tf.zeros([1], tf.int32)
-        return gan.latents(self.config, self.generator_average, line, styles, conditioning, start)
+        return gan.latents(self.config, self.generator_average, line, style, conditioning, start)
 
 
 def _spread(latents: tf.Tensor) -> tf.Tensor:

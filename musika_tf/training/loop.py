@@ -9,13 +9,14 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tqdm
 
 from musika_tf import progress
 from musika_tf.runs import checkpoint
+from musika_tf.sections import require
 from musika_tf.training import devices, pipeline
 from musika_tf.training.logs import SummaryWriter
 from musika_tf.training.trainer import Trainer
@@ -57,11 +58,9 @@ class LoopSettings:
     xla: str = "auto"
 
     def __post_init__(self):
-        least = {"max_minutes": 0, "n_steps_per_call": 1, "checkpoint_n_steps": 1}
-        least |= {"sample_n_steps": 1, "max_skipped_steps": 1}
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {value}")
+        require(self, "be at least 0", lambda value: value >= 0, "max_minutes")
+        counts = ("n_steps_per_call", "checkpoint_n_steps", "sample_n_steps", "max_skipped_steps")
+        require(self, "be at least 1", lambda value: value >= 1, *counts)
         if self.xla not in devices.XLA_CHOICES:
             raise ValueError(f"xla={self.xla!r} must be one of {', '.join(devices.XLA_CHOICES)}")
 
@@ -78,9 +77,7 @@ def train(
     built under. With several workers each of them calls this; one writes.
 
     Args:
-      trainer: what to train.
       batches: step → batch; step n always takes batch n, also after a resume.
-      settings: when to do what.
       stage_dir: folder of checkpoints and of the TensorBoard logs in `logs/`.
 
     Returns:
@@ -91,8 +88,7 @@ def train(
         before that are kept.
       SystemExit: SIGINT or SIGTERM came; a checkpoint was written, the status is 128 + the number.
     """
-    stage_dir = pathlib.Path(stage_dir)
-    return _Run(trainer, batches, settings, stage_dir).run()
+    return _Run(trainer, batches, settings, pathlib.Path(stage_dir)).run()
 
 
 class LoopState:
@@ -144,7 +140,7 @@ class _Run:
 
     def run(self) -> int:
         self.started = time.monotonic()
-        with _on_signals(self._request_stop), self._progress_bar() as bar:
+        with self._stopping_on_signals(), self._progress_bar() as bar:
             if self.step == 0:
                 self._sample()
             while not self._is_finished():
@@ -176,8 +172,23 @@ class _Run:
         if self.stop_signal:
             raise SystemExit(128 + self.stop_signal)
 
-    def _request_stop(self, number: int) -> None:
-        self.stop_signal = number
+    @contextlib.contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        """Takes a note of SIGINT and SIGTERM instead of dying; a second signal dies."""
+
+        def handle(number, frame):
+            del frame
+            tqdm.tqdm.write("stopping after the current steps, with a checkpoint")
+            signal.signal(number, previous[number])
+            self.stop_signal = number
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _is_finished(self) -> bool:
         minutes = (time.monotonic() - self.started) / 60.0
@@ -297,21 +308,3 @@ def _readable(error: Exception, stage_dir: pathlib.Path) -> Exception:
         f"a worker is gone or cannot be reached ({type(error).__name__}): start all workers again "
         f"with the same commands, training goes on from {newest}"
     )
-
-
-@contextlib.contextmanager
-def _on_signals(action: Callable[[int], None]) -> Iterator[None]:
-    """Calls a function on SIGINT and SIGTERM instead of dying; a second signal dies."""
-
-    def handle(number, frame):
-        del frame
-        tqdm.tqdm.write("stopping after the current steps, with a checkpoint")
-        signal.signal(number, previous[number])
-        action(number)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

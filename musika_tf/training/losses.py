@@ -12,11 +12,8 @@ from musika_tf import spectral
 
 
 def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
-    """L_D = -E[min(0, -1 + D(s))] - E[min(0, -1 - D(s̃))] (paper §3.1.2).
-
-    Args:
-      real_logits, fake_logits: any shapes; averaged over all elements.
-    """
+    """L_D = -E[min(0, -1 + D(s))] - E[min(0, -1 - D(s̃))] (paper §3.1.2), of logits of any shapes,
+    averaged over all elements."""
     real = tf.reduce_mean(tf.nn.relu(1.0 - real_logits))
     return real + hinge_of_negatives([fake_logits])
 
@@ -86,13 +83,10 @@ def multi_scale_spectral_distance(
 
 
 def mean_logit(parts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """D̄ of each example: the mean of its kinds of logits, each the mean of its own.
+    """D̄ [batch] of each example: the mean of its kinds of logits, each the mean of its own.
 
     Args:
       parts: logits [batch, n] each: local ones, and the one that sees all steps.
-
-    Returns:
-      [batch].
     """
     return tf.add_n([tf.reduce_mean(logits, axis=1) for logits in parts]) / len(parts)
 

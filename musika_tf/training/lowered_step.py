@@ -12,6 +12,7 @@ next stage and the export go on from it. Step n takes batch n here too.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -41,10 +42,8 @@ _N_PREFETCHED = 8
 
 
 class LoweredStep:
-    """A compiled step; what it changes stays on the device between calls.
-
-    Args:
-      folder: what `lowering.lower` wrote.
+    """A compiled step of a folder that `lowering.lower` wrote; what it changes stays on the device
+    between calls.
 
     Raises:
       ValueError: another version's folder.
@@ -113,10 +112,8 @@ class LoweredStep:
 
 
 def _feed(step: LoweredStep, batches, first: int, ready: queue.Queue) -> None:
-    number = first
-    while True:
+    for number in itertools.count(first):
         ready.put(step.put(batches(number)))
-        number += 1
 
 
 def _train(step: LoweredStep, batches, args: argparse.Namespace) -> None:

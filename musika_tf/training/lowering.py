@@ -49,7 +49,6 @@ def lower(
       trainer: of one device.
       batches: of the training; their sizes are fixed by the program.
       stage_dir: folder of the stage, whose newest checkpoint it goes on from.
-      folder: made where missing; must not hold another program.
 
     Raises:
       ValueError: `folder` holds something, or the step takes a variable that no checkpoint holds.

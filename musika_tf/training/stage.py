@@ -68,8 +68,7 @@ def start_autoencoder(
     Args:
       run: made if missing.
       data_dir: waveform shards.
-      config: the system; must be the one that the run was started with.
-      training: how to train.
+      config: must be the one that the run was started with.
       level, phase: 1 or 2.
       n_steps: length of the stage.
       init_from: weights to begin a new run's stage with, see `Run.initial_checkpoint`.

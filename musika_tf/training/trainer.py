@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from musika_tf.runs import checkpoint
 from musika_tf.training import devices
 from musika_tf.training_config import TrainingConfig
 
@@ -73,12 +74,8 @@ class Trainer(abc.ABC):
     best_metric: str
 
     def __init__(self, training: TrainingConfig, n_steps: int | None = None):
-        """Must come before networks are built: it seeds them.
-
-        Args:
-          training: how to train.
-          n_steps: length of the stage, over which the learning rate falls; None: it stays.
-        """
+        """Must come before networks are built: it seeds them. Over the `n_steps` of a stage the
+        learning rate falls; None: it stays."""
         if training.batch_size % devices.n_replicas():
             raise ValueError(
                 f"batch_size={training.batch_size} must be a multiple of the "
@@ -218,15 +215,12 @@ class Trainer(abc.ABC):
         Network variables are called `networks/<network>/<layer>/<variable>`, which is how later
         stages find them; optimizer variables `optimizers/<optimizer>/…`; the rest `state/…`.
         """
-        named = {}
-        for name, network in self.networks.items():
-            named |= {f"networks/{name}/{v.path}": v.value for v in network.variables}
+        named = checkpoint.variables_of(self.networks)
         for name, optimizer in self.optimizers.items():
             # Optimizers name their slots after the variables, which may repeat: count them.
             for index, variable in enumerate(optimizer.variables):
                 named[f"optimizers/{name}/{index:04d}_{variable.name}"] = variable.value
-        named |= {f"state/{name}": variable for name, variable in self.state.items()}
-        return named
+        return named | {f"state/{name}": variable for name, variable in self.state.items()}
 
 
 def won_diagnosis(hinge: float, advice: str) -> str | None:

@@ -50,18 +50,19 @@ def outputs(
     """What networks make of held-out latents, in a form for `gan`.
 
     Args:
-      config: the system.
-      networks: of it.
       seed: of the lines and styles that are drawn.
       real: float32 [n, 2·seq_len, stereo_latent_depth], n static.
       conditioning: of a conditional system [n, 2·seq_len + 2·context_n_steps, n_signals] in user
         units.
     """
     sizes, number = config.gan, tf.constant(_HELD_OUT_DRAW, tf.int64)
-    drawn = gan_draws.windows(sizes, seed, number, real.shape[0], is_shared=False)
+    *drawn, start = gan_draws.windows(sizes, seed, number, real.shape[0], is_shared=False)
 
     def make(given: tf.Tensor | None, first: int = 0, n_steps: int = 2 * sizes.seq_len):
-        return _made(config, networks.generator, (*drawn, given), first, n_steps)
+        """A part of the drawn windows, with its own context, made on its own."""
+        end = first + n_steps + 2 * sizes.context_n_steps
+        parts = (None if x is None else x[:, first:end] for x in (*drawn, given))
+        return gan_lib.latents(config, networks.generator, *parts, start + first)
 
     fake, beside = make(conditioning), gan_lib.without_context(config, conditioning)
     found = {"fake": fake, "shifted": make(conditioning, shift_n_steps(sizes), sizes.seq_len)}
@@ -79,16 +80,6 @@ def outputs(
         logits, _ = critics.judged(networks.discriminator, latents, given)
         found[f"{name}_logits"] = losses.mean_logit(logits)
     return found
-
-
-def _made(config: Config, generator: keras.Model, drawn: tuple, first: int, n_steps: int):
-    """A part of drawn windows, with its own context, made on its own."""
-    *along_time, start, conditioning = drawn
-    end = first + n_steps + 2 * config.gan.context_n_steps
-    coordinates, style, conditioning = (
-        None if x is None else x[:, first:end] for x in (*along_time, conditioning)
-    )
-    return gan_lib.latents(config, generator, coordinates, style, conditioning, start + first)
 
 
 def _of_others(x: tf.Tensor) -> tf.Tensor:
@@ -131,7 +122,6 @@ def gan(
     """Generated latents against held-out ones.
 
     Args:
-      config: the system.
       outputs: of the function of this name.
       held_out, conditioning: what it was given.
 

@@ -32,20 +32,17 @@ def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
     if theirs != ours and devices.is_chief():
         followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
         print(f"the weights that it begins with followed {followed}; this GAN follows {follows}")
-    change = functools.partial(_fitted, saved=saved, config=trainer.config)
-    checkpoint.load_networks(initial, networks, change)
+
+    def fitted(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if theirs != ours:
+            arrays = reconditioned(arrays, theirs, trainer.config)
+        if saved.gan.mid_side != trainer.config.gan.mid_side:
+            arrays = seeing_otherwise(arrays, trainer.config)
+        return arrays
+
+    checkpoint.load_networks(initial, networks, fitted)
     if "generator" not in networks:
         trainer.generator.set_weights(trainer.generator_average.get_weights())
-
-
-def _fitted(
-    arrays: Mapping[str, np.ndarray], saved: Config, config: Config
-) -> dict[str, np.ndarray]:
-    if saved.conditioning != config.conditioning:
-        arrays = reconditioned(arrays, saved.conditioning, config)
-    if saved.gan.mid_side != config.gan.mid_side:
-        arrays = seeing_otherwise(arrays, config)
-    return dict(arrays)
 
 
 def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[str, np.ndarray]:
@@ -54,7 +51,6 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
     Args:
       arrays: by their names in a checkpoint, of critics that saw the other of the two: left and
         right, or mid and side.
-      config: the system that they are for; all else is the same.
     """
     depth, found = config.stereo_latent_depth, dict(arrays)
     there = critics.mid_side_matrix(depth)
@@ -80,13 +76,8 @@ def seeing_otherwise(arrays: Mapping[str, np.ndarray], config: Config) -> dict[s
 def reconditioned(
     arrays: Mapping[str, np.ndarray], theirs: ConditioningConfig, config: Config
 ) -> dict[str, np.ndarray]:
-    """The weights, with inputs and estimates for the signals of another system.
-
-    Args:
-      arrays: by their names in a checkpoint.
-      theirs: what the weights follow.
-      config: the system that they are for; all else is the same.
-    """
+    """The weights, by their names in a checkpoint, with inputs and estimates for the signals of
+    `config`, while they follow `theirs`."""
     refit = functools.partial(_refitted, theirs=theirs.signals, ours=config.conditioning.signals)
     return {
         name: array if place is None else refit(array, *place)
