@@ -183,6 +183,22 @@ def test_a_single_file_gives_its_end_for_validation(tmp_path, seconds, validatio
     np.testing.assert_array_equal(rows, stored)
 
 
+def test_of_few_files_the_ends_are_held_out_that_hold_an_example(tmp_path):
+    for name, seconds in (("a", 80), ("b", 60), ("c", 4)):
+        _write_sine(tmp_path / "audio" / f"{name}.wav", 22_050, 2, seconds=seconds)
+    example = {"example_n_samples": 6 * 22_050}
+    report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG, **example)
+    found = {file.file: (file.train_seconds, file.validation_seconds) for file in report.files}
+    assert found == {"a.wav": (72.0, 8.0), "b.wav": (54.0, 6.0), "c.wav": (4.0, 0.0)}
+    # Half of three files is more than one.
+    many = {"validation_share": 0.5, "overwrite": True} | example
+    report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG, **many)
+    assert {file.split for file in report.files} == {"train", "validation"}
+    longer = {"example_n_samples": 9 * 22_050, "overwrite": True}
+    report = preparation.prepare(tmp_path / "audio", tmp_path / "data", CONFIG, **longer)
+    assert sorted(file.split for file in report.files) == ["train", "train", "validation"]
+
+
 def test_a_single_file_must_have_room_for_both(tmp_path):
     _write_sine(tmp_path / "audio" / "only.wav", 22_050, 2, seconds=2)
     with pytest.raises(ValueError, match="only.wav, is 2.00 s long; .* need 3.04 s"):

@@ -87,13 +87,14 @@ class Chain:
     # Data
 
     def _prepare(self) -> None:
-        order = self._order
+        order, config = self._order, self._order.config()
         with sharing_machine(order.n_workers):
             report = preparation.prepare(
                 order.recordings,
                 self._data_dir,
-                order.config().audio,
+                config.audio,
                 validation_share=order.validation_share,
+                example_n_samples=config.anchor_hop_size,
                 workers=LocalWorkers(order.n_workers),
                 overwrite=True,
                 stuck_after_seconds=order.stuck_after_seconds,

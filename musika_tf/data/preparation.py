@@ -25,9 +25,9 @@ from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.stored_rows import StoredRows
 from musika_tf.data.workers import LocalWorkers, Workers
 
-# Share of its length that a single file gives for validation.
-_SINGLE_FILE_SHARE = 0.1
-# Split of a single file, and what its second part is called.
+# Share of its length that a file gives for validation whose end is held out.
+_END_SHARE = 0.1
+# Split of such a file, and what its second part is called.
 _BOTH_SPLITS = "train+validation"
 _END_NAME = "{} (end)"
 
@@ -40,6 +40,7 @@ def prepare(
     config: AudioConfig,
     *,
     validation_share: float = 0.05,
+    example_n_samples: int = 0,
     workers: Workers = ONE_WORKER,
     overwrite: bool = False,
     strict: bool = False,
@@ -68,6 +69,9 @@ def prepare(
       config: gives the sample rate, and the length below which a file is too short.
       validation_share: share of the files to hold out, above 0 and at most 0.5; of few files it
         can be more or less.
+      example_n_samples: of so few files that the share is less than one, the end of each of ten
+        times this length or more is held out in place of one whole file, which may be nothing like
+        the others; 0: never.
       workers: processes that read, of this machine or of several.
       overwrite: replace earlier shards in `data_dir`.
       strict: do not skip files, but fail.
@@ -92,7 +96,7 @@ def prepare(
     contents, n_remembered = _decode_all(
         found.files, decoder, EarlierShards(data_dir, config), config, workers
     )
-    reports = _reports(found, contents, config, validation_share)
+    reports = _reports(found, contents, config, validation_share, example_n_samples)
     report = Report(tuple(reports), found.others, n_remembered)
     _require_used(report, strict, pathlib.Path(decoder.kept_dir, REPORT_NAME))
     waveforms = [Waveform(file.file, contents[file.file].rows) for file in report.used]
@@ -151,7 +155,11 @@ def _unusable_because(decoded: Decoded, config: AudioConfig) -> str:
 
 
 def _reports(
-    found: Found, contents: Mapping[str, Content], config: AudioConfig, validation_share: float
+    found: Found,
+    contents: Mapping[str, Content],
+    config: AudioConfig,
+    validation_share: float,
+    example_n_samples: int,
 ) -> list[FileReport]:
     """What becomes of each file, sorted by name."""
     reasons, first_names = {}, {}
@@ -164,6 +172,8 @@ def _reports(
         reasons[file.name] = reason
     used = [file for file in found.files if not reasons[file.name]]
     splits = _splits(used, validation_share)
+    if example_n_samples and len(used) < 1 / validation_share:
+        splits |= _ends(used, contents, example_n_samples)
     reports = [
         FileReport(name, "", 0.0, 0.0, f"folder that cannot be entered: {reason}", Decoded())
         for name, reason in found.closed.items()
@@ -197,15 +207,25 @@ def _splits(files: Sequence[AudioFile], validation_share: float) -> dict[str, st
     return splits
 
 
+def _ends(
+    files: Sequence[AudioFile], contents: Mapping[str, Content], example_n_samples: int
+) -> dict[str, str]:
+    """Splits of files that no data set puts in one, if the end of any is long enough."""
+    free = [file.name for file in files if not file.split]
+    lengths = {name: contents[name].decoded.n_samples for name in free}
+    long = [name for name in free if _END_SHARE * lengths[name] >= example_n_samples]
+    return dict.fromkeys(free, "train") | dict.fromkeys(long, _BOTH_SPLITS) if long else {}
+
+
 def _end_n_samples(name: str, n_samples: int, config: AudioConfig) -> int:
-    """How much of the only file there is is held out.
+    """How much of the end of a file is held out.
 
     That is a tenth, or more if a validation hears more, as long as twice that is left to train on;
     in any case a training pair.
     """
     needed, wanted = config.pair_n_samples, datasets.held_out_n_samples(config)
     least = wanted if n_samples >= 3 * wanted else needed
-    n_held_out = max(least, round(_SINGLE_FILE_SHARE * n_samples))
+    n_held_out = max(least, round(_END_SHARE * n_samples))
     if n_samples - n_held_out < needed:
         rate = config.sample_rate_hz
         raise ValueError(
@@ -256,7 +276,7 @@ def _write(
         writer.add(file.file, rows, file.split, weight=weight)
         return
     begin, end = rows.cut(round(file.train_seconds * config.sample_rate_hz))
-    writer.add(file.file, begin, "train")
+    writer.add(file.file, begin, "train", weight=weight)
     writer.add(_END_NAME.format(file.file), end, "validation")
 
 
