@@ -118,8 +118,8 @@ ONSET_DETECTOR = flags.DEFINE_enum(
     "onset_detector",
     _AUTO,
     [_AUTO, *onsets.DETECTORS],
-    "Who finds note onsets. auto: madmom where it is installed; librosa's also hears what wavers far "
-    "below the notes of generated music.",
+    "Who finds note onsets. auto: madmom where it is installed; librosa's also hears what wavers "
+    "far below the notes of generated music.",
 )
 KEEP_AUDIO = flags.DEFINE_bool(
     "keep_audio",
