@@ -169,14 +169,18 @@ class Chain:
         return Run(self._plan.init_from) if self._plan.init_from else None
 
     def _nearest(self) -> Run | None:
-        """Of the GANs that ship and fit the one whose music is nearest to the held-out music."""
+        """Of the GANs that ship and fit the one whose music is nearest to that of the folder.
+
+        Of its training part: of a small folder little is held out, and the narrowest GAN would be
+        nearest to that.
+        """
         fitting = [run for run in map(Run, shipped.playable().values()) if self._fits(run)]
         if len(fitting) < 2:
             return next(iter(fitting), None)
         autoencoder = self._source.autoencoder()
         shards = open_waveforms(self._data_dir, autoencoder.config)
-        held_out = quality.encoded(autoencoder, shards, "validation")
-        return min(fitting, key=lambda run: _distance(run, held_out))
+        training = quality.encoded(autoencoder, shards, "train")
+        return min(fitting, key=lambda run: _distance(run, training))
 
     def _fits(self, run: Run) -> bool:
         try:
@@ -233,6 +237,6 @@ class Chain:
         )
 
 
-def _distance(run: Run, held_out: np.ndarray) -> float:
+def _distance(run: Run, music: np.ndarray) -> float:
     latents = quality.generated_latents(run.synthesizer(), Request())
-    return window_frechet(held_out, latents, run.config.second_n_latents)
+    return window_frechet(music, latents, run.config.second_n_latents)

@@ -32,7 +32,7 @@ class Order:
       training: how to train.
       autoencoder: whose autoencoder is taken; None: one is trained.
       init_from: whose GAN to begin with; None: of those that ship on the same encoders and in the
-        sizes that are asked for, whatever they follow, the one nearest to the held-out music.
+        sizes that are asked for, whatever they follow, the one nearest to the music.
       annotators, labels, validation_share, stuck_after_seconds: of `preparation.prepare`.
       n_workers: processes that decode and annotate.
       runs_dir, weights_dir: where the folders NAME are made.

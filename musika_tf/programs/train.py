@@ -52,7 +52,7 @@ INIT_FROM = paths.define_model(
     "init_from",
     "Run or released weights, or their name, whose GAN to begin with; it may follow other signals. "
     "Without it: of those that ship on the same encoders and in the sizes that are asked for, the "
-    "one that is nearest to the held-out music; where there is none, random weights.",
+    "one that is nearest to the music of the folder; where there is none, random weights.",
 )
 RUNS_DIR = paths.define("runs_dir", "Where the run's folder NAME is made.", default="runs")
 WEIGHTS_DIR = paths.define(
