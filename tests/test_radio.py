@@ -124,14 +124,15 @@ def test_all_formats_hold_the_music(url, conditional_player, suffix, tolerance):
         began = time.monotonic()
         while time.monotonic() < began + 2 or len(data) < 4096:
             data += stream.raw.read1(65536)
-    n_samples = 3 * RATE_HZ
     file = soundfile.SoundFile(io.BytesIO(data))
     assert (file.samplerate, file.channels) == (RATE_HZ, 2)
-    found = file.read(n_samples, dtype="float32")
-    expected = music(conditional_player, n_samples)
+    # However much has come by now; a busy machine sends less.
+    found = file.read(3 * RATE_HZ, dtype="float32")
+    expected = music(conditional_player, len(found))
     # Encoders of MP3 begin some frames later.
     delays = range(0, 2500) if suffix == "mp3" else [0]
-    n = n_samples - 2500
+    n = len(found) - 2500
+    assert n > RATE_HZ
     errors = [np.std(found[d : d + n] - expected[:n]) for d in delays]
     # Of random weights it is noise, of which little is redundant; other noise would give 1.4.
     assert min(errors) <= tolerance * expected.std() + 1 / 32768

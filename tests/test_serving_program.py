@@ -63,7 +63,7 @@ def n_running(rest):
 def test_requests_under_way_are_answered_and_a_restart_gives_the_same_bytes(toy_dir):
     with serving(toy_dir) as (process, rest, grpc_port):
         first = predict_text(rest)
-        n = 2 * n_steps_of_a_second(rest)
+        n = 4 * n_steps_of_a_second(rest)
         request = serving_client.predict_request({"n": np.int32([n])}, "slow", "toy")
         stub = serving_client.prediction_stub(grpc_port)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
