@@ -168,10 +168,11 @@ def _spread(shards: Shards) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     moments, depth = principal.Moments(shards.n_channels), shards.n_channels // N_CHANNELS
     for source in shards.split("train"):
         rows = principal.before_tanh(np.asarray(shards.rows(source), np.float64)).numpy()
-        # Music has no side.
-        for either_way in (rows, np.roll(rows, depth, axis=1)):
-            moments.add(either_way)
+        moments.add(rows)
     mean, squares = moments.total / moments.n_rows, moments.products / moments.n_rows
+    # Music has no side: the same with left and right exchanged.
+    other = np.roll(np.arange(shards.n_channels), depth)
+    mean, squares = (mean + mean[other]) / 2, (squares + squares[np.ix_(other, other)]) / 2
     covariance = squares - np.outer(mean, mean)
     variance = np.maximum(covariance.diagonal(), 0.0)
     alike = covariance[:depth, depth:].diagonal() / np.maximum(variance[:depth], _LEAST_VARIANCE)
