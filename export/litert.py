@@ -57,7 +57,7 @@ def _generator(synthesizer: Synthesizer) -> Signature:
     config, gan = synthesizer.config, synthesizer.config.gan
     n_steps = gan.seq_len + 2 * gan.context_n_steps
     conditioning = {}
-    if signals := config.conditioning.signals:
+    if signals := config.conditioning.along_time:
         units = ", ".join(f"{signal.name} from {signal.range_text}" for signal in signals)
         conditioning["conditioning"] = Port((1, n_steps, len(signals)), f"a step: {units}")
     start = f"step of the first latent, a multiple of {gan.coarsest_n_steps}"
@@ -237,7 +237,7 @@ def _window(config: Config) -> dict[str, np.ndarray]:
     seeds = [tf.constant([seed])] * 2
     line, style = coordinates.draw_window(gan, *seeds, *steps, tf.constant([2.0]))
     inputs = {"coordinates": line.numpy(), "style": style.numpy(), "start": np.zeros(1, np.int32)}
-    if signals := config.conditioning.signals:
+    if signals := config.conditioning.along_time:
         values = controls.values(controls.parse_all({}, signals), config, seed, *steps)
         inputs["conditioning"] = values[np.newaxis]
     return inputs

@@ -36,7 +36,7 @@ def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str,
         # What `latents` reads on each side of its window.
         "context_n_latents": config.gan.context_n_steps,
         # What conditions the model, in the order of the last axis of `conditioning`.
-        "signals": [_as_dict(signal) for signal in config.conditioning.signals],
+        "signals": [_as_dict(signal) for signal in config.conditioning.along_time],
         # What `generate` takes for each of them: for a clock its tempo.
         "controls": [_as_dict(asked) for asked in config.conditioning.asked],
         "config": json.loads(config.to_json()),
@@ -46,9 +46,9 @@ def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str,
 
 
 def _as_dict(signal: Signal) -> dict[str, Any]:
-    """The tempos of a clock are the range of its control."""
+    """The tempos of a clock are the range of its control; of a response only the range is told."""
     values = dataclasses.asdict(signal)
-    del values["tempos_bpm"]
+    del values["tempos_bpm"], values["response"]
     return values
 
 

@@ -185,7 +185,7 @@ class _Ports:
 
     def conditioning(self, n_steps: Following) -> dict[str, Port]:
         """The input `conditioning` of a conditional system; nothing of another."""
-        signals = self._config.conditioning.signals
+        signals = self._config.conditioning.along_time
         if not signals:
             return {}
         names = ", ".join(signal.name for signal in signals)

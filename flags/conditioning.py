@@ -20,8 +20,8 @@ from flags import _sections
 
 # Its own module, because `musika-encode` takes that flag alone.
 from flags import note_density as _note_density  # noqa: F401
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
-from musika_tf.signals import BEATS
+from musika_tf.config import ConditioningConfig, Signal
+from musika_tf.signals import BEATS, KNOWN_SIGNALS
 
 
 class _SignalsParser(flags.ArgumentParser):

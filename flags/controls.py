@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from musika_tf.config import KNOWN_SIGNALS
-from musika_tf.signals import TEMPO_SIGNAL
+from musika_tf.signals import KNOWN_SIGNALS, TEMPO_SIGNAL
 
 # Of the clock people give the tempo, which is known too.
 _NAMES = [name for name, signal in KNOWN_SIGNALS.items() if not signal.is_clock]

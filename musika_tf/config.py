@@ -15,9 +15,8 @@ from musika_tf import sections
 from musika_tf.sections import require, require_positive
 from musika_tf.signals import BEATS, TEMPO_SIGNAL, Signal
 
-# Where the config of a run or of released weights lies in their folder.
+# Of a run or of released weights, in their folder.
 CONFIG_FILE = "config.json"
-
 # The autoencoders are mono; the generator makes the latents of both channels (paper §4.2).
 N_CHANNELS = 2
 
@@ -190,17 +189,6 @@ class GanConfig:
         return 0 if self.normalisation == "patch" else _CONTEXT_N_COARSEST * self.coarsest_n_steps
 
 
-# What labels these is part of this project: the signals of the paper, and musical time.
-KNOWN_SIGNALS = {
-    signal.name: signal
-    for signal in (
-        Signal("note_density", "share of the densest", 0.0, 1.0, "step"),
-        Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece"),
-        Signal(BEATS, "beats", 0.0, 4.0, BEATS),
-    )
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class ConditioningConfig:
     """What the generator is given beside coordinates and style (paper §5.1, §5.2)."""
@@ -240,6 +228,11 @@ class ConditioningConfig:
     def asked(self) -> tuple[Signal, ...]:
         """What people give for each signal: `Signal.asked`."""
         return tuple(signal.asked for signal in self.signals)
+
+    @property
+    def along_time(self) -> tuple[Signal, ...]:
+        """What a model takes of each signal a latent step: `Signal.along_time`."""
+        return tuple(signal.along_time for signal in self.signals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,6 +315,13 @@ class Config:
     def anchor_hop_size(self) -> int:
         """Samples between two anchors: 2·seq_len·r, 23.8 s in the paper."""
         return 2 * self.patch_n_samples
+
+    @property
+    def as_trained(self) -> Config:
+        """Without responses of signals: a training neither knows nor keeps them."""
+        signals = tuple(dataclasses.replace(x, response=()) for x in self.conditioning.signals)
+        conditioning = dataclasses.replace(self.conditioning, signals=signals)
+        return dataclasses.replace(self, conditioning=conditioning)
 
     def to_json(self) -> str:
         """The whole config as JSON text; `from_json` takes it back."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG_VERSION = 4
+CONFIG_VERSION = 5
 
 # R1 was of the sum of the logits. Every preset had 8 of them, and the gradient of their sum is 8
 # times that of their mean.
@@ -55,7 +55,8 @@ def upgraded(section: str, values: Mapping[str, Any], version: Any) -> dict[str,
         values = {**_IMPLIED_IN_1.get(section, {}), **values}
     if version <= 2:
         values = {**_IMPLIED_IN_2.get(section, {}), **values}
-    values = {**_IMPLIED_IN_3.get(section, {}), **values}
+    if version <= 3:
+        values = {**_IMPLIED_IN_3.get(section, {}), **values}
     if "r1_weight" in values:
         values["r1_gamma"] = _R1_GAMMA_PER_WEIGHT * values.pop("r1_weight")
     return values

@@ -44,7 +44,7 @@ def _value(kind: Any, value: Any) -> Any:
         return value
     element = (*typing.get_args(kind), None)[0]
     nested = dataclasses.is_dataclass(element)
-    return tuple(section_from_dict(element, v) if nested else v for v in value)
+    return tuple(section_from_dict(element, v) if nested else _value(element, v) for v in value)
 
 
 def require(section: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -45,6 +46,9 @@ class Signal:
     rate: str
     # Of the clock: the least and the greatest tempo to ask for, as the music that it learns has.
     tempos_bpm: tuple[float, float] = _TEMPOS_BPM
+    # Of a trained model, where it is known: (what the generator is given, what is heard of it), two
+    # points or more, both rising. People then ask for what is to be heard.
+    response: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self):
         require_name(self.name)
@@ -72,6 +76,13 @@ class Signal:
             )
         if not 0.0 < self.tempos_bpm[0] < self.tempos_bpm[1] < math.inf:
             raise ValueError(f"tempos_bpm={self.tempos_bpm} must be two positive numbers, rising")
+        pairs = list(itertools.pairwise(self.response))
+        rises = all(a < b for one, next_ in pairs for a, b in zip(one, next_, strict=True))
+        if self.response and not (pairs and rises and not self.is_clock):
+            raise ValueError(
+                f"response={self.response} of {self.name} must be two points or more, given and "
+                f"heard, both rising, and {BEATS} has none"
+            )
 
     def __str__(self) -> str:
         tempos_bpm = self.tempos_bpm if self.tempos_bpm != _TEMPOS_BPM else ()
@@ -90,9 +101,17 @@ class Signal:
     def asked(self) -> Signal:
         """What people give for it: a value of its own, for the clock a tempo."""
         if not self.is_clock:
-            return self
+            return self.along_time
         minimum, maximum = self.tempos_bpm
         return dataclasses.replace(TEMPO_SIGNAL, minimum=minimum, maximum=maximum)
+
+    @property
+    def along_time(self) -> Signal:
+        """What a model takes of it a latent step: with a response, what can be heard."""
+        if not self.response:
+            return self
+        minimum, maximum = (heard for _, heard in (self.response[0], self.response[-1]))
+        return dataclasses.replace(self, minimum=minimum, maximum=maximum, response=())
 
     @property
     def n_features(self) -> int:
@@ -105,6 +124,11 @@ class Signal:
         return (self.minimum + self.maximum) / 2
 
     @property
+    def width(self) -> float:
+        """Of the range, in its unit."""
+        return self.maximum - self.minimum
+
+    @property
     def range_text(self) -> str:
         """The range in words: `60 to 200 (beats per minute)`."""
         return f"{self.minimum:g} to {self.maximum:g} ({self.unit})"
@@ -112,3 +136,13 @@ class Signal:
 
 # The clock is the integral of a tempo, which may change along time.
 TEMPO_SIGNAL = Signal("tempo_bpm", "beats per minute", *_TEMPOS_BPM, "step")
+
+# What labels these is part of this project: the signals of the paper, and musical time.
+KNOWN_SIGNALS = {
+    signal.name: signal
+    for signal in (
+        Signal("note_density", "share of the densest", 0.0, 1.0, "step"),
+        Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece"),
+        Signal(BEATS, "beats", 0.0, 4.0, BEATS),
+    )
+}

@@ -11,9 +11,10 @@ import numpy as np
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning import note_density
 from musika_tf.conditioning.timeline import centres_seconds
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
+from musika_tf.config import ConditioningConfig, Config, Signal
 from musika_tf.evaluation.adherence import Settings
 from musika_tf.generation import Request
+from musika_tf.signals import KNOWN_SIGNALS
 
 RATE_HZ = 22_050
 DENSITY = KNOWN_SIGNALS["note_density"]

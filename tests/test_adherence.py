@@ -63,7 +63,7 @@ def followed(density_config):
 
 def test_a_model_that_follows_note_density(followed):
     _, result = followed
-    assert list(result.constants) == [0.15, 0.30, 0.45, 0.60, 0.75]
+    assert list(result.constants) == [0.17, 0.33, 0.5, 0.67, 0.83]
     assert result.metrics["pearson_r"] > 0.99
     assert result.metrics["slope"] == pytest.approx(1.0, abs=0.1)
     assert result.metrics["mean_absolute_error"] < 0.03
@@ -139,7 +139,7 @@ def test_other_walks_are_not_the_one_that_was_requested(followed, density_config
 def test_silence_follows_nothing(density_config):
     (result,) = measure(ClickModel(density_config, lambda t, _: 0.0 * t[:, 0]), settings(n_walks=1))
     assert result.metrics["pearson_r"] == 0.0
-    assert result.metrics["mean_absolute_error"] == pytest.approx(0.45)
+    assert result.metrics["mean_absolute_error"] == pytest.approx(0.5)
     assert result.walk_metrics["pearson_r"] == 0.0
 
 
@@ -200,10 +200,10 @@ def test_other_signals_are_given_the_middle_and_unknown_ones_are_skipped(tiny_co
         controls_lib.Constant(1.0),
         controls_lib.Constant(0.5),
     )
-    assert adherence.controls(config, tasks[-1])[2] == controls_lib.RandomWalk(0.15, 0.75)
+    assert adherence.controls(config, tasks[-1])[2] == controls_lib.RandomWalk(0.17, 0.83)
     names = [task.name for task in tasks]
     assert names[0] == "tempo_bpm-120-0"
-    assert names[-4:-2] == ["note_density-0.75-1", "note_density-random_walk-0"]
+    assert names[-4:-2] == ["note_density-0.83-1", "note_density-random_walk-0"]
     assert len(set(names)) == len(names)
 
 

@@ -207,6 +207,7 @@ def test_program(conditional_model, tmp_path):
     [
         ((), "error: the whole report needs --run_dir and --data_dir"),
         (("--adherence", "--tempos_bpm=fast"), "error: --tempos_bpm must be numbers between comm"),
+        (("--adherence", "--calibrate"), "in the config of a run or of released weights: give bo"),
     ],
 )
 def test_program_ends_with_one_line_on_a_mistake(tmp_path, words, message):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
+from musika_tf.config import ConditioningConfig, Config, Signal
 from musika_tf.data import datasets
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.latent_labels import LatentSignals
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.shards import Shards
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training import pipeline
 
 

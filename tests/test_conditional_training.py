@@ -9,12 +9,13 @@ import pytest
 from random_model import save_networks
 
 from musika_tf import audio
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+from musika_tf.config import ConditioningConfig, Signal
 from musika_tf.data import datasets, encoding
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.data.shards import Shards
 from musika_tf.networks.autoencoder import Autoencoder
 from musika_tf.runs.run import Run
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training import stage
 from musika_tf.training.loop import LoopSettings
 from musika_tf.training_config import TrainingConfig

@@ -8,7 +8,6 @@ import json
 import pytest
 
 from musika_tf.config import (
-    KNOWN_SIGNALS,
     AudioConfig,
     AutoencoderConfig,
     ConditioningConfig,
@@ -19,6 +18,7 @@ from musika_tf.config import (
 from musika_tf.player import METADATA_FILE, open_player
 from musika_tf.runs.run import CONFIG_FILE, Run
 from musika_tf.sections import require_equal
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training_config import TrainingConfig
 
 TEMPO = Signal("tempo_bpm", "beats per minute", 60.0, 200.0, "piece")
@@ -105,6 +105,8 @@ def test_values_are_checked(section, changes, message):
             {"name": "beats", "rate": "beats", "minimum": 0.0, "maximum": 3.5},
             "beats goes from 0 to 3.5; it must go from 0 to a whole number",
         ),
+        ({"response": ((60.0, 80.0),)}, "response=.* of tempo_bpm must be two points or more"),
+        ({"response": ((60.0, 80.0), (200.0, 80.0))}, "given and heard, both rising"),
     ],
 )
 def test_signals_are_checked(changes, message):
@@ -176,7 +178,7 @@ def test_json_brings_the_same_config_back(tiny_config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (edited(version=99), "version 99; this program reads versions 1 to 4: use the release"),
+        (edited(version=99), "version 99; this program reads versions 1 to 5: use the release"),
         (edited(version=None), "version None"),
         (edited(conditioning=None), "this one has audio, autoencoder, gan: use the release"),
         (edited(gan=None), "sections audio, autoencoder, gan, .* has audio, autoencoder, cond.*:"),

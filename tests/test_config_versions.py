@@ -54,7 +54,7 @@ def first_config(tiny_config) -> Config:
 
 def test_what_a_version_1_does_not_say_is_as_it_was(first_config):
     assert Config.from_json(CONFIG) == first_config
-    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 4
+    assert json.loads(first_config.to_json())["version"] == CONFIG_VERSION == 5
     said = CONFIG.replace('"level1_latent_depth"', '"principal_path": true, "level1_latent_depth"')
     assert Config.from_json(said).autoencoder.principal_path
 
@@ -136,6 +136,6 @@ def test_names_of_an_earlier_version_are_not_those_of_this_one():
     }
     assert upgraded("GanConfig", {"seq_len": 16}, 2) == {"seq_len": 16, **EARLIER_GAN}
     assert upgraded("GanConfig", {"normalisation": "step"}, 2)["normalisation"] == "step"
-    for version in (0, 5, None, "2"):
+    for version in (0, 6, None, "2"):
         with pytest.raises(ValueError, match=f"version {version}; this program reads versions 1 "):
             upgraded("GanConfig", {}, version)

@@ -10,7 +10,8 @@ import pytest
 from flags.conditioning import parse_signal
 from musika_tf.conditioning import controls as controls_lib
 from musika_tf.conditioning.timeline import centres_seconds
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Config, Signal
+from musika_tf.config import ConditioningConfig, Config, Signal
+from musika_tf.signals import KNOWN_SIGNALS
 
 DENSITY = KNOWN_SIGNALS["note_density"]
 TEMPO = Signal("tempo_bpm", "beats per minute", 110.0, 170.0, "piece")

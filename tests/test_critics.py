@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from tiny_gan import CONDITIONAL, PATCH, TINY, steady_conditioning
 
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig
+from musika_tf.config import ConditioningConfig
 from musika_tf.networks import critics, gan
+from musika_tf.signals import KNOWN_SIGNALS
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from conftest import FLAG_MODULES
 from flags import audio, autoencoder, gan, saving, system, training
 from musika_tf import sections
 from musika_tf.config import (
-    KNOWN_SIGNALS,
     AudioConfig,
     AutoencoderConfig,
     ConditioningConfig,
@@ -21,6 +20,7 @@ from musika_tf.config import (
     GanConfig,
     Signal,
 )
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training_config import TrainingConfig
 
 PRESETS_DIR = pathlib.Path(__file__).resolve().parent.parent / "flags" / "presets"

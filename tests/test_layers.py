@@ -1,11 +1,14 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
-from musika_tf.config import KNOWN_SIGNALS, NORMALISATIONS
+from musika_tf.config import NORMALISATIONS
 from musika_tf.networks import coordinates, layers
+from musika_tf.signals import KNOWN_SIGNALS
 
 
 @pytest.fixture
@@ -24,6 +27,19 @@ def test_model_units_have_the_features_of_the_signals():
     assert model.output_shape == (None, 5, 7)
     values = np.linspace(0.0, 1.0, 30, dtype=np.float32).reshape(3, 5, 2)
     np.testing.assert_allclose(model(values), to_model_units(values, signals), atol=1e-6)
+
+
+def test_model_units_go_back_through_a_response():
+    given, heard = np.array([0.0, 0.3, 1.0]), np.array([0.1, 0.4, 0.6])
+    response = tuple(zip(given.tolist(), heard.tolist(), strict=True))
+    signals = (
+        KNOWN_SIGNALS["beats"],
+        dataclasses.replace(KNOWN_SIGNALS["note_density"], response=response),
+    )
+    values = np.linspace(0.0, 0.8, 40, dtype=np.float32).reshape(2, 10, 2)
+    wanted = np.stack([values[..., 0], np.interp(values[..., 1], heard, given)], axis=-1)
+    found = layers.ModelUnits(signals)(values)
+    np.testing.assert_allclose(found, to_model_units(wanted, signals), atol=1e-5)
 
 
 @pytest.mark.parametrize("over", NORMALISATIONS)

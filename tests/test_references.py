@@ -7,11 +7,12 @@ import pytest
 
 from musika_tf.conditioning.controls import Constant
 from musika_tf.conditioning.timeline import centres_seconds
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig
+from musika_tf.config import ConditioningConfig
 from musika_tf.data import datasets
 from musika_tf.data.shard_writer import ShardWriter
 from musika_tf.evaluation import adherence, adherence_report, music, references
 from musika_tf.evaluation.references import References
+from musika_tf.signals import KNOWN_SIGNALS
 
 RATE_HZ = 22_050
 DENSITY, TEMPO = KNOWN_SIGNALS["note_density"], KNOWN_SIGNALS["tempo_bpm"]

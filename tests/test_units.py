@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from musika_tf.conditioning.units import feature_weights, limited, to_model_units
-from musika_tf.config import KNOWN_SIGNALS, Signal
+from musika_tf.config import Signal
+from musika_tf.signals import KNOWN_SIGNALS
 
 DENSITY = KNOWN_SIGNALS["note_density"]
 BEATS = KNOWN_SIGNALS["beats"]

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musika_tf.config import (
-    KNOWN_SIGNALS,
-    AutoencoderConfig,
-    ConditioningConfig,
-    Config,
-    GanConfig,
-)
+from musika_tf.config import AutoencoderConfig, ConditioningConfig, Config, GanConfig
 from musika_tf.networks import critics
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training import validation
 
 LINE = Config(

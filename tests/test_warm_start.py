@@ -11,9 +11,10 @@ import safetensors.numpy
 import tensorflow as tf
 from random_model import save_networks
 
-from musika_tf.config import KNOWN_SIGNALS, ConditioningConfig, Signal
+from musika_tf.config import ConditioningConfig, Signal
 from musika_tf.networks import critics
 from musika_tf.runs import checkpoint
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training import warm_start
 from musika_tf.training.gan_trainer import GanTrainer
 from musika_tf.training_config import TrainingConfig
@@ -96,7 +97,12 @@ def test_signals_keep_their_weights_wherever_they_stand(tmp_path, tiny_config):
     theirs = trainer_of(tiny_config, "step", BEATS, LOUD)
     clock = dataclasses.replace(BEATS, tempos_bpm=(60.0, 90.0))
     ours = trainer_of(tiny_config, "step", LOUD, clock)
-    warm_start.begin_with(saved(tmp_path, theirs), ours)
+    path = saved(tmp_path, theirs)
+    calibrated = dataclasses.replace(LOUD, response=((-1.0, -0.3), (1.0, 0.6)))
+    conditioning = ConditioningConfig((BEATS, calibrated))
+    config = dataclasses.replace(theirs.config, conditioning=conditioning)
+    (tmp_path / "config.json").write_text(config.to_json())
+    warm_start.begin_with(path, ours)
     expected = made(theirs, [[1.3, 0.4]])
     for name, output in made(ours, [[0.4, 1.3]]).items():
         np.testing.assert_allclose(output, expected[name], atol=1e-4, err_msg=name)

@@ -24,7 +24,8 @@ CONDITIONING = {
 }
 CONTROLS = {
     "orchestral": [],
-    "piano": [controls.Beats(controls.Constant(80.0)), controls.Constant(0.4)],
+    # For this its generator is given 0.4, see its response.
+    "piano": [controls.Beats(controls.Constant(80.0)), controls.Constant(0.411)],
     "techno": [controls.Beats(controls.Constant(128.0))],
 }
 MAX_BYTES = 25e6
@@ -63,7 +64,7 @@ def test_weights_are_small_and_belong_to_a_preset(name, parse_flags):
     assert 0 < sum(path.stat().st_size for path in files) <= MAX_BYTES
     flag_values = parse_flags(f"--preset={PRESET}", *CONDITIONING[name])
     preset = system.config(flag_values=flag_values)
-    assert Run(WEIGHTS / name).config == preset
+    assert Run(WEIGHTS / name).config.as_trained == preset
     assert checkpoint.step_of(Run(WEIGHTS / name).autoencoder_checkpoint) > 0
 
 

@@ -6,14 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from musika_tf.config import (
-    KNOWN_SIGNALS,
-    AutoencoderConfig,
-    ConditioningConfig,
-    Config,
-    GanConfig,
-    Signal,
-)
+from musika_tf.config import AutoencoderConfig, ConditioningConfig, Config, GanConfig, Signal
+from musika_tf.signals import KNOWN_SIGNALS
 
 TINY = Config(
     autoencoder=AutoencoderConfig(level2_latent_depth=3),

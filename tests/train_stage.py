@@ -14,9 +14,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from musika_tf.config import INT16_SCALE, KNOWN_SIGNALS, ConditioningConfig, Config
+from musika_tf.config import INT16_SCALE, ConditioningConfig, Config
 from musika_tf.data.batches import LatentBatches, WaveformBatches
 from musika_tf.data.shards import Shards
+from musika_tf.signals import KNOWN_SIGNALS
 from musika_tf.training import devices, lowering
 from musika_tf.training.autoencoder_trainer import AutoencoderTrainer
 from musika_tf.training.gan_trainer import GanTrainer

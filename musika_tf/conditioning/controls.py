@@ -22,7 +22,8 @@ import numpy as np
 
 from musika_tf.conditioning import timeline
 from musika_tf.conditioning.units import limited
-from musika_tf.config import KNOWN_SIGNALS, Config, Signal
+from musika_tf.config import Config, Signal
+from musika_tf.signals import KNOWN_SIGNALS
 
 RANDOM_WALK = "random_walk"
 CURVE_COLUMNS = ("time_seconds", "value")
@@ -154,7 +155,7 @@ def values(
         control.values(config, [*seed, number], start, n_steps)
         for number, control in enumerate(controls)
     ]
-    return limited(np.stack(columns, axis=-1), config.conditioning.signals)
+    return limited(np.stack(columns, axis=-1), config.conditioning.along_time)
 
 
 def going_on(

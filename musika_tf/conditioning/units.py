@@ -34,8 +34,7 @@ def to_model_units(values: Any, signals: Sequence[Signal]) -> Any:
             turns = (value * (2.0 * math.pi * pace) for pace in (1.0 / signal.maximum, 1.0, 2.0))
             features += [wave(angle) for angle in turns for wave in (maths.sin, maths.cos)]
         else:
-            width = signal.maximum - signal.minimum
-            features.append(2.0 * (value - signal.minimum) / width - 1.0)
+            features.append(2.0 * (value - signal.minimum) / signal.width - 1.0)
     return maths.stack(features, axis=-1)
 
 

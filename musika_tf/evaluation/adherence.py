@@ -40,7 +40,8 @@ NOTE_DENSITY, TEMPO_BPM = MEASURABLE = ("note_density", "tempo_bpm")
 
 # What a tempo is multiplied with by the usual mistakes of estimates: they take double or half.
 OCTAVES = (1.0, 2.0, 0.5)
-_N_TEMPOS = 9  # of a model from 110 to 170 BPM: 120, 125, … 160
+# Constants to ask for, and their digits; of a model from 110 to 170 BPM: 120, 125, … 160.
+_ASKED = {NOTE_DENSITY: (5, 2), TEMPO_BPM: (9, 0)}
 # Bandwidths from the ends of a waveform within which note density is not compared.
 _MARGIN_BANDWIDTHS = 3.0
 # So many times each sample is held against a walk that was not its own.
@@ -57,8 +58,8 @@ class Settings:
 
     request: Request = Request(n_pieces=8)  # so many samples a constant
     n_walks: int = 4  # of each signal that has a value a step
-    note_densities: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
-    tempos_bpm: tuple[float, ...] = ()  # none: whole numbers over the middle of the model's range
+    note_densities: tuple[float, ...] = ()  # none: over the middle two thirds of the range
+    tempos_bpm: tuple[float, ...] = ()  # none: likewise
     onset_detector: str = dataclasses.field(default_factory=onsets.installed_detector)
 
     def __post_init__(self):
@@ -68,11 +69,11 @@ class Settings:
 
     def asked(self, signal: Signal) -> tuple[float, ...]:
         """The constants for a signal, whether or not the model has them in its range."""
-        if signal.name == TEMPO_BPM and not self.tempos_bpm:
-            margin = (signal.maximum - signal.minimum) / 6
-            ends = signal.minimum + margin, signal.maximum - margin
-            return tuple(np.linspace(*ends, _N_TEMPOS).round().tolist())
-        return {NOTE_DENSITY: self.note_densities, TEMPO_BPM: self.tempos_bpm}[signal.name]
+        if given := {NOTE_DENSITY: self.note_densities, TEMPO_BPM: self.tempos_bpm}[signal.name]:
+            return given
+        n_constants, n_digits = _ASKED[signal.name]
+        parts = np.linspace(1 / 6, 5 / 6, n_constants)
+        return tuple((signal.minimum + signal.width * parts).round(n_digits).tolist())
 
     def controls(self, signal: Signal) -> dict[Lines, int]:
         """The constants in the range of the model, rising, and of a signal that has a value a step

@@ -76,7 +76,9 @@ def build_discriminator(config: Config) -> keras.Model:
     """
     widths, n_steps = config.gan.latent_discriminator_widths, 2 * config.gan.seq_len
     latents = keras.Input((n_steps, config.stereo_latent_depth), name="latents")
-    conditioning, in_model_units = layers.conditioning_inputs(config, n_steps)
+    # Labels are what it is: never what is to be heard.
+    signals = config.as_trained.conditioning.signals
+    conditioning, in_model_units = layers.conditioning_inputs(signals, n_steps)
     x = layers.CrossChannelMixing(name="mixing")(latents)
     if in_model_units:
         x = keras.layers.Concatenate(name="mixed_and_conditioning")([x, *in_model_units])

@@ -147,7 +147,7 @@ def _generator_inputs(
     n_steps = gan.seq_len if is_patch else None
     coordinates = keras.Input((n_steps, gan.anchor_depth), name="coordinates")
     style = keras.Input((n_steps, gan.style_depth), name="style")
-    conditioning, in_model_units = layers.conditioning_inputs(config, n_steps)
+    conditioning, in_model_units = layers.conditioning_inputs(config.conditioning.signals, n_steps)
     start = keras.Input((), dtype="int32", name="start")
     inputs = [coordinates, style, *conditioning, start]
     if is_patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from musika_tf.conditioning.units import to_model_units
-from musika_tf.config import Config, Signal
+from musika_tf.config import Signal
 from musika_tf.networks import coordinates
 
 # FastGAN squeezes the low-rate features to this many steps before it looks at them.
@@ -256,6 +257,7 @@ class ModelUnits(keras.layers.Layer):
     compute with, [-1, 1].
 
     In float32 whatever the precision of the networks: bfloat16 cannot tell 127.8 from 128 BPM.
+    With responses, what comes in is to be heard, and what is given for it goes on.
     """
 
     def __init__(self, signals: Sequence[Signal], **kwargs):
@@ -264,10 +266,25 @@ class ModelUnits(keras.layers.Layer):
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """[B, T, C] in user units → [B, T, n_features]."""
+        if any(signal.response for signal in self.signals):
+            columns = zip(tf.unstack(values, axis=-1), self.signals, strict=True)
+            values = tf.stack([_given(x, signal.response) for x, signal in columns], axis=-1)
         return to_model_units(values, self.signals)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], sum(signal.n_features for signal in self.signals))
+
+
+def _given(heard: tf.Tensor, response: Sequence[tuple[float, float]]) -> tf.Tensor:
+    """What is given so that this is heard: lines between the points of a response, held at its
+    ends; without a response the same."""
+    if not response:
+        return heard
+    given = tf.fill(tf.shape(heard), response[0][0])
+    for (given0, heard0), (given1, heard1) in itertools.pairwise(response):
+        slope = (given1 - given0) / (heard1 - heard0)
+        given += slope * tf.clip_by_value(heard - heard0, 0.0, heard1 - heard0)
+    return given
 
 
 def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:
@@ -285,10 +302,9 @@ def adaptive_pooling_matrix(n_inputs: int, n_outputs: int) -> np.ndarray:
 
 
 def conditioning_inputs(
-    config: Config, n_steps: int | None
+    signals: Sequence[Signal], n_steps: int | None
 ) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
     """The input `conditioning` and the same in model units; nothing of an unconditional system."""
-    signals = config.conditioning.signals
     if not signals:
         return [], []
     # Not in the precision of the networks: see the layer.

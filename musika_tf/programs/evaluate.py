@@ -21,6 +21,7 @@ from musika_tf.conditioning import onsets
 from musika_tf.evaluation import (
     adherence,
     adherence_report,
+    calibration,
     embeddings,
     quality_report,
     references,
@@ -105,8 +106,9 @@ NUM_WALKS = flags.DEFINE_integer(
 )
 NOTE_DENSITIES = flags.DEFINE_list(
     "note_densities",
-    [f"{density:g}" for density in adherence.Settings.note_densities],
-    "Constants of note density to ask for.",
+    [],
+    "Constants of note density to ask for; none: five over the middle two thirds of the model's "
+    "range.",
 )
 TEMPOS_BPM = flags.DEFINE_list(
     "tempos_bpm",
@@ -121,6 +123,13 @@ ONSET_DETECTOR = flags.DEFINE_enum(
     "Who finds note onsets. auto: madmom where it is installed; librosa's also hears what wavers "
     "far below the notes of generated music.",
 )
+CALIBRATE = flags.DEFINE_bool(
+    "calibrate",
+    False,
+    "After --adherence of a run or of released weights, keep in their config what was heard of "
+    "each constant of note density: from then on what is asked for is what is heard. Ask for many: "
+    "--note_densities=0,0.1,0.2 and so on.",
+)
 KEEP_AUDIO = flags.DEFINE_bool(
     "keep_audio",
     False,
@@ -132,6 +141,11 @@ KEEP_AUDIO = flags.DEFINE_bool(
 def run() -> None:
     """Runs the evaluations that the flags ask for."""
     is_whole_report = not (ADHERENCE.value or QUALITY.value)
+    if CALIBRATE.value and not (ADHERENCE.value and Run(MODEL_DIR.value or "").saved_config):
+        raise ValueError(
+            "--calibrate keeps what --adherence hears in the config of a run or of released "
+            f"weights: give both, and --model_dir={MODEL_DIR.value} must be such a folder"
+        )
     lacks = []
     for is_asked, what, needed in (
         (ADHERENCE.value, "--adherence", (MODEL_DIR,)),
@@ -147,6 +161,8 @@ def run() -> None:
         print(_report(), flush=True)
     if ADHERENCE.value:
         print(_adherence(), flush=True)
+    if CALIBRATE.value:
+        print(calibration.keep(Run(MODEL_DIR.value), OUT.value), flush=True)
     if QUALITY.value:
         run, asked = Run(RUN_DIR.value), _samples()
         text = quality_report.evaluate(run, DATA_DIR.value, asked, OUT.value, OVERWRITE.value)

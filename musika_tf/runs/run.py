@@ -103,9 +103,8 @@ class Run:
         """
         saved = self.saved_config
         if saved is not None:
-            sections.require_equal(
-                config, saved, "the command line", str(self.folder / CONFIG_FILE)
-            )
+            path = str(self.folder / CONFIG_FILE)
+            sections.require_equal(config.as_trained, saved.as_trained, "the command line", path)
 
     # Stages
 
@@ -141,12 +140,14 @@ class Run:
         """Writes what a stage leaves before its first step; when nothing can be wrong any more.
 
         Args:
-          config, training: of the stage; the first stage gives them to the run.
+          config, training: of the stage; the first stage gives them to the run. A response that the
+            run was given is dropped: what is trained on has another one.
           flags_text: flags of the program, kept beside the checkpoints; may be empty.
         """
         self.stage_dir(stage).mkdir(parents=True, exist_ok=True)
-        if not (self.folder / CONFIG_FILE).exists():
+        if self.saved_config is None:
             files.write_text(self.folder / TRAINING_FILE, sections.to_json(training))
+        if self.saved_config != config:
             files.write_text(self.folder / CONFIG_FILE, config.to_json())
         if flags_text:
             files.write_text(self.stage_dir(stage) / FLAGS_FILE, flags_text)

@@ -135,6 +135,7 @@ def start_gan(
       ValueError: latents, run and config do not fit together, or a stage before is missing.
     """
     run.check_config(config)
+    config = config.as_trained
     source = run.autoencoder_source(adopted, config)
     codec = FileCodec(source.autoencoder())
     fingerprint = source.encoder_fingerprint()

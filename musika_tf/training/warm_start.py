@@ -27,7 +27,7 @@ def begin_with(initial: pathlib.Path, trainer: GanTrainer) -> None:
     # Of one that follows nothing there is no estimator to begin with.
     for name in {"generator", "estimator"} - there:
         networks.pop(name, None)
-    saved = Run(initial.parent.parent).saved_config or trainer.config
+    saved = (Run(initial.parent.parent).saved_config or trainer.config).as_trained
     theirs, ours = saved.conditioning, trainer.config.conditioning
     if theirs != ours and devices.is_chief():
         followed, follows = (", ".join(x.names) or "nothing" for x in (theirs, ours))
