@@ -11,7 +11,15 @@ import pytest
 from random_model import RATE_HZ, save_random_run, write_waveforms
 
 from musika_tf.conditioning import controls
-from musika_tf.evaluation import adherence, distances, long_form, music, quality, reconstruction
+from musika_tf.evaluation import (
+    adherence,
+    distances,
+    long_form,
+    motion,
+    music,
+    quality,
+    reconstruction,
+)
 from musika_tf.evaluation import speed as speed_lib
 from musika_tf.evaluation.embeddings import Embedding
 from musika_tf.generation import Request
@@ -129,6 +137,31 @@ def test_the_longest_real_pieces_are_taken(system):
     pieces = long_form.directions({"real": [np.eye(9)], "generated": [np.eye(12)[:, :9]] * 2})
     found = long_form.coherences(pieces)
     assert [found[k]["seconds"] for k in ("real", "generated", "generated, whole")] == [9, 9, 12]
+
+
+def test_what_stands_still_and_what_is_noise_is_out_of_the_range_of_music(tiny_config):
+    rng, audio, size = np.random.default_rng(0), tiny_config.audio, 10 * RATE_HZ
+    times = np.arange(size) / RATE_HZ
+    tones = np.sin(2 * np.pi * 440 * 2 ** (np.floor(times * 2) % 7 / 12) * times)
+    drone, noise = np.sin(2 * np.pi * 440 * times), 0.3 * rng.normal(size=size)
+    half_silent = np.where(times < 5.0, tones, 0.0)
+    made = {"real": [tones], "generated": [tones, drone, noise, half_silent]}
+    pieces = {
+        kind: [np.tile(0.1 * x[:, np.newaxis], 2).astype(np.float32) for x in group]
+        for kind, group in made.items()
+    }
+    moves = motion.metrics(pieces, audio)
+    found = moves["generated"]
+    assert moves["real"][0] == found[0]
+    rows = [[row[f"percent_{side}"] for side in ("below", "above")] for row in found]
+    assert rows == [[0, 0], [100, 0], [0, 100], [50, 0]]
+    assert [round(row["silent_percent"]) for row in found] == [0, 0, 0, 50]
+    assert motion.worst(found[:1] * 3) == 0 and motion.worst(found[::3]) == 1
+    # By the definition: the mean change of log magnitudes of the first five seconds.
+    assert found[0]["flux_least"] == pytest.approx(
+        min(music.spectral_flux(pieces["real"][0][i : i + 5 * RATE_HZ], audio).mean()
+            for i in (0, 5 * RATE_HZ))
+    )  # fmt: skip
 
 
 # Seams

@@ -1,4 +1,4 @@
-"""Long pieces: do they keep their style, and how do they move within it, beside real music.
+"""Long pieces: do they keep their style, and do they move as real music does, to their end.
 
 A vector of an `Embedding` a second, without the mean of all seconds of its kind; two seconds are as
 alike as the cosine of the angle between theirs, -1 to 1. Coherence is how much more alike seconds
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from musika_tf import generation, progress
-from musika_tf.evaluation import quality, report_files
+from musika_tf import generation, progress, statistics
+from musika_tf.evaluation import motion, quality, report_files
 from musika_tf.evaluation.embeddings import Embedding
 from musika_tf.evaluation.quality import System
 from musika_tf.generation import Request
 from musika_tf.player import Player
 
 NAME = "long_form"
-# Pictures of each kind, and samples that are kept of those that are generated.
-_N_SHOWN, _N_KEPT = 3, 1
+# Pictures of each kind.
+_N_SHOWN = 3
 # Seconds of one piece that are nearer than this are alike anyway, and are not compared.
 LEAST_LAG = 5
 
@@ -37,20 +37,31 @@ def evaluate(
 ) -> tuple[str, dict[str, Any]]:
     """Makes the pieces of a request and measures them beside the longest real ones; tables, and
     numbers as JSON takes them."""
-    rate_hz, generated = player.config.audio.sample_rate_hz, []
-    for index in progress.bar(range(request.n_pieces), desc="long form", unit=" pieces"):
-        waveform = generation.sample(player, request, index)
-        generated.append(embedding(waveform, rate_hz))
-        if index < _N_KEPT:
-            report_files.save_sample(folder, f"generated-{index}", waveform, rate_hz)
-    real = [embedding(waveform, rate_hz) for waveform in longest(system, request)]
-    pieces = directions({quality.REAL: real, quality.GENERATED: generated})
+    audio = player.config.audio
+    numbers = progress.bar(range(request.n_pieces), desc="long form", unit=" pieces")
+    generated = [generation.sample(player, request, number) for number in numbers]
+    waveforms = {quality.REAL: longest(system, request), quality.GENERATED: generated}
+    heard = {
+        kind: [embedding(waveform, audio.sample_rate_hz) for waveform in group]
+        for kind, group in waveforms.items()
+    }
+    pieces, moves = directions(heard), motion.metrics(waveforms, audio)
     similarity_picture(pieces).savefig(folder / "similarity.png", dpi=100)
+    worst = motion.worst(moves[quality.GENERATED])
+    for number in sorted({0, worst}):
+        name = _sample_name(number)
+        report_files.save_sample(folder, name, generated[number], audio.sample_rate_hz)
     values = report_files.numbers(system.about, request) | {
         "embedding": {"name": embedding.name, "weights_sha256": embedding.weights_sha256},
         "coherence": coherences(pieces),
+        "motion": moves,
+        "worst": worst,
     }
     return report_files.markdown(_paragraphs(values, system, request)), values
+
+
+def _sample_name(number: int) -> str:
+    return f"generated-{number}"
 
 
 def longest(system: System, request: Request) -> list[np.ndarray]:
@@ -132,6 +143,19 @@ def _paragraphs(values: Mapping[str, Any], system: System, request: Request) -> 
         f"seconds {LEAST_LAG} s apart or more.",
         report_files.named_table("pieces", columns, values["coherence"]),
         *report_files.pictures(NAME, ["similarity"]),
+        "How much they move: spectral flux of windows of five seconds, and how many of these are "
+        "out of the range of all windows of real pieces.",
+        report_files.named_table("pieces", motion.COLUMNS, _motion_rows(values["motion"])),
+        f"Piece 0, and piece {values['worst']}, the one that is least like real music in that.",
         report_files.command(system.run, request),
-        *report_files.pictures(NAME, [f"generated-{index}" for index in range(_N_KEPT)]),
+        *report_files.pictures(NAME, map(_sample_name, sorted({0, values["worst"]}))),
     ]
+
+
+def _motion_rows(
+    moves: Mapping[str, Sequence[Mapping[str, float]]],
+) -> dict[str, Mapping[str, float]]:
+    """Means of real pieces; each generated one."""
+    return {"real, mean": statistics.means(moves[quality.REAL])} | {
+        f"generated {number}": row for number, row in enumerate(moves[quality.GENERATED])
+    }

@@ -55,7 +55,7 @@ def waveform_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, flo
     """
     left, right = waveform.T
     return {
-        **_level_metrics(waveform, sample_rate_hz),
+        **level_metrics(waveform, sample_rate_hz),
         **_spectrum_metrics(waveform, sample_rate_hz),
         "channel_correlation": statistics.pearson(left, right),
         **_rhythm_metrics(waveform.mean(axis=1), sample_rate_hz),
@@ -71,7 +71,8 @@ def _db(power: np.ndarray) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 10.0 ** (LEAST_DB / 10.0)))
 
 
-def _level_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+def level_metrics(waveform: np.ndarray, sample_rate_hz: int) -> dict[str, float]:
+    """Those of `waveform_metrics` that are of the level: float32 [n_samples, 2]."""
     squares = np.square(waveform, dtype=np.float64).mean(axis=1)
     window_size = round(SILENT_WINDOW_SECONDS * sample_rate_hz)
     windows = window_means(squares[np.newaxis, :, np.newaxis], window_size)

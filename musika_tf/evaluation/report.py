@@ -64,7 +64,7 @@ class Settings:
 
     adherence: adherence.Settings
     long_seconds: float = 240.0
-    n_long: int = 6
+    n_long: int = 8
     stream_seconds: float = 3600.0
     keep_real: bool = False
 
