@@ -46,8 +46,8 @@ def describe(synthesizer: Synthesizer, training: Mapping[str, Any]) -> dict[str,
 
 
 def _as_dict(signal: Signal) -> dict[str, Any]:
-    """The tempos of a clock are the range of its control; of a response only the range is told."""
-    values = dataclasses.asdict(signal)
+    """The tempos of a clock are the range of its control; of a response its ends and its middle."""
+    values = dataclasses.asdict(signal) | {"middle": signal.middle}
     del values["tempos_bpm"], values["response"]
     return values
 

@@ -7,6 +7,8 @@ import itertools
 import math
 import re
 
+import numpy as np
+
 # The clock: positions in beats since the piece began.
 BEATS = "beats"
 # A signal has one value a latent step, or one for the whole piece, or is the clock.
@@ -111,7 +113,7 @@ class Signal:
         if not self.response:
             return self
         minimum, maximum = (heard for _, heard in (self.response[0], self.response[-1]))
-        return dataclasses.replace(self, minimum=minimum, maximum=maximum, response=())
+        return dataclasses.replace(self, minimum=minimum, maximum=maximum)
 
     @property
     def n_features(self) -> int:
@@ -120,8 +122,12 @@ class Signal:
 
     @property
     def middle(self) -> float:
-        """The middle of the range, in its unit."""
-        return (self.minimum + self.maximum) / 2
+        """The middle of the range, in its unit; with a response, what is heard of the middle of
+        what can be given."""
+        if not self.response:
+            return (self.minimum + self.maximum) / 2
+        given, heard = zip(*self.response, strict=True)
+        return float(np.interp((given[0] + given[-1]) / 2, given, heard))
 
     @property
     def width(self) -> float:

@@ -38,7 +38,10 @@ def test_a_response_is_what_was_given_and_heard(config):
     tempo, density = calibration.calibrated(config, numbers(HEARD)).conditioning.signals
     assert tempo == TEMPO
     assert density.response == ((0.0, 0.2), (0.4, 0.4), (1.0, 0.7))
-    assert density.asked == dataclasses.replace(DENSITY, minimum=0.2, maximum=0.7)
+    assert (density.asked.minimum, density.asked.maximum) == (0.2, 0.7)
+    # As without a response the network is given the middle of its range.
+    assert density.asked.middle == pytest.approx(np.interp(0.5, list(HEARD), list(HEARD.values())))
+    assert density.asked.asked == density.asked
 
 
 def test_calibrated_again_it_is_still_what_the_network_is_given(config):
@@ -73,6 +76,7 @@ def test_a_run_and_its_export_are_given_what_will_be_heard(tmp_path, config):
     np.testing.assert_allclose(sound(exported, asked), before, atol=1e-4)
     told = open_player(exported).metadata["controls"][1]
     assert (told["minimum"], told["maximum"]) == (0.2, 0.7)
+    assert told["middle"] == pytest.approx(0.45)
 
 
 def sound(model, texts):

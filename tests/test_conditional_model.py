@@ -94,6 +94,7 @@ def test_metadata_tells_the_signals(model):
             "minimum": 0.0,
             "maximum": 1.0,
             "rate": "step",
+            "middle": 0.5,
         },
         {
             "name": "tempo_bpm",
@@ -101,6 +102,7 @@ def test_metadata_tells_the_signals(model):
             "minimum": 110.0,
             "maximum": 170.0,
             "rate": "piece",
+            "middle": 140.0,
         },
     ]
     assert model.metadata["signatures"]["serving_default"]["inputs"]["conditioning"] == {

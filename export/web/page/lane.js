@@ -10,7 +10,7 @@ export const titleOf = (name) => name.replace(/_bpm$/, "").replaceAll("_", " ");
 export class Lane {
   /** asked: the signal; changed: hears of new points. */
   constructor(parent, asked, changed) {
-    Object.assign(this, { asked, changed, points: [[0, (asked.minimum + asked.maximum) / 2]], now: 0 });
+    Object.assign(this, { asked, changed, points: [[0, asked.middle]], now: 0 });
     const lane = document.createElement("div"), name = document.createElement("span");
     lane.className = "lane";
     name.textContent = `${titleOf(asked.name)} (${asked.unit})`;

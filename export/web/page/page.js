@@ -70,7 +70,7 @@ function adopt() {
   const { controls } = player.manifest, { asked } = state;
   state.startSample = Math.round(asked.seconds * player.manifest.sample_rate_hz);
   state.controls = controls.map((signal, i) => {
-    const control = asked.controls(signal) ?? { points: [[0, (signal.minimum + signal.maximum) / 2]], beats: 0 };
+    const control = asked.controls(signal) ?? { points: [[0, signal.middle]], beats: 0 };
     lanes[i].points = control.points;
     return control;
   });
